@@ -1,0 +1,29 @@
+"""`python -m bench` lists the benchmarks; `python -m bench NAME [OPTIONS]` runs one."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+# Each is a module of this package with `main(arguments) -> exit code`.
+BENCHMARKS = {"count": "how long a count of an AND/OR/NOT expression takes, against bitmap and column engines"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a benchmark. Exit codes: those of the benchmark, or 2 for a name that is none."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print("usage: python -m bench NAME [OPTIONS]; NAME --help shows the options\n")
+        for name, what in BENCHMARKS.items():
+            print(f"  {name:10} {what}")
+        return 0
+    name, *rest = words
+    if name not in BENCHMARKS:
+        print(f"bench: there is no benchmark {name!r}; there are: {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    return int(importlib.import_module(f"bench.{name}").main(rest))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""segidx: exact contact segmentation in milliseconds, from Roaring bitmaps in LMDB."""

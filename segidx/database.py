@@ -1,0 +1,349 @@
+"""The embedded API: open a data directory, count segments, write contacts, in process.
+
+    with Database.open("data", create=True) as database:
+        account = database.account("default")
+        account.update_schema([Field("country", FieldType.CATEGORY)])
+        account.upsert([("anna", {"country": "PL"})])
+        account.count('country = "PL"').count
+
+The gRPC service stands on this, and `segidx.client` offers the same calls on a server. One writing process a
+directory; any number of reading ones.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+
+import numpy as np
+
+from segidx.exec.evaluate import count, materialise
+from segidx.exec.explain import explain_plan
+from segidx.exec.fetch import decode, fetch_contacts
+from segidx.exec.query import Limits, Prepared, prepare
+from segidx.exec.suggest import suggest
+from segidx.ingest.batch import ContactBatch
+from segidx.ingest.rows import batch_from_rows
+from segidx.ingest.values import tag_names
+from segidx.ingest.writer import Writer
+from segidx.kernels.bitmaps import Stop
+from segidx.model.errors import Closed, ContactNotFound, InvalidArgument, Kind, ReadOnly, SegidxError
+from segidx.model.expression import Expression
+from segidx.model.results import (
+    Contact,
+    Count,
+    Evaluation,
+    Explanation,
+    FieldStats,
+    Preview,
+    Stats,
+    Suggestion,
+    WriteResult,
+)
+from segidx.model.schema import DEFAULT_ACCOUNT, AccountInfo, Field, FieldType, Schema
+from segidx.model.syntax import format_expression
+from segidx.model.windows import from_millis
+from segidx.plan.context import BindContext
+from segidx.store.directory import DataDirectory
+from segidx.store.environment import AccountStore, create_account, open_account
+from segidx.store.snapshot import Snapshot
+
+MAX_PREVIEW = 1000
+MAX_SUGGESTIONS = 1000
+
+Clock = Callable[[], int]  # milliseconds since 1970
+
+
+def system_clock() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Database:
+    """An opened data directory. Safe to use from several threads. Open it once a process and share it."""
+
+    def __init__(self, directory: DataDirectory, clock: Clock, limits: Limits, quota_bytes: int | None) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._limits = limits
+        self._quota_bytes = quota_bytes
+        self._accounts: dict[str, Account] = {}
+        self._lock = threading.Lock()
+        self._open = True
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        create: bool = False,
+        clock: Clock = system_clock,
+        limits: Limits | None = None,
+        quota_bytes: int | None = None,
+    ) -> Database:
+        """Open DIR. With `create`, make it if it is missing or empty; the account `default` is made with it.
+
+        `quota_bytes` bounds the file of each account. Raises DataDirectoryNotFound, NotADataDirectory, NewerFormat,
+        AlreadyOpenForWriting.
+        """
+        directory = DataDirectory.open(path, writable=not read_only, create=create)
+        try:
+            if not read_only and not directory.has_account(DEFAULT_ACCOUNT):
+                create_account(directory, AccountInfo(DEFAULT_ACCOUNT))
+        except SegidxError:
+            directory.close()
+            raise
+        return cls(directory, clock, limits or Limits(), quota_bytes)
+
+    def account(self, name: str = DEFAULT_ACCOUNT) -> Account:
+        """The account of that name. Raises UnknownAccount, CorruptData, NewerFormat."""
+        with self._lock:
+            self._check_open()
+            found = self._accounts.get(name)
+            if found is None:
+                store = open_account(self._directory, name, quota_bytes=self._quota_bytes)
+                found = self._accounts[name] = Account(store, self._clock, self._limits)
+            return found
+
+    def create_account(self, info: AccountInfo) -> Account:
+        """Make an account. Raises AccountExists, ReadOnly."""
+        with self._lock:
+            self._check_open()
+            create_account(self._directory, info)
+        return self.account(info.name)
+
+    def accounts(self) -> list[AccountInfo]:
+        """All accounts, by name."""
+        return [self.account(name).info for name in self._directory.account_names()]
+
+    def close(self) -> None:
+        """Close every account and give the writer's lock up."""
+        with self._lock:
+            if self._open:
+                self._open = False
+                for account in self._accounts.values():
+                    account._store.close()
+                self._directory.close()
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise Closed(f"{self._directory.path} is closed")
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Account:
+    """One account of an opened database."""
+
+    def __init__(self, store: AccountStore, clock: Clock, limits: Limits) -> None:
+        self._store = store
+        self._clock = clock
+        self._limits = limits
+        self._writer = Writer(store)
+
+    @property
+    def info(self) -> AccountInfo:
+        return self._store.info
+
+    # --- evaluation ---
+
+    def count(self, expression: Expression | str, *, allow_unfinished: bool = False, stop: Stop | None = None) -> Count:
+        """How many contacts the expression holds, exactly."""
+        with self._evaluation(stop) as run:
+            prepared = run.prepare(expression, allow_unfinished)
+            return Count(count(prepared.plan, run.context), run.done(prepared))
+
+    def count_many(
+        self, expressions: Sequence[Expression | str], *, allow_unfinished: bool = False, stop: Stop | None = None
+    ) -> list[Count | SegidxError]:
+        """Counts of several expressions on one snapshot; the error in place of a count that has one.
+
+        Raises DeadlineExceeded and Cancelled for the whole call.
+        """
+        answers: list[Count | SegidxError] = []
+        with self._evaluation(stop) as run:
+            for expression in expressions:
+                try:
+                    run.restart_timer()
+                    prepared = run.prepare(expression, allow_unfinished)
+                    answers.append(Count(count(prepared.plan, run.context), run.done(prepared)))
+                except SegidxError as error:
+                    if error.kind in (Kind.DEADLINE, Kind.CANCELLED):
+                        raise
+                    answers.append(error)
+        return answers
+
+    def explain(
+        self,
+        expression: Expression | str,
+        *,
+        counts: bool = False,
+        allow_unfinished: bool = False,
+        stop: Stop | None = None,
+    ) -> Explanation:
+        """The plan of an expression; with `counts`, how many each condition keeps, and how many the whole would hold
+        without it."""
+        with self._evaluation(stop) as run:
+            prepared = run.prepare(expression, allow_unfinished)
+            tree = explain_plan(prepared.plan, run.context, counts=counts)
+            text = format_expression(prepared.expression)
+            return Explanation(text, tree, prepared.rules, tree.count, run.done(prepared))
+
+    def preview(
+        self,
+        expression: Expression | str,
+        *,
+        fields: Sequence[str] | None = None,
+        limit: int = 20,
+        allow_unfinished: bool = False,
+        stop: Stop | None = None,
+    ) -> Preview:
+        """The first contacts of an expression, in order of their creation, with the chosen fields (all by default)."""
+        if not 1 <= limit <= MAX_PREVIEW:
+            raise InvalidArgument(f"limit must be 1 to {MAX_PREVIEW}, not {limit}", limit=limit)
+        with self._evaluation(stop) as run:
+            prepared = run.prepare(expression, allow_unfinished)
+            chosen = self._fields(run.context.snapshot, fields)
+            ordinals = materialise(prepared.plan, run.context)[:limit]
+            contacts = fetch_contacts(run.context.snapshot, np.array(ordinals, np.uint32), chosen)
+            return Preview(tuple(contacts), run.done(prepared))
+
+    def suggest(self, field: str, typed: str, *, limit: int = 10, stop: Stop | None = None) -> list[Suggestion]:
+        """Values of a field that contain the typed text, with how many contacts hold each; best first."""
+        if not 1 <= limit <= MAX_SUGGESTIONS:
+            raise InvalidArgument(f"limit must be 1 to {MAX_SUGGESTIONS}, not {limit}", limit=limit)
+        with self._evaluation(stop) as run:
+            return suggest(run.context.schema[field], typed, limit, run.context)
+
+    # --- contacts ---
+
+    def get(self, contact_id: str) -> Contact:
+        """One contact with all its fields. Raises ContactNotFound."""
+        with self._store.snapshot() as snapshot:
+            ordinal = snapshot.ids.find_one(contact_id)
+            if ordinal is None:
+                raise ContactNotFound(contact_id)
+            return fetch_contacts(snapshot, np.array([ordinal], np.uint32), snapshot.catalog.schema.fields)[0]
+
+    def upsert(self, rows: Iterable[tuple[str | bytes, Mapping[str, object]]]) -> WriteResult:
+        """Create or update contacts, one batch: its valid rows commit together and are on the disk on return.
+
+        Fields given are set, None clears, others stay; a tags value replaces the field's tags. Bad rows are returned
+        as rejects. Of rows with one id the last wins.
+        """
+        return self.apply(batch_from_rows(rows, self.schema()))
+
+    def apply(self, batch: ContactBatch) -> WriteResult:
+        """Apply a batch that is validated already (see `segidx.ingest`)."""
+        self._check_writable()
+        return self._writer.apply(batch)
+
+    def tag(
+        self,
+        contact_ids: Sequence[str],
+        *,
+        field: str = "tags",
+        add: Sequence[str] = (),
+        remove: Sequence[str] = (),
+        replace: Sequence[str] | None = None,
+    ) -> WriteResult:
+        """Add, remove, or replace tags of contacts; contacts that are not there are rejects."""
+        self._check_writable()
+        return self._writer.tag(
+            contact_ids,
+            field,
+            add=tag_names(add),
+            remove=tag_names(remove),
+            replace=None if replace is None else tag_names(replace),
+        )
+
+    # --- schema and statistics ---
+
+    def schema(self) -> Schema:
+        with self._store.snapshot() as snapshot:
+            return snapshot.catalog.schema
+
+    def update_schema(self, fields: Sequence[Field]) -> Schema:
+        """Declare more fields. Raises SchemaConflict for a change of type or scale."""
+        self._check_writable()
+        return self._writer.declare(fields)
+
+    def stats(self) -> Stats:
+        """Sizes and counts of the account."""
+        sizes, used, free = self._store.sizes()
+        with self._store.snapshot() as snapshot:
+            return Stats(
+                account=self.info.name,
+                generation=snapshot.generation,
+                contacts=snapshot.live_count(),
+                fields=tuple(_field_stats(snapshot, f) for f in snapshot.catalog.schema),
+                format_version=snapshot.catalog.format_version,
+                postings=snapshot.stored_postings(),
+                map_bytes=self._store.map_bytes,
+                used_bytes=used,
+                file_bytes=self._store.file_bytes,
+                free_pages=free,
+                sizes=sizes,
+            )
+
+    # --- helpers ---
+
+    def _check_writable(self) -> None:
+        if not self._store.writable:
+            raise ReadOnly(f"account {self.info.name!r} is open for reading only; open it without read_only")
+
+    def _fields(self, snapshot: Snapshot, names: Sequence[str] | None) -> Sequence[Field]:
+        schema = snapshot.catalog.schema
+        return schema.fields if names is None else [schema[name] for name in names]
+
+    @contextmanager
+    def _evaluation(self, stop: Stop | None) -> Iterator[_Run]:
+        with self._store.snapshot() as snapshot:
+            yield _Run(snapshot, self._clock() + 1, self.info, stop, self._limits)
+
+
+class _Run:
+    """One evaluation: its snapshot, its instant, its stopwatch."""
+
+    def __init__(self, snapshot: Snapshot, at: int, info: AccountInfo, stop: Stop | None, limits: Limits) -> None:
+        self.context = BindContext(snapshot, at, info.tz, stop)
+        self._limits = limits
+        self._started = time.perf_counter()
+
+    def restart_timer(self) -> None:
+        self._started = time.perf_counter()
+
+    def prepare(self, expression: Expression | str, allow_unfinished: bool) -> Prepared:
+        return prepare(expression, self.context, self._limits, allow_unfinished=allow_unfinished)
+
+    def done(self, prepared: Prepared) -> Evaluation:
+        elapsed = (time.perf_counter() - self._started) * 1000
+        at = from_millis(self.context.at)
+        return Evaluation(self.context.snapshot.generation, at, elapsed, prepared.skipped)
+
+
+def _field_stats(snapshot: Snapshot, field: Field) -> FieldStats:
+    coded = field.type.is_string or field.type is FieldType.TAGS
+    low = high = None
+    if not coded and field.type is not FieldType.BOOL:
+        minimum, maximum, present = snapshot.column(snapshot.field_id(field)).bounds()
+        if present:
+            low, high = decode(field, minimum), decode(field, maximum)
+    return FieldStats(
+        name=field.name,
+        type=field.type.value,
+        set_count=snapshot.set_count(field),
+        distinct=snapshot.distinct(field) if coded else None,
+        minimum=low,
+        maximum=high,
+    )

@@ -1,0 +1,88 @@
+"""From a plan to a native program: leaves become operands over LMDB's pages, inner nodes set algebra.
+
+A candidate check is run here, before the program: the plan's other operands narrow its candidates first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from segidx.exec.verify import verify
+from segidx.kernels.bitmaps import Posting, Program
+from segidx.plan.context import BindContext
+from segidx.plan.nodes import (
+    AllOf,
+    AnyOf,
+    AtLeastOf,
+    CandidateCheck,
+    Complement,
+    Everything,
+    Nothing,
+    Plan,
+    PostingScan,
+    RangeScan,
+    TableScan,
+    all_of,
+)
+
+# Materialises a program; given by `evaluate` so that a candidate check runs like any other evaluation.
+Materialise = Callable[[Program], bytes]
+
+_LOW, _HIGH = -(2**63), 2**63 - 1
+
+
+def compile_plan(plan: Plan, context: BindContext, materialise: Materialise) -> Program:
+    """The program of a plan. It borrows the snapshot's pages: run it before the snapshot is closed."""
+    compiler = _Compiler(context, materialise)
+    program = Program()
+    program.finish(compiler.node(program, plan, ()), context.snapshot.universe())
+    return program
+
+
+class _Compiler:
+    def __init__(self, context: BindContext, materialise: Materialise) -> None:
+        self._context = context
+        self._materialise = materialise
+
+    def node(self, program: Program, plan: Plan, siblings: Sequence[Plan]) -> int:
+        """Add a plan to the program; `siblings` hold for every contact that its result is asked about."""
+        snapshot = self._context.snapshot
+        match plan:
+            case Nothing():
+                return program.constant(False)
+            case Everything():
+                return program.constant(True)
+            case PostingScan():
+                return program.posting(snapshot.posting(plan.field_id, plan.code))
+            case RangeScan():
+                low = _LOW if plan.low is None else min(max(plan.low, _LOW), _HIGH)
+                high = _HIGH if plan.high is None else min(max(plan.high, _LOW), _HIGH)
+                return program.range(snapshot.column(plan.field_id), low, high)
+            case TableScan():
+                return program.table(snapshot.column(plan.field_id), plan.base, plan.bits)
+            case CandidateCheck():
+                return program.posting(self._checked(plan, siblings))
+            case AllOf():
+                cheap = [o for o in plan.operands if not _has_check(o)]
+                known = (*siblings, *cheap)
+                nodes = [self.node(program, o, known if _has_check(o) else ()) for o in plan.operands]
+                return program.all_of(nodes)
+            case AnyOf():
+                return program.any_of([self.node(program, o, siblings) for o in plan.operands])
+            case Complement():
+                # Outside the siblings the answer is not asked for, so a check narrowed by them may be complemented.
+                return program.negate(self.node(program, plan.operands[0], siblings))
+            case AtLeastOf():
+                return program.at_least(plan.count, [self.node(program, o, siblings) for o in plan.operands])
+        raise AssertionError(plan)
+
+    def _checked(self, plan: CandidateCheck, siblings: Sequence[Plan]) -> Posting:
+        """The candidates that the siblings leave and that satisfy the comparison, as a posting of its own."""
+        narrowed = all_of((*siblings, plan.approximation), self._context.total, plan.path)
+        program = compile_plan(narrowed, self._context, self._materialise)
+        candidates = self._materialise(program)
+        return Posting([verify(plan, candidates, self._context)])
+
+
+def _has_check(plan: Plan) -> bool:
+    return isinstance(plan, CandidateCheck) or any(map(_has_check, plan.children))

@@ -1,0 +1,223 @@
+"""Files to import: Parquet, CSV (also TSV and gzipped) and Arrow IPC, opened by what they contain and read in record
+batches, so that memory stays bounded whatever the file's size. Imports the model only.
+
+Columns of a CSV file are given as binary: every value is parsed by the rules of its field, so that numbers stay exact
+and a value that does not fit refuses its row and not the file. An empty CSV cell is null.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.dataset
+import pyarrow.parquet
+
+from segidx.model.errors import InvalidSource, nearest
+
+BATCH_ROWS = 100_000
+_CSV_BLOCK = 8 << 20  # bytes; also the longest CSV row
+_HEADER = 1 << 20  # bytes within which a CSV header must end
+_DELIMITERS = ",;\t|"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file that can be read, several times over. `rows` is None where only reading tells; `is_text` says that the
+    columns are unparsed text (CSV)."""
+
+    path: Path
+    format: str  # "parquet", "csv", "arrow file", "arrow stream"
+    schema: pa.Schema
+    rows: int | None = None
+    is_text: bool = False
+    delimiter: str = ","
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.schema.names)
+
+    def column(self, name: str) -> pa.DataType:
+        """The type of a column; raises InvalidSource that lists the columns there are."""
+        if name not in self.schema.names:
+            close = nearest(name, self.columns)
+            listed = ", ".join(map(repr, self.columns[:50])) + (", …" if len(self.columns) > 50 else "")
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise InvalidSource(
+                f"{self.path} has no column {name!r}{hint}; its columns are {listed}", column=name, file=self.path
+            )
+        return self.schema.field(name).type
+
+    def batches(self, columns: Sequence[str], batch_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+        """The file's rows in order, with these columns, in batches of `batch_rows` (the last may be shorter).
+
+        Raises InvalidSource where the file turns out to be broken.
+        """
+        if self.rows == 0:
+            return
+        with _broken(self.path, self.format):
+            yield from _rebatched(self._read(list(columns), batch_rows), batch_rows)
+
+    def _read(self, columns: list[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
+        if self.format == "parquet":
+            with pa.parquet.ParquetFile(self.path) as file:
+                for batch in file.iter_batches(batch_size=batch_rows, columns=columns):
+                    yield batch.select(columns)
+        elif self.format == "csv":
+            with pa.input_stream(str(self.path), compression="detect") as stream:
+                yield from _csv_reader(stream, columns, self.delimiter)
+        elif self.format == "arrow file":
+            with pa.memory_map(str(self.path)) as memory, pa.ipc.open_file(memory) as reader:
+                for i in range(reader.num_record_batches):
+                    yield reader.get_batch(i).select(columns)
+        else:
+            with pa.OSFile(str(self.path)) as stream, pa.ipc.open_stream(stream) as reader:
+                for batch in reader:
+                    yield batch.select(columns)
+
+
+def open_source(path: str | Path) -> Source:
+    """The file, opened by its first bytes and, for text, by its name. Raises InvalidSource naming the file and what
+    is wrong with it."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except FileNotFoundError as error:
+        raise InvalidSource(f"there is no file {path}", file=path) from error
+    except OSError as error:
+        raise InvalidSource(f"{path} cannot be read: {error.strerror}", file=path) from error
+    if not start:
+        raise InvalidSource(f"{path} is empty", file=path)
+    suffixes = [s.lower() for s in path.suffixes[-2:]]
+    with _broken(path, _format_named(suffixes)):
+        if start.startswith(b"PAR1"):
+            return _open_parquet(path)
+        if start.startswith(b"ARROW1"):
+            return _open_arrow_file(path)
+        if start.startswith(b"\xff\xff\xff\xff"):
+            with pa.OSFile(str(path)) as stream, pa.ipc.open_stream(stream) as reader:
+                return _distinct(Source(path, "arrow stream", reader.schema))
+        if start.startswith(b"FEA1"):
+            raise InvalidSource(f"{path} is Feather version 1, which is not read; write version 2 (Arrow)", file=path)
+        if set(suffixes) & {".parquet", ".pq", ".arrow", ".feather", ".ipc"}:
+            raise InvalidSource(
+                f"{path} does not begin as {_format_named(suffixes)} does;"
+                " it may be cut short or be something else under this name",
+                file=path,
+            )
+        if set(suffixes) & {".csv", ".tsv", ".txt"}:
+            return _open_csv(path, is_tsv=".tsv" in suffixes)
+    raise InvalidSource(
+        f"{path} is of no known format; Parquet, Arrow (.arrow, .feather) and CSV (.csv, .tsv, .csv.gz) are read",
+        file=path,
+    )
+
+
+def _format_named(suffixes: Sequence[str]) -> str:
+    return "Parquet" if set(suffixes) & {".parquet", ".pq"} else "CSV" if ".csv" in suffixes else "Arrow"
+
+
+@contextmanager
+def _broken(path: Path, format_: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        what = " ".join(str(error).split())
+        raise InvalidSource(
+            f"{path} cannot be read as {format_}: {what[:300]}; write the file again or check that it is whole",
+            file=path,
+        ) from error
+
+
+def _distinct(source: Source) -> Source:
+    """The source, unless two of its columns have one name."""
+    twice = [name for name, times in Counter(source.columns).items() if times > 1]
+    if twice:
+        raise InvalidSource(f"{source.path} has more than one column {twice[0]!r}; rename one", file=source.path)
+    return source
+
+
+def _open_parquet(path: Path) -> Source:
+    with pa.parquet.ParquetFile(path) as file:
+        return _distinct(Source(path, "parquet", file.schema_arrow, rows=file.metadata.num_rows))
+
+
+def _open_arrow_file(path: Path) -> Source:
+    with pa.memory_map(str(path)) as memory, pa.ipc.open_file(memory) as reader:
+        schema = reader.schema
+    rows = pa.dataset.dataset(path, format="ipc").count_rows()
+    return _distinct(Source(path, "arrow file", schema, rows=rows))
+
+
+def _open_csv(path: Path, *, is_tsv: bool) -> Source:
+    with pa.input_stream(str(path), compression="detect") as stream:
+        start = stream.read(_HEADER)
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise InvalidSource(f"{path} is UTF-16; save it as UTF-8", file=path)
+    text = start.decode("utf-8-sig", errors="replace")
+    line = text.split("\n", 1)[0]
+    delimiter = "\t" if is_tsv else max(_DELIMITERS, key=_unquoted(line).count)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    names = next(lines, [])
+    if not names:
+        raise InvalidSource(f"{path} has no header line with the names of its columns", file=path)
+    if any("\ufffd" in name for name in names):
+        raise InvalidSource(f"the header of {path} is not UTF-8; save the file as UTF-8", file=path)
+    schema = pa.schema([(name, pa.binary()) for name in names])
+    is_empty = len(start) < _HEADER and next(lines, None) is None
+    return _distinct(Source(path, "csv", schema, rows=0 if is_empty else None, is_text=True, delimiter=delimiter))
+
+
+def _unquoted(line: str) -> str:
+    return "".join(line.split('"')[::2])
+
+
+def _csv_reader(stream: object, columns: list[str], delimiter: str) -> Iterator[pa.RecordBatch]:
+    reader = pa.csv.open_csv(
+        stream,
+        read_options=pa.csv.ReadOptions(block_size=_CSV_BLOCK),
+        parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=pa.csv.ConvertOptions(
+            check_utf8=False,
+            column_types={name: pa.binary() for name in columns},
+            include_columns=columns,
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+        ),
+    )
+    yield from reader
+
+
+def _rebatched(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of exactly `rows`, but for the last."""
+    waiting: list[pa.RecordBatch] = []
+    held = 0
+    for given in batches:
+        batch = given
+        while held + batch.num_rows >= rows:
+            waiting.append(batch.slice(0, rows - held))
+            yield _joined(waiting)
+            batch = batch.slice(rows - held)
+            waiting, held = [], 0
+        if batch.num_rows:
+            waiting.append(batch)
+            held += batch.num_rows
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    # Dictionaries may differ from batch to batch; a table unifies them.
+    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
+    return table.to_batches()[0]

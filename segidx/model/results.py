@@ -1,0 +1,126 @@
+"""What segidx answers with; the same values whether asked in process or over gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+
+FieldData = str | Decimal | bool | date | datetime | frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Cardinality before evaluation: the truth lies in [lo, hi]; `expected` is the best guess."""
+
+    lo: int
+    expected: int
+    hi: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What every evaluation carries: the generation it saw, its instant, and how long it took."""
+
+    generation: int
+    evaluated_at: datetime
+    elapsed_ms: float
+    skipped: tuple[str, ...] = ()  # paths of unfinished nodes that were left out
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    count: int
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainNode:
+    """One node of a plan. `count` is how many live contacts the node holds for by itself; `count_without` how many
+    the whole expression would hold without it; both are None unless counts were asked for."""
+
+    operation: str  # e.g. "all_of", "posting", "range"
+    detail: str  # e.g. 'country = "PL"'
+    estimate: Estimate
+    path: str = ""  # the expression node it came from, where there is one
+    reason: str = ""  # why it became `nothing` or `everything`
+    count: int | None = None
+    count_without: int | None = None
+    children: tuple[ExplainNode, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    expression: str  # the text form
+    plan: ExplainNode
+    rules: tuple[str, ...]  # rewrites that changed the plan, in order
+    count: int | None
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """One contact: its id and the fields that are set (tags as a frozenset)."""
+
+    contact_id: str
+    fields: Mapping[str, FieldData]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    contacts: tuple[Contact, ...]
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    value: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row of a batch that was refused: its index in the batch (or file), the field (or "" for the id), and why."""
+
+    index: int
+    contact_id: str
+    field: str
+    reason: str  # an error's `reason`
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """The acknowledgement of a batch: synced to disk when it is returned."""
+
+    generation: int
+    accepted: int
+    created: int
+    duplicates: int  # earlier rows of the batch that a later row with the same id replaced
+    rejects: tuple[Reject, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FieldStats:
+    name: str
+    type: str
+    set_count: int  # contacts that have a value
+    distinct: int | None  # of coded fields: dictionary size
+    minimum: FieldData | None = None
+    maximum: FieldData | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    account: str
+    generation: int
+    contacts: int
+    fields: tuple[FieldStats, ...]
+    format_version: int
+    postings: int
+    map_bytes: int
+    used_bytes: int
+    file_bytes: int
+    free_pages: int
+    sizes: Mapping[str, int] = field(default_factory=dict)  # bytes by named database

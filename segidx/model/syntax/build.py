@@ -1,0 +1,515 @@
+"""Builds AST nodes while the parser reads: one method for each rule of grammar.lark, called bottom-up.
+
+Nothing here recurses, and size and height are known as soon as a node is built, so that a text which is too large or
+too deep is refused at its place before the rest is read. Imports only `segidx.model` and lark's token type.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, NamedTuple, TypeVar
+
+from lark import Token
+
+from segidx.model.errors import ExpressionSyntaxError, ExpressionTooDeep, ExpressionTooLarge, SegidxError
+from segidx.model.expression import (
+    And,
+    Anniversary,
+    AtLeast,
+    Between,
+    Comparison,
+    Everyone,
+    Expression,
+    HasTags,
+    In,
+    InWindow,
+    IsSet,
+    Nobody,
+    Not,
+    Operator,
+    Or,
+    TagMode,
+    TextMatch,
+    TextOperator,
+    Unfinished,
+)
+from segidx.model.syntax.words import LATER
+from segidx.model.values import (
+    Age,
+    Arithmetic,
+    ArithmeticOperator,
+    Constant,
+    DaysSince,
+    FieldValue,
+    Negative,
+    Scalar,
+    Value,
+)
+from segidx.model.windows import (
+    Absolute,
+    Ago,
+    AllTime,
+    Calendar,
+    CalendarPosition,
+    Direction,
+    OlderThan,
+    Rolling,
+    Unit,
+    Window,
+)
+
+T = TypeVar("T")
+
+_OPERATORS = {operator.value: operator for operator in Operator}
+_ARITHMETIC = {operator.value: operator for operator in ArithmeticOperator}
+_MOMENT = re.compile(
+    r"\d{4}-\d{2}-\d{2}(?P<time>T\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?P<zone>Z|[+-]\d{2}:\d{2})?)?",
+    re.ASCII | re.IGNORECASE,
+)
+_FUNCTIONS: dict[str, type[Age] | type[DaysSince]] = {"age": Age, "days_since": DaysSince}
+_MAX_NUMBER_LENGTH = 120  # characters; far beyond any constant that is accepted
+
+
+class Item(NamedTuple):
+    """A node with what the rules above it need: the token it begins with, its size and height as `check` counts
+    them, and whether it is a number as written, before which '-' is a sign and not an operation."""
+
+    node: Expression | Value
+    token: Token
+    size: int = 1
+    height: int = 1
+    literal: bool = False
+
+
+class Limits(threading.local):
+    """What the parse that runs on this thread allows, and how many operands it has read."""
+
+    max_depth = 0
+    max_nodes = 0
+    leaves = 0
+
+
+def fail(message: str, token: Token) -> ExpressionSyntaxError:
+    """The error at a token."""
+    return ExpressionSyntaxError(message, line=token.line or 1, column=token.column or 1)
+
+
+def make(token: Token, node: Callable[..., T], *parts: object) -> T:
+    """`node(*parts)`; what the node itself refuses becomes a syntax error at the token."""
+    try:
+        return node(*parts)
+    except SegidxError as error:
+        raise fail(error.message, token) from error
+
+
+def whole_number(token: Token) -> int:
+    if not token.isascii() or not token.isdigit() or len(token) > 18:
+        raise fail(f"{clip(token)} is not a whole number in range", token)
+    return int(token)
+
+
+def clip(text: str, most: int = 40) -> str:
+    """Text for an error message, which must stay short whatever was sent."""
+    return text if len(text) <= most else text[:most] + "…"
+
+
+def moment(token: Token) -> date | datetime:
+    """A date, or an instant with its zone."""
+    match = _MOMENT.fullmatch(token)
+    if match is None:
+        raise fail(
+            f"{clip(token)} is not a date such as 2026-01-31, nor an instant such as 2026-01-31T12:00:00Z", token
+        )
+    try:
+        if match["time"] is None:
+            return date.fromisoformat(token)
+        if match["zone"] is None:
+            raise fail(f"instant {clip(token)} has no time zone; add 'Z' for UTC or an offset such as '+02:00'", token)
+        text, dot, fraction = token.upper().partition(".")
+        if dot:
+            # fromisoformat would silently drop digits beyond the sixth.
+            digits = re.match("[0-9]+", fraction)
+            assert digits is not None
+            if digits[0][3:].strip("0"):
+                raise fail(f"instant {clip(token)} is finer than a millisecond", token)
+            text += f".{digits[0][:3]:0<3}{fraction[digits.end() :]}"
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise fail(f"{clip(token)} is not in the calendar: {error}", token) from error
+
+
+def string(token: Token) -> str:
+    """The text between the quotes, with JSON's escapes resolved."""
+    if "\\" not in token:
+        return token[1:-1]
+    try:
+        text = json.loads(token, strict=False)
+    except json.JSONDecodeError as error:
+        # No line ends within a string: the place in the token is the place on the line.
+        raise ExpressionSyntaxError(
+            f"{clip(token[error.pos : error.pos + 2])} is not an escape; write \\\\ for a backslash",
+            line=token.line or 1,
+            column=(token.column or 1) + error.pos,
+        ) from error
+    assert isinstance(text, str)
+    return text
+
+
+class Builder:
+    """The callbacks of the grammar's rules. One serves all threads: what a parse may do is kept in `limits`."""
+
+    def __init__(self) -> None:
+        self.limits = Limits()
+
+    # --- bookkeeping ---
+
+    def leaf(self, token: Token, node: Value, literal: bool = False) -> Item:
+        self.limits.leaves += 1
+        # A node has at most three constants or fields that `check` does not count, so this many are too many.
+        if self.limits.leaves > 3 * self.limits.max_nodes + 3:
+            raise self.too_large(token)
+        return Item(node, token, literal=literal)
+
+    def too_large(self, token: Token) -> ExpressionTooLarge:
+        most = self.limits.max_nodes
+        return ExpressionTooLarge(
+            f"line {token.line}, column {token.column}: the expression has more than {most} nodes;"
+            " put the values in a tag or a field instead",
+            limit=most,
+            line=token.line,
+            column=token.column,
+        )
+
+    def item(self, node: Expression | Value, token: Token, size: int, height: int) -> Item:
+        if height > self.limits.max_depth:
+            most = self.limits.max_depth
+            raise ExpressionTooDeep(
+                f"line {token.line}, column {token.column}: the expression is deeper than {most}; group or shorten it",
+                limit=most,
+                line=token.line,
+                column=token.column,
+            )
+        if size > self.limits.max_nodes:
+            raise self.too_large(token)
+        return Item(node, token, size, height)
+
+    def group_of(self, node: Expression, token: Token, operands: Sequence[Item]) -> Item:
+        """A node above expressions."""
+        size = 1 + sum(operand.size for operand in operands)
+        return self.item(node, token, size, 1 + max((operand.height for operand in operands), default=0))
+
+    def predicate(self, node: Expression, values: Sequence[Item], listed: int = 1) -> Item:
+        """A leaf of the tree of expressions, over values; `listed` is how many constants or tags it lists."""
+        size = 1 + sum(v.size for v in values if not isinstance(v.node, Constant | FieldValue)) + max(0, listed - 1)
+        return self.item(node, values[0].token, size, max(v.height for v in values))
+
+    def condition(self, item: Item) -> Item:
+        """The item as a condition: a bare field says that it is true."""
+        node = item.node
+        if isinstance(node, Expression):
+            return item
+        if isinstance(node, FieldValue):
+            return Item(Comparison(node, Operator.EQ, Constant(True)), item.token)
+        if isinstance(node, Constant) and isinstance(node.value, bool):
+            raise fail(f"'{item.token}' is not a condition; write everyone or nobody", item.token)
+        raise fail("this is a value, not a condition; compare it with something", item.token)
+
+    def conditions_of(self, items: Sequence[Item]) -> tuple[list[Item], tuple[Expression, ...]]:
+        checked = [self.condition(item) for item in items]
+        return checked, tuple(item.node for item in checked)  # type: ignore[misc]
+
+    def value_of(self, item: Item) -> Value:
+        node = item.node
+        if isinstance(node, Value):
+            return node
+        raise fail("this is a condition, not a value; it cannot be compared or calculated with", item.token)
+
+    def field_of(self, item: Item, what: str) -> str:
+        if isinstance(item.node, FieldValue):
+            return item.node.field
+        raise fail(f"{what} needs a field on its left, not {_kind(item.node)}", item.token)
+
+    # --- and, or, not ---
+
+    def either(self, items: list[Item]) -> Item:
+        checked, operands = self.conditions_of(items)
+        return self.group_of(Or(operands), items[0].token, checked)
+
+    def both(self, items: list[Item]) -> Item:
+        checked, operands = self.conditions_of(items)
+        return self.group_of(And(operands), items[0].token, checked)
+
+    def negation(self, parts: list[Any]) -> Item:
+        token, item = parts
+        return self.negated(self.condition(item), token)
+
+    def negated(self, item: Item, token: Token) -> Item:
+        assert isinstance(item.node, Expression)
+        return self.group_of(Not(item.node), token, (item,))
+
+    def conditions(self, items: list[Item | None]) -> list[Item]:
+        return [item for item in items if item is not None]
+
+    def all_of(self, parts: list[Any]) -> Item:
+        checked, operands = self.conditions_of(parts[1])
+        return self.group_of(And(operands), parts[0], checked)
+
+    def any_of(self, parts: list[Any]) -> Item:
+        checked, operands = self.conditions_of(parts[1])
+        return self.group_of(Or(operands), parts[0], checked)
+
+    def at_least(self, parts: list[Any]) -> Item:
+        token, count, items = parts
+        checked, operands = self.conditions_of(items)
+        return self.group_of(make(count, AtLeast, whole_number(count), operands), token, checked)
+
+    def everyone(self, tokens: list[Token]) -> Item:
+        return Item(Everyone(), tokens[0])
+
+    def nobody(self, tokens: list[Token]) -> Item:
+        return Item(Nobody(), tokens[0])
+
+    def unfinished(self, tokens: list[Token]) -> Item:
+        return Item(Unfinished(), tokens[0])
+
+    # --- predicates ---
+
+    def comparison(self, parts: list[Any], ci: bool = False) -> Item:
+        left, token, right = parts
+        return self.compared(left, _OPERATORS[token], right, token, ci)
+
+    def comparison_ci(self, parts: list[Any]) -> Item:
+        return self.comparison(parts, ci=True)
+
+    def compared(self, left: Item, operator: Operator, right: Item, token: Token, ci: bool = False) -> Item:
+        node = make(token, Comparison, self.value_of(left), operator, self.value_of(right), ci)
+        return self.predicate(node, (left, right))
+
+    def before(self, items: list[Item]) -> Item:
+        return self.compared(items[0], Operator.LT, items[1], items[0].token)
+
+    def after(self, items: list[Item]) -> Item:
+        return self.compared(items[0], Operator.GT, items[1], items[0].token)
+
+    def between(self, items: list[Item]) -> Item:
+        return self.predicate(Between(*map(self.value_of, items)), items)
+
+    def literals(self, items: list[Item | None]) -> list[Item]:
+        return [item for item in items if item is not None]
+
+    def in_list(self, parts: list[Any], ci: bool = False) -> Item:
+        value, options = parts
+        listed = tuple(option.node.value for option in options)
+        return self.predicate(In(self.value_of(value), listed, ci), (value,), len(listed))
+
+    def in_list_ci(self, parts: list[Any]) -> Item:
+        return self.in_list(parts, ci=True)
+
+    def not_in_list(self, parts: list[Any]) -> Item:
+        return self.negated(self.in_list([parts[0], parts[2]]), parts[0].token)
+
+    def not_in_list_ci(self, parts: list[Any]) -> Item:
+        return self.negated(self.in_list([parts[0], parts[2]], ci=True), parts[0].token)
+
+    def is_set(self, items: list[Item]) -> Item:
+        return self.predicate(IsSet(self.field_of(items[0], "'is set'")), (items[0],))
+
+    def is_not_set(self, parts: list[Any]) -> Item:
+        return self.negated(self.is_set(parts), parts[0].token)
+
+    def any_tag(self, tokens: list[Token]) -> TagMode:
+        return TagMode.ANY
+
+    def all_tags(self, tokens: list[Token]) -> TagMode:
+        return TagMode.ALL
+
+    def no_tag(self, tokens: list[Token]) -> TagMode:
+        return TagMode.NONE
+
+    def has_one(self, parts: list[Any], ci: bool = False) -> Item:
+        item, token = parts
+        node = make(token, HasTags, self.field_of(item, "'has'"), TagMode.ANY, (string(token),), ci)
+        return self.predicate(node, (item,))
+
+    def has_one_ci(self, parts: list[Any]) -> Item:
+        return self.has_one(parts, ci=True)
+
+    def has_list(self, parts: list[Any], ci: bool = False) -> Item:
+        item, mode, listed = parts
+        tags: list[Scalar] = []
+        for tag in listed:
+            if not isinstance(tag.node.value, str):
+                raise fail("a tag is a string, in double quotes", tag.token)
+            tags.append(tag.node.value)
+        node = make(item.token, HasTags, self.field_of(item, "'has'"), mode, tuple(tags), ci)
+        return self.predicate(node, (item,), len(tags))
+
+    def has_list_ci(self, parts: list[Any]) -> Item:
+        return self.has_list(parts, ci=True)
+
+    def contains(self, _tokens: list[Token]) -> TextOperator:
+        return TextOperator.CONTAINS
+
+    def starts_with(self, _tokens: list[Token]) -> TextOperator:
+        return TextOperator.STARTS_WITH
+
+    def ends_with(self, _tokens: list[Token]) -> TextOperator:
+        return TextOperator.ENDS_WITH
+
+    def matches(self, _tokens: list[Token]) -> TextOperator:
+        return TextOperator.MATCHES
+
+    def text_match(self, parts: list[Any], ci: bool = False) -> Item:
+        item, operator, token = parts
+        field = self.field_of(item, f"'{operator.value}'")
+        return self.predicate(make(token, TextMatch, field, operator, string(token), ci), (item,))
+
+    def text_match_ci(self, parts: list[Any]) -> Item:
+        return self.text_match(parts, ci=True)
+
+    def in_window(self, parts: list[Any]) -> Item:
+        item, window = parts
+        return self.predicate(InWindow(self.field_of(item, "a window of time"), window), (item,))
+
+    def not_in_window(self, parts: list[Any]) -> Item:
+        return self.negated(self.in_window([parts[0], parts[2]]), parts[0].token)
+
+    def anniversary(self, parts: list[Any]) -> Item:
+        token, field, window = parts
+        return self.predicate(Anniversary(self.field_of(field, "'anniversary of'"), window), (Item(field.node, token),))
+
+    # --- values ---
+
+    def name(self, tokens: list[Token]) -> Item:
+        return self.leaf(tokens[0], FieldValue(str(tokens[0])))
+
+    def quoted_name(self, tokens: list[Token]) -> Item:
+        return self.leaf(tokens[0], FieldValue(tokens[0][1:-1].replace("``", "`")))
+
+    def string(self, tokens: list[Token]) -> Item:
+        return self.leaf(tokens[0], make(tokens[0], Constant, string(tokens[0])))
+
+    def number(self, tokens: list[Token]) -> Item:
+        token = tokens[0]
+        if len(token) > _MAX_NUMBER_LENGTH:
+            raise fail(f"number {clip(token)} is too long", token)
+        try:
+            number = Decimal(token)
+        except InvalidOperation as error:
+            raise fail(f"number {clip(token)} is out of range", token) from error
+        return self.leaf(token, make(token, Constant, number), literal=True)
+
+    def negative_number(self, tokens: list[Token]) -> Item:
+        item = self.number(tokens[1:])
+        return self.negative([tokens[0], item])
+
+    def moment(self, tokens: list[Token]) -> Item:
+        return self.leaf(tokens[0], make(tokens[0], Constant, moment(tokens[0])))
+
+    def true(self, tokens: list[Token]) -> Item:
+        return self.leaf(tokens[0], Constant(True))
+
+    def false(self, tokens: list[Token]) -> Item:
+        return self.leaf(tokens[0], Constant(False))
+
+    def group(self, items: list[Item]) -> Item:
+        item = items[0]
+        return item._replace(literal=False) if item.literal else item
+
+    def negative(self, parts: list[Any]) -> Item:
+        token, item = parts
+        operand = self.value_of(item)
+        if item.literal:
+            assert isinstance(operand, Constant)
+            assert isinstance(operand.value, Decimal)
+            # copy_negate, since the operator '-' would round to the precision of the thread's decimal context.
+            return Item(Constant(operand.value.copy_negate()), token)
+        return self.item(Negative(operand), token, item.size + 1, item.height + 1)
+
+    def arithmetic(self, parts: list[Any]) -> Item:
+        left, token, right = parts
+        node = Arithmetic(_ARITHMETIC[token], self.value_of(left), self.value_of(right))
+        return self.item(node, left.token, left.size + right.size + 1, max(left.height, right.height) + 1)
+
+    def function(self, tokens: list[Token]) -> Token:
+        token = tokens[0]
+        name = token.lower()
+        if name in LATER:
+            raise fail(f"'{name}(' is refused: {LATER[name]}", token)
+        if name not in _FUNCTIONS:
+            raise fail(f"there is no function '{clip(token)}('; the functions are {', '.join(_FUNCTIONS)}", token)
+        return token
+
+    def call(self, parts: list[Any]) -> Item:
+        token, argument = parts
+        if not isinstance(argument.node, FieldValue):
+            raise fail(f"{token.lower()}(...) takes a field, not {_kind(argument.node)}", argument.token)
+        return self.leaf(token, _FUNCTIONS[token.lower()](argument.node.field))
+
+    def later_word(self, tokens: list[Token]) -> Token:
+        token = tokens[0]
+        raise fail(f"'{token.lower()}' is refused: {LATER[token.type.lower()]}", token)
+
+    later_operator = later_word
+
+    # --- windows of time ---
+
+    def older_than(self, parts: list[Token]) -> Window:
+        return make(parts[0], OlderThan, whole_number(parts[0]), Unit[parts[1].type])
+
+    def from_moment(self, parts: list[Token]) -> Window:
+        return make(parts[0], Absolute, moment(parts[0]), None)
+
+    def until_moment(self, parts: list[Token]) -> Window:
+        return make(parts[0], Absolute, None, moment(parts[0]))
+
+    def absolute(self, parts: list[Token]) -> Window:
+        return make(parts[0], Absolute, moment(parts[0]), moment(parts[1]))
+
+    def last(self, parts: list[Token]) -> Window:
+        return make(parts[0], Rolling, Direction.LAST, whole_number(parts[0]), Unit[parts[1].type])
+
+    def next(self, parts: list[Token]) -> Window:
+        return make(parts[0], Rolling, Direction.NEXT, whole_number(parts[0]), Unit[parts[1].type])
+
+    def last_whole(self, parts: list[Token]) -> Window:
+        return self.whole(CalendarPosition.LAST, parts)
+
+    def next_whole(self, parts: list[Token]) -> Window:
+        return self.whole(CalendarPosition.NEXT, parts)
+
+    def whole(self, position: CalendarPosition, parts: list[Token]) -> Window:
+        """`last 3 whole months`; without a number, one."""
+        count = whole_number(parts[0]) if len(parts) == 2 else 1
+        return make(parts[0], Calendar, position, Unit[parts[-1].type], count)
+
+    def this(self, parts: list[Token]) -> Window:
+        return make(parts[0], Calendar, CalendarPosition.THIS, Unit[parts[0].type])
+
+    def today(self, _tokens: list[Token]) -> Window:
+        return Calendar(CalendarPosition.THIS, Unit.DAY)
+
+    def yesterday(self, _tokens: list[Token]) -> Window:
+        return Calendar(CalendarPosition.LAST, Unit.DAY)
+
+    def tomorrow(self, _tokens: list[Token]) -> Window:
+        return Calendar(CalendarPosition.NEXT, Unit.DAY)
+
+    def ago(self, parts: list[Token]) -> Window:
+        return make(parts[0], Ago, whole_number(parts[0]), whole_number(parts[1]), Unit[parts[2].type])
+
+    def all_time(self, _tokens: list[Token]) -> Window:
+        return AllTime()
+
+
+def _kind(node: Expression | Value) -> str:
+    if isinstance(node, Expression):
+        return "a condition"
+    if isinstance(node, Constant):
+        return "a constant"
+    return "a calculated value"

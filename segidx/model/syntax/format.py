@@ -1,0 +1,291 @@
+"""Writes an `Expression` as canonical text, which `parse` reads back as an equal expression.
+
+Canonical text is one line, with lower-case keywords and parentheses around every AND and OR inside another node, so
+that nobody has to know which binds tighter. Imports only `segidx.model`.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime
+from decimal import Decimal
+
+from segidx.model.expression import (
+    And,
+    Anniversary,
+    AtLeast,
+    Between,
+    Comparison,
+    Everyone,
+    Expression,
+    HasTags,
+    In,
+    InWindow,
+    IsSet,
+    Nobody,
+    Not,
+    Operator,
+    Or,
+    TagMode,
+    TextMatch,
+    Unfinished,
+)
+from segidx.model.syntax.words import is_bare_name
+from segidx.model.values import (
+    Age,
+    Arithmetic,
+    ArithmeticOperator,
+    Constant,
+    DaysSince,
+    FieldValue,
+    Negative,
+    Scalar,
+    Value,
+)
+from segidx.model.windows import (
+    Absolute,
+    Ago,
+    AllTime,
+    Calendar,
+    CalendarPosition,
+    OlderThan,
+    Rolling,
+    Unit,
+    Window,
+)
+
+_LONGEST_PLAIN_NUMBER = 21  # digits; 1E+5 is written 100000, 1E+30 stays as it is
+
+Pieces = list["str | Expression | Value"]
+
+
+def format_expression(expression: Expression) -> str:
+    """The canonical text of an expression of any depth: `parse(format_expression(e)) == e`.
+
+    The text exists for expressions that `check` refuses, too; `parse` then refuses those that are too deep or too
+    large, while empty lists and unfinished nodes read back.
+    """
+    return _write(expression)
+
+
+def format_value(value: Value) -> str:
+    """The text of one side of a comparison: `total - 2 * baskets`, `"PL"`, `age(birthday)`."""
+    return _write(value)
+
+
+def _write(root: Expression | Value) -> str:
+    # A stack of what is still to be written, last first, in place of recursion: depth is the caller's choice.
+    pending: Pieces = [root]
+    text: list[str] = []
+    while pending:
+        piece = pending.pop()
+        if isinstance(piece, str):
+            text.append(piece)
+        elif isinstance(piece, Expression):
+            pending.extend(reversed(_expression(piece)))
+        else:
+            pending.extend(reversed(_value(piece)))
+    return "".join(text)
+
+
+# --- expressions -------------------------------------------------------------------------------------------
+
+
+def _expression(node: Expression) -> Pieces:
+    match node:
+        case And(operands=operands):
+            return _joined(" and ", operands) if len(operands) > 1 else ["all of ", *_listed(operands)]
+        case Or(operands=operands):
+            return _joined(" or ", operands) if len(operands) > 1 else ["any of ", *_listed(operands)]
+        case Not(operand=operand):
+            return _negation(operand)
+        case AtLeast():
+            return [f"at least {node.count} of ", *_listed(node.operands)]
+        case Everyone():
+            return ["everyone"]
+        case Nobody():
+            return ["nobody"]
+        case Unfinished():
+            return ["..."]
+        case HasTags():
+            return [_has(node)]
+        case IsSet():
+            return [f"{format_field(node.field)} is set"]
+        case Comparison():
+            return [node.left, _comparison(node), node.right]
+        case Between():
+            return [node.value, " between ", node.low, " and ", node.high]
+        case In():
+            return _in(node, "")
+        case TextMatch():
+            return [f"{format_field(node.field)} {node.operator.value} {_ci(node.ci)}{_string(node.pattern)}"]
+        case InWindow():
+            return [f"{format_field(node.field)} {format_window(node.window)}"]
+        case Anniversary():
+            return [f"anniversary of {format_field(node.field)} {format_window(node.window)}"]
+    raise AssertionError(node)
+
+
+def _is_chain(node: Expression) -> bool:
+    return isinstance(node, And | Or) and len(node.operands) > 1
+
+
+def _operand(node: Expression) -> Pieces:
+    return ["(", node, ")"] if _is_chain(node) else [node]
+
+
+def _joined(word: str, operands: tuple[Expression, ...]) -> Pieces:
+    pieces: Pieces = []
+    for index, operand in enumerate(operands):
+        if index:
+            pieces.append(word)
+        pieces.extend(_operand(operand))
+    return pieces
+
+
+def _listed(operands: tuple[Expression, ...]) -> Pieces:
+    pieces: Pieces = ["("]
+    for index, operand in enumerate(operands):
+        if index:
+            pieces.append(", ")
+        pieces.append(operand)
+    return [*pieces, ")"]
+
+
+def _negation(operand: Expression) -> Pieces:
+    if isinstance(operand, IsSet):
+        return [f"{format_field(operand.field)} is not set"]
+    if isinstance(operand, In):
+        return _in(operand, "not ")
+    return ["not ", *_operand(operand)]
+
+
+def _ci(ci: bool) -> str:
+    return "ci " if ci else ""
+
+
+def _has(node: HasTags) -> str:
+    field = format_field(node.field)
+    if node.mode is TagMode.ANY and len(node.tags) == 1:
+        return f"{field} has {_ci(node.ci)}{_string(node.tags[0])}"
+    return f"{field} has {node.mode.value} {_ci(node.ci)}({', '.join(map(_string, node.tags))})"
+
+
+def _in(node: In, negation: str) -> Pieces:
+    return [node.value, f" {negation}in {_ci(node.ci)}({', '.join(map(format_constant, node.options))})"]
+
+
+def _comparison(node: Comparison) -> str:
+    if isinstance(node.right, Constant) and isinstance(node.right.value, date):
+        if node.operator is Operator.LT:
+            return " before "
+        if node.operator is Operator.GT:
+            return " after "
+    return f" {node.operator.value} {_ci(node.ci)}"
+
+
+# --- values ------------------------------------------------------------------------------------------------
+
+_SUMS = (ArithmeticOperator.ADD, ArithmeticOperator.SUBTRACT)
+
+
+def _value(value: Value) -> Pieces:
+    match value:
+        case Constant():
+            return [format_constant(value.value)]
+        case FieldValue():
+            return [format_field(value.field)]
+        case Age():
+            return [f"age({format_field(value.field)})"]
+        case DaysSince():
+            return [f"days_since({format_field(value.field)})"]
+        case Negative(operand=operand):
+            # `-5` is a constant; the negative of the constant 5 is `-(5)`.
+            return ["-(", operand, ")"] if isinstance(operand, Constant | Arithmetic | Negative) else ["-", operand]
+        case Arithmetic(operator=operator, left=left, right=right):
+            product = operator not in _SUMS
+            return [
+                *_factor(left, product and isinstance(left, Arithmetic) and left.operator in _SUMS),
+                f" {operator.value} ",
+                *_factor(right, isinstance(right, Arithmetic) and (product or right.operator in _SUMS)),
+            ]
+    raise AssertionError(value)
+
+
+def _factor(value: Value, grouped: bool) -> Pieces:
+    return ["(", value, ")"] if grouped else [value]
+
+
+def format_field(name: str) -> str:
+    """A field's name, in backticks where it has other than letters, digits and '_' or is a reserved word. A backtick
+    inside is written twice."""
+    return name if is_bare_name(name) else "`" + name.replace("`", "``") + "`"
+
+
+def format_constant(value: Scalar) -> str:
+    """A constant: `"text"` with JSON's escapes, `-1.50`, `true`, `2026-01-31`, `2026-01-31T12:00:00.500Z`."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, Decimal):
+        return _number(value)
+    if isinstance(value, datetime):
+        whole = value.replace(tzinfo=None)
+        return whole.isoformat(timespec="milliseconds" if whole.microsecond else "seconds") + "Z"
+    return value.isoformat()
+
+
+def _number(value: Decimal) -> str:
+    exponent = value.as_tuple().exponent
+    assert isinstance(exponent, int)
+    if exponent > 0 and value.adjusted() < _LONGEST_PLAIN_NUMBER:
+        return f"{value:f}"
+    return str(value)
+
+
+def _string(value: str) -> str:
+    if value.isprintable():
+        return json.dumps(value, ensure_ascii=False)
+    # What cannot be seen (line ends, NUL, bidirectional marks) is escaped, so that text shows what it says.
+    return '"' + "".join(json.dumps(c, ensure_ascii=not c.isprintable())[1:-1] for c in value) + '"'
+
+
+# --- windows -----------------------------------------------------------------------------------------------
+
+_DAYS = {
+    CalendarPosition.LAST: "yesterday",
+    CalendarPosition.THIS: "today",
+    CalendarPosition.NEXT: "tomorrow",
+}
+
+
+def _length(count: int, unit: Unit, whole: str = "") -> str:
+    return f"{count} {whole}{unit.value}{'' if count == 1 else 's'}"
+
+
+def format_window(window: Window) -> str:
+    """A window as it follows a field: `in last 90 days`, `older than 1 year`, `from 2026-01-01`."""
+    match window:
+        case Rolling():
+            return f"in {window.direction.value} {_length(window.count, window.unit)}"
+        case OlderThan():
+            return f"older than {_length(window.count, window.unit)}"
+        case Ago():
+            return f"in {window.far} to {_length(window.near, window.unit)} ago"
+        case Calendar(unit=Unit.DAY, count=1):
+            return f"in {_DAYS[window.position]}"
+        case Calendar(position=CalendarPosition.THIS):
+            return f"in this {window.unit.value}"
+        case Calendar():
+            return f"in {window.position.value} {_length(window.count, window.unit, 'whole ')}"
+        case Absolute(start=start, end=end):
+            if start is None:
+                assert end is not None
+                return f"until {format_constant(end)}"
+            if end is None:
+                return f"from {format_constant(start)}"
+            return f"in {format_constant(start)} to {format_constant(end)}"
+        case AllTime():
+            return "in all time"
+    raise AssertionError(window)

@@ -1,0 +1,154 @@
+"""Reads text into an `Expression`: the parser, and the errors it answers with.
+
+Parsing is LALR(1) with lark: linear, without recursion whatever the nesting. Imports only `segidx.model`; lark is
+imported and the grammar compiled at the first parse, once for all threads.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segidx.model.errors import ExpressionSyntaxError, ExpressionTooLarge
+from segidx.model.expression import MAX_DEPTH, MAX_NODES, Expression
+from segidx.model.syntax.words import RESERVED, is_reserved, readable
+
+if TYPE_CHECKING:
+    from lark import Lark, UnexpectedInput
+
+    from segidx.model.syntax.build import Builder
+
+MAX_BYTES = 1_000_000
+
+
+@cache
+def _parser() -> tuple[Lark, Builder]:
+    from lark import Lark
+
+    from segidx.model.syntax.build import Builder
+
+    grammar = Path(__file__).with_name("grammar.lark").read_text(encoding="utf-8")
+    builder = Builder()
+    lark = Lark(
+        grammar.replace("@RESERVED@", "|".join(RESERVED)),
+        parser="lalr",
+        lexer="contextual",
+        transformer=builder,  # lark only looks up methods by the rules' names
+        maybe_placeholders=False,
+    )
+    return lark, builder
+
+
+def parse(
+    text: str, *, max_depth: int = MAX_DEPTH, max_nodes: int = MAX_NODES, max_bytes: int = MAX_BYTES
+) -> Expression:
+    """The expression a text says; docs/EXPRESSIONS.md is the language.
+
+    Depth and nodes are counted as `segidx.model.expression.check` counts them; parentheses count for nothing.
+    Unfinished nodes (`...`) and empty lists are read, and left to `check`. `max_bytes` bounds the UTF-8 text.
+
+    Raises ExpressionSyntaxError with line, column (in characters, from 1) and what was expected, also for values
+    that the nodes themselves refuse (a window of 0 days); ExpressionTooDeep or ExpressionTooLarge past the limits.
+    """
+    try:
+        size = len(text.encode()) if len(text) <= max_bytes else len(text)
+    except UnicodeEncodeError as error:
+        before = text[: error.start]
+        raise ExpressionSyntaxError(
+            "the text is not valid UTF-8",
+            line=before.count("\n") + 1,
+            column=error.start - before.rfind("\n"),
+        ) from error
+    if size > max_bytes:
+        raise ExpressionTooLarge(f"the text has more than {max_bytes} bytes", limit=max_bytes)
+
+    from lark import UnexpectedInput
+
+    lark, builder = _parser()
+    limits = builder.limits
+    limits.max_depth, limits.max_nodes, limits.leaves = max_depth, max_nodes, 0
+    try:
+        item = lark.parse(text)
+    except UnexpectedInput as error:
+        raise _syntax_error(error, text) from None
+    node = builder.condition(item).node  # type: ignore[arg-type]
+    assert isinstance(node, Expression)
+    return node
+
+
+# --- errors ------------------------------------------------------------------------------------------------
+
+# Reserved words that stand where a field may, and want more words after them.
+_OPENING_WORDS = ("all", "anniversary", "any", "at", "segment", "tagged", "top")
+
+_WORD_OR_CHARACTER = re.compile(r"\w+|.", re.DOTALL)
+
+# Why no token begins with these characters.
+_CHARACTERS = {
+    '"': "the string that begins here does not end on its line",
+    "`": "the field name that begins here has no closing backtick",
+    "'": "strings stand in double quotes",
+    "“": 'strings stand in straight double quotes, "',
+    "”": 'strings stand in straight double quotes, "',
+    "„": 'strings stand in straight double quotes, "',
+    "&": "write 'and'",
+    "|": "write 'or'",
+    "!": "write 'not'",
+    "\\": "a backslash stands only within strings",
+}
+
+
+def _syntax_error(error: UnexpectedInput, text: str) -> ExpressionSyntaxError:
+    from lark import UnexpectedToken
+
+    accepts = set(error.interactive_parser.accepts())  # type: ignore[no-untyped-call]
+    expected = readable(accepts)
+    may_be_field = "NAME" in accepts
+    if not isinstance(error, UnexpectedToken):
+        assert error.pos_in_stream is not None
+        found = _WORD_OR_CHARACTER.match(text, error.pos_in_stream)
+        assert found is not None
+        if found[0] in _CHARACTERS:
+            return ExpressionSyntaxError(_CHARACTERS[found[0]], line=error.line, column=error.column)
+        return ExpressionSyntaxError(
+            f"found {_described(found[0], may_be_field)}", line=error.line, column=error.column, expected=expected
+        )
+    token = error.token
+    if token.type == "$END":
+        if not text.strip():
+            return ExpressionSyntaxError(
+                "the text is empty; write everyone for all contacts", line=1, column=1, expected=expected
+            )
+        return ExpressionSyntaxError(
+            "the expression ends too early",
+            line=token.end_line or token.line or 1,
+            column=token.end_column or token.column or 1,
+            expected=expected,
+        )
+    return ExpressionSyntaxError(
+        f"found {_described(token, may_be_field)}{_reserved_before(text, token.start_pos or 0, accepts)}",
+        line=token.line or 1,
+        column=token.column or 1,
+        expected=expected,
+    )
+
+
+def _reserved_before(text: str, place: int, accepts: set[str]) -> str:
+    """The hint for a reserved word that was meant as a field: `top > 3`."""
+    word = re.search(r"(\w+)\s*$", text[max(0, place - 100) : place])
+    if word is None or word[1].lower() not in _OPENING_WORDS or "LPAR" in accepts:
+        return ""
+    return f" after '{word[1]}', a reserved word (a field of that name is written `{word[1]}`)"
+
+
+def _described(found: str, may_be_field: bool) -> str:
+    from segidx.model.syntax.build import clip
+
+    text = clip(found)
+    if found.startswith('"'):
+        return f"the string {text}"
+    if may_be_field and is_reserved(found):
+        return f"'{text}', a reserved word (a field of that name is written `{text}`)"
+    return f"'{text}'" if found.isprintable() else repr(text)

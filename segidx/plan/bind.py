@@ -1,0 +1,157 @@
+"""Binding: an Expression becomes a Plan over one snapshot. Types are checked here, and only here.
+
+Every error carries the path of the offending node. Nothing is rewritten: the plan says what the expression says, and
+the rules of `segidx.plan.rules` may all be left out.
+"""
+
+from __future__ import annotations
+
+from segidx.model.errors import SegidxError, TypeMismatch
+from segidx.model.expression import (
+    And,
+    Anniversary,
+    AtLeast,
+    Between,
+    Comparison,
+    Everyone,
+    Expression,
+    HasTags,
+    In,
+    InWindow,
+    IsSet,
+    Nobody,
+    Not,
+    Operator,
+    Or,
+    TagMode,
+    TextMatch,
+    child_path,
+    node_path,
+)
+from segidx.model.results import Estimate
+from segidx.model.schema import Field, FieldType
+from segidx.model.values import Constant, FieldValue
+from segidx.plan.comparisons import bind_comparison
+from segidx.plan.context import BindContext
+from segidx.plan.nodes import (
+    Plan,
+    PostingScan,
+    RangeScan,
+    all_of,
+    any_of,
+    at_least_of,
+    complement,
+    everything,
+    nothing,
+)
+from segidx.plan.strings import equal_codes, plan_codes, text_codes
+from segidx.plan.windows import bind_anniversary, bind_window, plan_range
+from segidx.store.layout import SYSTEM_FIELD
+
+
+def bind(expression: Expression, context: BindContext, path: str = "expression") -> Plan:
+    """The plan of an expression that `segidx.model.expression.check` has passed.
+
+    Raises UnknownField, TypeMismatch, InvalidPattern, InvalidExpression, each with the node's path; Stopped.
+    """
+    total = context.total
+    match expression:
+        case And() | Or() | AtLeast():
+            operands = [bind(o, context, child_path(path, expression, i)) for i, o in enumerate(expression.operands)]
+            where = node_path(path, expression)
+            if isinstance(expression, And):
+                return all_of(operands, total, where)
+            if isinstance(expression, Or):
+                return any_of(operands, total, where)
+            return at_least_of(expression.count, operands, total, where)
+        case Not():
+            operand = bind(expression.operand, context, child_path(path, expression, 0))
+            return complement(operand, total, node_path(path, expression))
+        case Everyone():
+            return everything("everyone", total, node_path(path, expression))
+        case Nobody():
+            return nothing("nobody", node_path(path, expression))
+    where = node_path(path, expression)
+    try:
+        return _predicate(expression, context, where)
+    except SegidxError as error:
+        raise error.at(where) from None
+
+
+def _predicate(predicate: Expression, context: BindContext, path: str) -> Plan:
+    schema = context.schema
+    match predicate:
+        case HasTags():
+            return _has_tags(predicate, context, path)
+        case IsSet():
+            field = schema[predicate.field]
+            count = context.snapshot.set_count(field)
+            label = f"{field.name} is set"
+            return PostingScan(Estimate(count, count, count), path, SYSTEM_FIELD, context.field_id(field), label)
+        case Comparison():
+            return bind_comparison(predicate.left, predicate.operator, predicate.right, context, path, ci=predicate.ci)
+        case Between():
+            low = bind_comparison(predicate.value, Operator.GE, predicate.low, context, path)
+            high = bind_comparison(predicate.value, Operator.LE, predicate.high, context, path)
+            if isinstance(low, RangeScan) and isinstance(high, RangeScan) and low.field_id == high.field_id:
+                return plan_range(context, schema[low.label], low.low, high.high, path)
+            return all_of([low, high], context.total, path)
+        case In():
+            return _in(predicate, context, path)
+        case TextMatch():
+            field = _string_field(schema[predicate.field], predicate.operator.value)
+            codes = text_codes(context, field, predicate.operator, predicate.pattern, ci=predicate.ci)
+            return plan_codes(
+                context, field, codes, path, sought=f"that {predicate.operator.value} {predicate.pattern!r}"
+            )
+        case InWindow():
+            return bind_window(schema[predicate.field], predicate.window, context, path)
+        case Anniversary():
+            return bind_anniversary(schema[predicate.field], predicate.window, context, path)
+    raise AssertionError(f"{type(predicate).__name__} was not refused by check()")
+
+
+def _has_tags(predicate: HasTags, context: BindContext, path: str) -> Plan:
+    field = context.schema[predicate.field]
+    if field.type is not FieldType.TAGS:
+        raise TypeMismatch(
+            f"'has' asks for tags, but {field.name!r} is a {field.type.value} field; compare it with = or in",
+            field=field.name,
+            type=field.type.value,
+        )
+
+    def one(*tags: str) -> Plan:
+        codes = equal_codes(context, field, tags, ci=predicate.ci)
+        sought = " or ".join(f'"{tag}"' for tag in tags[:3]) + (" ..." if len(tags) > 3 else "")
+        return plan_codes(context, field, codes, path, sought=sought)
+
+    if predicate.mode is TagMode.ALL:
+        return all_of([one(tag) for tag in predicate.tags], context.total, path)
+    some = one(*predicate.tags)
+    return some if predicate.mode is TagMode.ANY else complement(some, context.total, path)
+
+
+def _in(predicate: In, context: BindContext, path: str) -> Plan:
+    """`x in (a, b)` is `x = a or x = b`; of a string field, one set of codes."""
+    if isinstance(predicate.value, FieldValue):
+        field = context.schema[predicate.value.field]
+        if field.type.is_string and all(isinstance(o, str) for o in predicate.options):
+            wanted = [o for o in predicate.options if isinstance(o, str)]
+            codes = equal_codes(context, field, wanted, ci=predicate.ci)
+            return plan_codes(context, field, codes, path, sought=f"in the {len(wanted)} values given")
+    equals = [
+        bind_comparison(predicate.value, Operator.EQ, Constant(option), context, path, ci=predicate.ci)
+        for option in predicate.options
+    ]
+    return any_of(equals, context.total, path)
+
+
+def _string_field(field: Field, operator: str) -> Field:
+    if not field.type.is_string:
+        advice = "; 'has' asks for tags" if field.type is FieldType.TAGS else ""
+        raise TypeMismatch(
+            f"{operator!r} works on text and category fields, but {field.name!r} is a {field.type.value} field{advice}",
+            field=field.name,
+            type=field.type.value,
+        )
+    return field

@@ -1,0 +1,332 @@
+"""Comparisons: a field against a constant becomes a posting, a set of codes or a range; everything else a candidate
+check."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+
+from segidx.model.errors import TypeMismatch
+from segidx.model.expression import Operator
+from segidx.model.results import Estimate
+from segidx.model.schema import Field, FieldType
+from segidx.model.values import (
+    Age,
+    Arithmetic,
+    Constant,
+    DaysSince,
+    FieldValue,
+    Negative,
+    Value,
+)
+from segidx.model.windows import to_days, to_millis
+from segidx.plan.calendar import FIRST_DAY, LAST_DAY, day_start, last_day_with_age
+from segidx.plan.constants import fold_constant
+from segidx.plan.context import BindContext
+from segidx.plan.nodes import CandidateCheck, Plan, PostingScan, all_of, complement, everything, nothing
+from segidx.plan.strings import compared_codes, equal_codes, fold, plan_codes
+from segidx.plan.values import (
+    BoundAge,
+    BoundArithmetic,
+    BoundConstant,
+    BoundDaysSince,
+    BoundField,
+    BoundNegative,
+    BoundValue,
+    LocalDate,
+    ValueKind,
+    fields_in,
+)
+from segidx.plan.windows import plan_range
+from segidx.store.layout import SYSTEM_FIELD
+
+_FLIPPED = {
+    Operator.EQ: Operator.EQ,
+    Operator.LT: Operator.GT,
+    Operator.LE: Operator.GE,
+    Operator.GT: Operator.LT,
+    Operator.GE: Operator.LE,
+}
+_KINDS = {
+    FieldType.NUMBER: ValueKind.NUMBER,
+    FieldType.DATE: ValueKind.DATE,
+    FieldType.TIMESTAMP: ValueKind.INSTANT,
+    FieldType.CATEGORY: ValueKind.STRING,
+    FieldType.TEXT: ValueKind.STRING,
+    FieldType.BOOL: ValueKind.BOOL,
+}
+
+
+def bind_comparison(
+    left: Value, operator: Operator, right: Value, context: BindContext, path: str, *, ci: bool = False
+) -> Plan:
+    """The contacts for which `left operator right` holds. Raises TypeMismatch, UnknownField."""
+    if operator is Operator.NE:
+        equal = bind_comparison(left, Operator.EQ, right, context, path, ci=ci)
+        return complement(equal, context.total, path)
+    a, b = _folded(bind_value(left, context)), _folded(bind_value(right, context))
+    if a is None or b is None:
+        return nothing("a division by zero is missing, and no comparison on it holds", path)
+    if isinstance(a, BoundConstant) and not isinstance(b, BoundConstant):
+        a, operator, b = b, _FLIPPED[operator], a
+    a, b = _typed(a, operator, b, ci=ci)
+    if isinstance(b, BoundConstant):
+        if isinstance(a, BoundConstant):
+            return _constants(a, operator, b, context, path, ci=ci)
+        if isinstance(a, BoundField):
+            return _field_constant(context.schema[a.name], operator, b, context, path, ci=ci)
+        if isinstance(a, BoundAge | BoundDaysSince):
+            return _days_constant(a, operator, b, context, path)
+    return _candidate_check(a, operator, b, context, path)
+
+
+def _folded(value: BoundValue) -> BoundValue | None:
+    """The value, computed if it reads no field; None if it is missing for everyone."""
+    if isinstance(value, BoundConstant) or fields_in(value):
+        return value
+    constant = fold_constant(value)
+    return None if constant is None else BoundConstant(value.kind, constant)
+
+
+# --- types -------------------------------------------------------------------------------------------------
+
+
+def bind_value(value: Value, context: BindContext) -> BoundValue:
+    """The value with its kind. Raises UnknownField, TypeMismatch."""
+    match value:
+        case Constant():
+            return _bind_constant(value)
+        case FieldValue():
+            return _bind_field(context.schema[value.field], context)
+        case Age() | DaysSince():
+            what = "age()" if isinstance(value, Age) else "days_since()"
+            day = _bind_field(context.schema[value.field], context)
+            if day.kind is ValueKind.INSTANT:
+                day = LocalDate(ValueKind.DATE, day)
+            if day.kind is not ValueKind.DATE:
+                raise TypeMismatch(
+                    f"{what} asks for a date or a timestamp, but {value.field!r} is {day.kind.value}", field=value.field
+                )
+            bound = BoundAge if isinstance(value, Age) else BoundDaysSince
+            return bound(ValueKind.NUMBER, day)
+        case Arithmetic():
+            left, right = bind_value(value.left, context), bind_value(value.right, context)
+            for side in (left, right):
+                _require_number(side, f"'{value.operator.value}'")
+            return BoundArithmetic(ValueKind.NUMBER, value.operator, left, right)
+        case Negative():
+            operand = bind_value(value.operand, context)
+            _require_number(operand, "'-'")
+            return BoundNegative(ValueKind.NUMBER, operand)
+    raise AssertionError(value)
+
+
+def _require_number(value: BoundValue, what: str) -> None:
+    if value.kind is not ValueKind.NUMBER:
+        raise TypeMismatch(f"{what} works on numbers, not on {_spoken(value)}")
+
+
+def _bind_constant(constant: Constant) -> BoundConstant:
+    value = constant.value
+    if isinstance(value, bool):
+        return BoundConstant(ValueKind.BOOL, value)
+    if isinstance(value, Decimal):
+        return BoundConstant(ValueKind.NUMBER, Fraction(value))
+    if isinstance(value, str):
+        return BoundConstant(ValueKind.STRING, value)
+    if isinstance(value, datetime):
+        return BoundConstant(ValueKind.INSTANT, to_millis(value))
+    return BoundConstant(ValueKind.DATE, to_days(value))
+
+
+def _bind_field(field: Field, context: BindContext) -> BoundValue:
+    if field.type is FieldType.TAGS:
+        raise TypeMismatch(
+            f"{field.name!r} is a tags field: ask with 'has', 'has any', 'has all' or 'has none'", field=field.name
+        )
+    return BoundField(_KINDS[field.type], field.name, context.field_id(field), field.scale)
+
+
+def _spoken(value: BoundValue) -> str:
+    if isinstance(value, BoundField):
+        return f"{value.name!r}, {value.kind.value}"
+    return value.kind.value
+
+
+def _typed(a: BoundValue, operator: Operator, b: BoundValue, *, ci: bool) -> tuple[BoundValue, BoundValue]:
+    """Both sides, of one kind. An instant against a date counts by its local calendar date."""
+    if a.kind is not b.kind:
+        kinds = {a.kind, b.kind}
+        constant_instant = any(isinstance(v, BoundConstant) and v.kind is ValueKind.INSTANT for v in (a, b))
+        if kinds != {ValueKind.DATE, ValueKind.INSTANT} or constant_instant:
+            raise TypeMismatch(
+                f"{_spoken(a)} cannot be compared with {_spoken(b)}{_advice(a, b)}",
+                left=a.kind.name,
+                right=b.kind.name,
+            )
+        if not isinstance(b, BoundConstant):  # a field against a date constant becomes a range of instants instead
+            a, b = (LocalDate(ValueKind.DATE, v) if v.kind is ValueKind.INSTANT else v for v in (a, b))
+    if a.kind is ValueKind.BOOL and operator is not Operator.EQ:
+        raise TypeMismatch(f"{_spoken(a)} has no order; use = or !=")
+    if ci and a.kind is not ValueKind.STRING:
+        raise TypeMismatch(f"'ci' ignores the case of strings; {_spoken(a)} has none")
+    if ci and not any(isinstance(v, BoundConstant) for v in (a, b)):
+        raise TypeMismatch("'ci' compares a field with a constant string, not two fields")
+    return a, b
+
+
+def _advice(a: BoundValue, b: BoundValue) -> str:
+    for side, other in ((a, b), (b, a)):
+        if isinstance(side, BoundField) and isinstance(other, BoundConstant):
+            if side.kind is ValueKind.NUMBER and other.kind is ValueKind.STRING:
+                return ": write the number without quotes"
+            if side.kind is ValueKind.STRING and other.kind is ValueKind.NUMBER:
+                return ': write it in quotes, or import the field with --field "name=number"'
+            if side.kind is ValueKind.DATE and other.kind is ValueKind.INSTANT:
+                return ": write a date such as 2026-01-31"
+            if side.kind in (ValueKind.DATE, ValueKind.INSTANT) and other.kind is ValueKind.STRING:
+                return ": write the date without quotes"
+    return ""
+
+
+# --- constants ---------------------------------------------------------------------------------------------
+
+
+def holds(left: object, operator: Operator, right: object) -> bool:
+    """Whether two present values of one kind compare so; strings byte for byte."""
+    if isinstance(left, str) and isinstance(right, str):
+        left, right = left.encode(), right.encode()
+    outcomes = {
+        Operator.EQ: left == right,
+        Operator.LT: left < right,  # type: ignore[operator]
+        Operator.LE: left <= right,  # type: ignore[operator]
+        Operator.GT: left > right,  # type: ignore[operator]
+        Operator.GE: left >= right,  # type: ignore[operator]
+    }
+    return outcomes[operator]
+
+
+def _constants(
+    a: BoundConstant, operator: Operator, b: BoundConstant, context: BindContext, path: str, *, ci: bool
+) -> Plan:
+    left, right = a.value, b.value
+    if ci:
+        left, right = fold(str(left)), fold(str(right))
+    if holds(left, operator, right):
+        return everything("two constants that compare so", context.total, path)
+    return nothing("two constants that do not compare so", path)
+
+
+def _field_constant(
+    field: Field, operator: Operator, constant: BoundConstant, context: BindContext, path: str, *, ci: bool
+) -> Plan:
+    value = constant.value
+    if field.type.is_string:
+        assert isinstance(value, str)
+        if operator is Operator.EQ:
+            codes = equal_codes(context, field, [value], ci=ci)
+        else:
+            codes = compared_codes(context, field, operator, value)
+        return plan_codes(context, field, codes, path, sought=f'{operator.value} "{value}"')
+    if field.type is FieldType.BOOL:
+        field_id, code = context.field_id(field), int(bool(value))
+        count = context.snapshot.value_count(field_id, code)
+        label = f"{field.name} {'true' if code else 'false'}"
+        return PostingScan(Estimate(count, count, count), path, field_id, code, label)
+    if field.type is FieldType.NUMBER:
+        assert isinstance(value, Fraction)
+        return _range(field, operator, value * 10**field.scale, context, path)
+    assert isinstance(value, int)
+    if field.type is FieldType.TIMESTAMP and constant.kind is ValueKind.DATE:
+        # The instants whose local date compares so: whole local days.
+        first = None if operator in (Operator.LT, Operator.LE) else value + (operator is Operator.GT)
+        end = None if operator in (Operator.GT, Operator.GE) else value + (operator is not Operator.LT)
+        low = None if first is None else day_start(first, context.zone)
+        high = None if end is None else day_start(end, context.zone) - 1
+        return plan_range(context, field, low, high, path)
+    return _range(field, operator, Fraction(value), context, path)
+
+
+def _range(field: Field, operator: Operator, bound: Fraction, context: BindContext, path: str) -> Plan:
+    """Stored integers that compare with an exact bound."""
+    low: int | None = None
+    high: int | None = None
+    if operator is Operator.EQ:
+        if bound.denominator != 1:
+            return nothing(f"{field.name} has {field.scale} decimals and never equals a finer number", path)
+        low = high = int(bound)
+    elif operator is Operator.LT:
+        high = math.ceil(bound) - 1
+    elif operator is Operator.LE:
+        high = math.floor(bound)
+    elif operator is Operator.GT:
+        low = math.floor(bound) + 1
+    else:
+        low = math.ceil(bound)
+    return plan_range(context, field, low, high, path)
+
+
+# --- ages --------------------------------------------------------------------------------------------------
+
+
+def _days_constant(
+    value: BoundAge | BoundDaysSince, operator: Operator, constant: BoundConstant, context: BindContext, path: str
+) -> Plan:
+    """`age(field) op n` and `days_since(field) op n`, both falling as the date rises: a range of dates."""
+    bound = constant.value
+    assert isinstance(bound, Fraction)
+    (read,) = fields_in(value)
+    field = context.schema[read.name]
+    if operator is Operator.EQ:
+        if bound.denominator != 1:
+            return nothing("a whole number never equals a fraction", path)
+        return all_of(
+            [_days_constant(value, op, constant, context, path) for op in (Operator.GE, Operator.LE)],
+            context.total,
+            path,
+        )
+    # value >= n, with n whole, holds up to one last day; value <= n from the day after the last with value >= n + 1.
+    at_least = operator in (Operator.GE, Operator.GT)
+    if at_least:
+        least = math.ceil(bound) if operator is Operator.GE else math.floor(bound) + 1
+    else:
+        least = math.floor(bound) + 1 if operator is Operator.LE else math.ceil(bound)
+    last = _last_day(value, least, context)
+    if at_least:
+        if last is None:
+            return nothing("no date is that long ago", path)
+        low_day, high_day = None, last
+    else:
+        low_day, high_day = None if last is None else last + 1, None
+    if field.type is FieldType.DATE:
+        return plan_range(context, field, low_day, high_day, path)
+    low = None if low_day is None else day_start(low_day, context.zone)
+    high = None if high_day is None else day_start(high_day + 1, context.zone) - 1
+    return plan_range(context, field, low, high, path)
+
+
+def _last_day(value: BoundAge | BoundDaysSince, least: int, context: BindContext) -> int | None:
+    """The last day whose age or days-since is `least` or more; None if there is none."""
+    if isinstance(value, BoundAge):
+        return last_day_with_age(least, context.today)
+    day = to_days(context.today) - least
+    return None if day < FIRST_DAY else min(day, LAST_DAY)
+
+
+# --- everything else ---------------------------------------------------------------------------------------
+
+
+def _candidate_check(a: BoundValue, operator: Operator, b: BoundValue, context: BindContext, path: str) -> Plan:
+    fields = sorted(fields_in(a) | fields_in(b), key=lambda f: f.field_id)
+    sets = []
+    for f in fields:
+        count = context.snapshot.set_count(context.schema[f.name])
+        sets.append(PostingScan(Estimate(count, count, count), path, SYSTEM_FIELD, f.field_id, f"{f.name} is set"))
+    approximation = sets[0] if len(sets) == 1 else all_of(sets, context.total, path)
+    hi = approximation.estimate.hi
+    # Without statistics on pairs of fields, a third is the customary guess for an inequality; equality is rare.
+    expected = hi // 10 if operator is Operator.EQ else hi // 3
+    label = f"{' and '.join(f.name for f in fields)} compared with {operator.value}"
+    return CandidateCheck(Estimate(0, expected, hi), path, approximation, a, operator, b, label)

@@ -1,0 +1,38 @@
+"""What binding may know: the schema, one snapshot's statistics, one instant, one zone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, tzinfo
+from functools import cached_property
+
+from segidx.kernels.bitmaps import Stop
+from segidx.model.schema import Field, Schema
+from segidx.model.windows import local_date
+from segidx.store.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class BindContext:
+    """One evaluation's surroundings. `at` is evaluated_at, in milliseconds since 1970."""
+
+    snapshot: Snapshot
+    at: int
+    zone: tzinfo
+    stop: Stop | None = None
+
+    @property
+    def schema(self) -> Schema:
+        return self.snapshot.catalog.schema
+
+    @cached_property
+    def today(self) -> date:
+        return local_date(self.at, self.zone)
+
+    @cached_property
+    def total(self) -> int:
+        """Live contacts."""
+        return self.snapshot.live_count()
+
+    def field_id(self, field: Field) -> int:
+        return self.snapshot.field_id(field)

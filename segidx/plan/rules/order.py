@@ -1,0 +1,30 @@
+"""Operands in the order of what they keep and cost. The evaluator orders again in each container, where it knows
+exact cardinalities; this order is its tie-breaker, and what explain shows."""
+
+from __future__ import annotations
+
+from segidx.plan.nodes import AllOf, AnyOf, CandidateCheck, Inner, Plan, PostingScan, RangeScan, TableScan
+
+# What a contact costs to test by each kind of leaf, relative to a posting.
+_COST = {PostingScan: 1, RangeScan: 8, TableScan: 12, CandidateCheck: 1000}
+
+
+def cost(plan: Plan) -> int:
+    """Relative cost of evaluating a plan over the whole universe."""
+    own = _COST.get(type(plan), 0)
+    return own + sum(cost(child) for child in plan.children)
+
+
+def order_by_cost(plan: Plan) -> Plan:
+    if isinstance(plan, AllOf):
+        ordered = sorted(plan.operands, key=lambda o: (_checks(o), o.estimate.expected, cost(o)))
+    elif isinstance(plan, AnyOf):
+        ordered = sorted(plan.operands, key=lambda o: (_checks(o), -o.estimate.expected, cost(o)))
+    else:
+        return plan
+    return plan if tuple(ordered) == plan.operands else plan.with_children(tuple(ordered))
+
+
+def _checks(plan: Plan) -> bool:
+    """Whether a candidate check lies in the plan: it waits until the others have narrowed the candidates."""
+    return isinstance(plan, CandidateCheck) or (isinstance(plan, Inner) and any(map(_checks, plan.operands)))

@@ -1,0 +1,153 @@
+"""Predicates on strings become sets of dictionary codes, and those postings or a column scan, whichever reads less.
+
+A dictionary is scanned with Arrow's kernels (regular expressions are RE2: linear time), in steps, so that deadlines
+hold on dictionaries of millions.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from segidx.model.errors import InvalidPattern
+from segidx.model.expression import Operator, TextOperator
+from segidx.model.results import Estimate
+from segidx.model.schema import Field, FieldType
+from segidx.plan.context import BindContext
+from segidx.plan.nodes import Nothing, Plan, PostingScan, TableScan, any_of, nothing
+
+_STEP = 1 << 16
+# Bytes that reading one posting costs beyond its contents: header, directory, cache misses.
+_POSTING_OVERHEAD = 256
+
+Codes = npt.NDArray[np.int64]
+Matcher = Callable[[pa.Array], pa.Array]
+
+
+def fold(text: str) -> str:
+    """The form in which strings are compared when case is ignored."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def _fold_all(strings: pa.Array) -> pa.Array:
+    return pa.array([fold(s) for s in strings.to_pylist()], pa.string())
+
+
+def equal_codes(context: BindContext, field: Field, wanted: Sequence[str], *, ci: bool) -> Codes:
+    """Codes of the field's values equal to one of `wanted`, ascending."""
+    if ci:
+        folded = pa.array([fold(w) for w in wanted], pa.string())
+        return matching_codes(context, field, lambda strings: pc.is_in(_fold_all(strings), folded))
+    codes = context.snapshot.dictionary(field).find(pa.array(list(wanted), pa.string()))
+    return np.unique(codes[codes >= 0])
+
+
+def compared_codes(context: BindContext, field: Field, operator: Operator, bound: str) -> Codes:
+    """Codes of values before or after `bound`, byte for byte."""
+    compare = {
+        Operator.LT: pc.less,
+        Operator.LE: pc.less_equal,
+        Operator.GT: pc.greater,
+        Operator.GE: pc.greater_equal,
+    }[operator]
+    limit = pa.scalar(bound.encode(), pa.binary())
+    return matching_codes(context, field, lambda strings: compare(strings.cast(pa.binary()), limit))
+
+
+def text_codes(context: BindContext, field: Field, operator: TextOperator, pattern: str, *, ci: bool) -> Codes:
+    """Codes of values that contain, start with, end with or match the pattern."""
+    return matching_codes(context, field, matcher(operator, pattern, ci=ci))
+
+
+def matcher(operator: TextOperator, pattern: str, *, ci: bool) -> Matcher:
+    """A function from strings to bools. Raises InvalidPattern for a regular expression that RE2 refuses."""
+    if operator is TextOperator.MATCHES:
+        try:
+            pc.match_substring_regex(pa.array([""]), pattern=pattern, ignore_case=ci)
+        except (pa.ArrowInvalid, UnicodeEncodeError) as error:
+            # Arrow wraps RE2's words: "Invalid regular expression: missing ): (".
+            raise InvalidPattern(
+                f"{pattern!r} is not a regular expression that RE2 takes: {_re2_words(str(error))}", pattern=pattern
+            ) from error
+        return lambda strings: pc.match_substring_regex(strings, pattern=pattern, ignore_case=ci)
+    compare = {
+        TextOperator.CONTAINS: pc.match_substring,
+        TextOperator.STARTS_WITH: pc.starts_with,
+        TextOperator.ENDS_WITH: pc.ends_with,
+    }[operator]
+    if ci:
+        folded = fold(pattern)
+        return lambda strings: compare(_fold_all(strings), pattern=folded)
+    return lambda strings: compare(strings, pattern=pattern)
+
+
+def _re2_words(message: str) -> str:
+    return re.sub(r"^Invalid regular expression:\s*", "", message)
+
+
+def matching_codes(context: BindContext, field: Field, matches: Matcher) -> Codes:
+    """Codes whose string matches, ascending. Looks at the deadline between steps."""
+    dictionary = context.snapshot.dictionary(field)
+    found = []
+    for first in range(0, len(dictionary), _STEP):
+        if context.stop is not None:
+            context.stop.check()
+        strings = dictionary.slice(first, min(first + _STEP, len(dictionary)))
+        mask = matches(strings).to_numpy(zero_copy_only=False)
+        found.append(np.flatnonzero(mask).astype(np.int64) + first)
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+
+def plan_codes(context: BindContext, field: Field, codes: Codes, path: str, *, sought: str) -> Plan:
+    """The contacts that hold one of the ascending codes: an OR of postings, or a scan of the column."""
+    if len(codes) == 1:
+        return plan_code(context, field, int(codes[0]), path)
+    counts, kept = context.snapshot.value_counts(field) if len(codes) else (np.zeros(0), np.zeros(0, np.bool_))
+    codes = codes[counts[codes] > 0] if len(codes) else codes
+    if not len(codes):
+        return nothing(f"no contact has {field.name} {sought}", path)
+    field_id = context.field_id(field)
+    held = counts[codes].astype(np.int64)
+    containers = -(-context.snapshot.size >> 16)
+    posting_bytes = int(np.minimum(2 * held, 8192 * containers).sum()) + _POSTING_OVERHEAD * len(codes)
+    if field.type is FieldType.TAGS or (kept[codes].all() and posting_bytes <= _column_bytes(context, len(counts))):
+        strings = context.snapshot.dictionary(field).get(codes.astype(np.uint32)).to_pylist()
+        scans = [
+            PostingScan(_exact(count), path, field_id, code, f'{field.name} "{text}"')
+            for code, count, text in zip(codes.tolist(), held.tolist(), strings, strict=True)
+        ]
+        return scans[0] if len(scans) == 1 else any_of(scans, context.total, path)
+    base = int(codes[0])
+    bits = np.zeros(int(codes[-1]) - base + 1, np.uint8)
+    bits[codes - base] = 1
+    return TableScan(
+        _exact(int(held.sum())), path, field_id, base, np.packbits(bits, bitorder="little").tobytes(), field.name
+    )
+
+
+def plan_code(context: BindContext, field: Field, code: int, path: str) -> Plan:
+    """The contacts that hold one code."""
+    field_id = context.field_id(field)
+    count = context.snapshot.value_count(field_id, code)
+    text = context.snapshot.dictionary(field).get_one(code)
+    if not count:
+        return Nothing(Estimate(0, 0, 0), path, f'no contact has {field.name} "{text}"')
+    if context.snapshot.has_posting(field, code):
+        return PostingScan(_exact(count), path, field_id, code, f'{field.name} "{text}"')
+    return TableScan(_exact(count), path, field_id, code, b"\x01", f'{field.name} "{text}"')
+
+
+def _column_bytes(context: BindContext, distinct: int) -> int:
+    """Bytes that a scan of a coded column reads."""
+    width = 1 if distinct < 255 else 2 if distinct < 65_535 else 4
+    return context.snapshot.size * width
+
+
+def _exact(count: int) -> Estimate:
+    return Estimate(count, count, count)

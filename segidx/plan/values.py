@@ -1,0 +1,89 @@
+"""Values of a comparison bound to a schema: what `segidx.exec.verify` computes for each candidate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+
+from segidx.model.values import ArithmeticOperator
+
+
+class ValueKind(Enum):
+    """What a bound value is, and so what it may be compared with."""
+
+    NUMBER = "a number"
+    DATE = "a date"
+    INSTANT = "a timestamp"
+    STRING = "a string"
+    BOOL = "a bool"
+
+
+@dataclass(frozen=True, slots=True)
+class BoundValue:
+    kind: ValueKind
+
+
+@dataclass(frozen=True, slots=True)
+class BoundConstant(BoundValue):
+    """A Fraction, days since 1970, milliseconds since 1970, a string, or a bool, by kind."""
+
+    value: Fraction | int | str | bool
+
+
+@dataclass(frozen=True, slots=True)
+class BoundField(BoundValue):
+    """A field's stored value; a number is the stored integer over 10**scale."""
+
+    name: str
+    field_id: int
+    scale: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalDate(BoundValue):
+    """The local calendar date of an instant, in days since 1970."""
+
+    instant: BoundValue
+
+
+@dataclass(frozen=True, slots=True)
+class BoundAge(BoundValue):
+    """Whole years from a date to today."""
+
+    date: BoundValue
+
+
+@dataclass(frozen=True, slots=True)
+class BoundDaysSince(BoundValue):
+    """Days from a date to today."""
+
+    date: BoundValue
+
+
+@dataclass(frozen=True, slots=True)
+class BoundArithmetic(BoundValue):
+    operator: ArithmeticOperator
+    left: BoundValue
+    right: BoundValue
+
+
+@dataclass(frozen=True, slots=True)
+class BoundNegative(BoundValue):
+    operand: BoundValue
+
+
+def fields_in(value: BoundValue) -> set[BoundField]:
+    """The fields that a value reads."""
+    match value:
+        case BoundField():
+            return {value}
+        case LocalDate():
+            return fields_in(value.instant)
+        case BoundAge() | BoundDaysSince():
+            return fields_in(value.date)
+        case BoundArithmetic():
+            return fields_in(value.left) | fields_in(value.right)
+        case BoundNegative():
+            return fields_in(value.operand)
+    return set()

@@ -1,0 +1,74 @@
+"""Windows and anniversaries on date and timestamp fields become ranges and tables of column values."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from segidx.model.errors import InvalidExpression, TypeMismatch
+from segidx.model.results import Estimate
+from segidx.model.schema import Field, FieldType
+from segidx.model.windows import Window, local_date, resolve_dates, resolve_instants, to_days
+from segidx.plan.calendar import FIRST_DAY, LAST_DAY, anniversary_days, day_start, runs
+from segidx.plan.context import BindContext
+from segidx.plan.nodes import Plan, RangeScan, TableScan, any_of, nothing
+
+
+def plan_range(context: BindContext, field: Field, low: int | None, high: int | None, path: str) -> Plan:
+    """The contacts whose stored value lies in [low, high]."""
+    if low is not None and high is not None and low > high:
+        return nothing(f"no value of {field.name} lies between {low} and {high}", path)
+    column = context.snapshot.column(context.field_id(field))
+    lo, expected, hi = column.estimate_range(_floor(low), _ceiling(high))
+    return RangeScan(Estimate(lo, expected, hi), path, context.field_id(field), low, high, field.name)
+
+
+def _floor(low: int | None) -> int:
+    return -(2**63) if low is None else max(low, -(2**63))
+
+
+def _ceiling(high: int | None) -> int:
+    return 2**63 - 1 if high is None else min(high, 2**63 - 1)
+
+
+def _require_time(field: Field, what: str) -> None:
+    if not field.type.is_time:
+        raise TypeMismatch(
+            f"{what} asks for a date or a timestamp, but {field.name!r} is a {field.type.value} field",
+            field=field.name,
+            type=field.type.value,
+        )
+
+
+def bind_window(field: Field, window: Window, context: BindContext, path: str) -> Plan:
+    """`field in WINDOW`."""
+    _require_time(field, "a window of time")
+    if field.type is FieldType.DATE:
+        start, end = resolve_dates(window, context.today)
+    else:
+        start, end = resolve_instants(window, context.at, context.zone)
+    return plan_range(context, field, start, None if end is None else end - 1, path)
+
+
+def bind_anniversary(field: Field, window: Window, context: BindContext, path: str) -> Plan:
+    """`anniversary of field in WINDOW`, as the stored values that have one there."""
+    _require_time(field, "an anniversary")
+    start, end = resolve_dates(window, context.today)
+    if start is None or end is None:
+        raise InvalidExpression("an anniversary needs a window with a start and an end, such as 'in next 7 days'")
+    start, end = max(start, FIRST_DAY), min(end, LAST_DAY + 1)
+    low, high, present = context.snapshot.column(context.field_id(field)).bounds()
+    if not present or start >= end:
+        return nothing(f"no contact has {field.name}" if not present else "the window is empty", path)
+    if field.type is FieldType.DATE:
+        hits = anniversary_days(start, end, low, high)
+        share = float(hits.mean())
+        estimate = Estimate(0, round(share * present), present)
+        bits = np.packbits(hits, bitorder="little").tobytes()
+        return TableScan(estimate, path, context.field_id(field), low, bits, field.name)
+    first = to_days(local_date(low, context.zone))
+    hits = anniversary_days(start, end, first, to_days(local_date(high, context.zone)))
+    ranges = [
+        plan_range(context, field, day_start(first + a, context.zone), day_start(first + b + 1, context.zone) - 1, path)
+        for a, b in runs(hits)
+    ]
+    return any_of(ranges, context.total, path) if ranges else nothing("no anniversary falls in the window", path)

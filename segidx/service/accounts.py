@@ -1,0 +1,75 @@
+"""AccountService and SchemaService. Messages are made and read by `convert`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+
+from segidx.service import convert
+from segidx.service.calls import check_alive, stop_for
+from segidx.v1 import accounts_pb2_grpc, schema_pb2_grpc
+
+if TYPE_CHECKING:
+    from segidx.database import Database
+    from segidx.v1 import accounts_pb2, schema_pb2
+
+
+class AccountService(accounts_pb2_grpc.AccountServiceServicer):
+    """Creates and reads accounts."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def CreateAccount(
+        self, request: accounts_pb2.CreateAccountRequest, context: grpc.ServicerContext
+    ) -> accounts_pb2.CreateAccountResponse:
+        check_alive(context)
+        account = self._database.create_account(convert.created_account_of(request))
+        return convert.create_account_response(account.info)
+
+    def GetAccount(
+        self, request: accounts_pb2.GetAccountRequest, context: grpc.ServicerContext
+    ) -> accounts_pb2.GetAccountResponse:
+        check_alive(context)
+        return convert.account_response(self._database.account(convert.account_of(request)).info)
+
+    def ListAccounts(
+        self, request: accounts_pb2.ListAccountsRequest, context: grpc.ServicerContext
+    ) -> accounts_pb2.ListAccountsResponse:
+        check_alive(context)
+        return convert.accounts_response(request, self._database.accounts())
+
+
+class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
+    """Declares fields and describes what is stored."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def GetSchema(
+        self, request: schema_pb2.GetSchemaRequest, context: grpc.ServicerContext
+    ) -> schema_pb2.GetSchemaResponse:
+        check_alive(context)
+        return convert.schema_response(self._database.account(convert.account_of(request)).schema())
+
+    def UpdateSchema(
+        self, request: schema_pb2.UpdateSchemaRequest, context: grpc.ServicerContext
+    ) -> schema_pb2.UpdateSchemaResponse:
+        check_alive(context)
+        account = self._database.account(convert.account_of(request))
+        return convert.update_schema_response(account.update_schema(convert.fields_of(request)))
+
+    def SuggestValues(
+        self, request: schema_pb2.SuggestValuesRequest, context: grpc.ServicerContext
+    ) -> schema_pb2.SuggestValuesResponse:
+        stop = stop_for(context)
+        account = self._database.account(convert.account_of(request))
+        limit = convert.limit_of(request.limit, convert.DEFAULT_SUGGESTIONS)
+        return convert.suggestions_response(account.suggest(request.field, request.typed, limit=limit, stop=stop))
+
+    def GetStats(
+        self, request: schema_pb2.GetStatsRequest, context: grpc.ServicerContext
+    ) -> schema_pb2.GetStatsResponse:
+        check_alive(context)
+        return convert.stats_response(self._database.account(convert.account_of(request)).stats())

@@ -1,0 +1,107 @@
+"""ContactService. Messages are made and read by `convert`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import grpc
+
+from segidx.model.errors import InvalidArgument, SegidxError, ServerUnavailable
+from segidx.service import convert
+from segidx.service.calls import check_alive, stop_for
+from segidx.v1 import contacts_pb2_grpc
+
+if TYPE_CHECKING:
+    from segidx.database import Account, Database
+    from segidx.v1 import contacts_pb2
+
+
+class ContactService(contacts_pb2_grpc.ContactServiceServicer):
+    """Writes and reads contacts. `max_streams` bounds the streams open at once: each holds a thread for as long as its
+    caller likes, and counts need threads too."""
+
+    def __init__(self, database: Database, *, max_streams: int) -> None:
+        self._database = database
+        self._max_streams = max_streams
+        self._streams = threading.BoundedSemaphore(max_streams)
+
+    def UpsertContacts(
+        self, request: contacts_pb2.UpsertContactsRequest, context: grpc.ServicerContext
+    ) -> contacts_pb2.UpsertContactsResponse:
+        check_alive(context)
+        account = self._database.account(convert.account_of(request))
+        rows, errors = convert.rows_of(request)
+        return convert.upsert_response(errors.merge_rejects(account.upsert(rows)))
+
+    def StreamUpsertContacts(
+        self, requests: Iterator[contacts_pb2.StreamUpsertContactsRequest], context: grpc.ServicerContext
+    ) -> contacts_pb2.StreamUpsertContactsResponse:
+        check_alive(context)
+        if not self._streams.acquire(blocking=False):
+            raise ServerUnavailable(
+                f"{self._max_streams} streams are open already; try again when one has ended", limit=self._max_streams
+            )
+        totals = convert.StreamTotals()
+        try:
+            self._write_stream(requests, context, totals)
+        except SegidxError as error:
+            # What was committed stays; the caller must know how far it came.
+            error.metadata.update(committed_batches=str(totals.batches), accepted=str(totals.accepted))
+            raise
+        finally:
+            self._streams.release()
+        return totals.response()
+
+    def _write_stream(
+        self,
+        requests: Iterator[contacts_pb2.StreamUpsertContactsRequest],
+        context: grpc.ServicerContext,
+        totals: convert.StreamTotals,
+    ) -> None:
+        account: Account | None = None
+        named = ""
+        for request in requests:
+            check_alive(context)
+            if account is None:
+                account, named = self._database.account(convert.account_of(request)), request.account
+            elif request.account not in ("", named):
+                raise InvalidArgument(
+                    f"a stream writes to one account; this one began with {named!r} and names {request.account!r}",
+                    argument="account",
+                )
+            rows, errors = convert.rows_of(request)
+            totals.add(errors.seen, errors.merge_rejects(account.upsert(rows)))
+
+    def TagContacts(
+        self, request: contacts_pb2.TagContactsRequest, context: grpc.ServicerContext
+    ) -> contacts_pb2.TagContactsResponse:
+        check_alive(context)
+        account = self._database.account(convert.account_of(request))
+        change = convert.tag_change_of(request)
+        return convert.tag_response(
+            account.tag(
+                change.contact_ids, field=change.field, add=change.add, remove=change.remove, replace=change.replace
+            )
+        )
+
+    def GetContact(
+        self, request: contacts_pb2.GetContactRequest, context: grpc.ServicerContext
+    ) -> contacts_pb2.GetContactResponse:
+        check_alive(context)
+        return convert.contact_response(self._database.account(convert.account_of(request)).get(request.contact_id))
+
+    def PreviewContacts(
+        self, request: contacts_pb2.PreviewContactsRequest, context: grpc.ServicerContext
+    ) -> contacts_pb2.PreviewContactsResponse:
+        stop = stop_for(context)
+        account = self._database.account(convert.account_of(request))
+        preview = account.preview(
+            convert.query_of(request),
+            fields=convert.preview_fields_of(request),
+            limit=convert.limit_of(request.limit, convert.DEFAULT_PREVIEW),
+            allow_unfinished=request.allow_unfinished,
+            stop=stop,
+        )
+        return convert.preview_response(preview)

@@ -1,0 +1,88 @@
+"""How many contacts hold each value of a field: blocks of 4,096 codes, one u32 a code.
+
+These are the exact cardinalities that plans are costed with and that suggestions show. The top bit of an entry says
+that the value has postings; values of text fields below a frequency have none (see docs/adr/003-text-postings.md).
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import numpy.typing as npt
+
+from segidx.model.errors import CorruptData
+from segidx.store.layout import HEADER_BYTES, KIND_COUNTS, Reader, Writer, block_key, open_value, seal
+
+BLOCK_CODES = 4096
+HAS_POSTING = 1 << 31
+_ENTRY = struct.Struct("<I")
+_BYTES = BLOCK_CODES * _ENTRY.size
+
+Counts = npt.NDArray[np.uint32]
+
+
+def _payload(txn: Reader, db: object, field: int, block: int) -> memoryview | None:
+    value = txn.get(block_key(field, block), db=db)
+    if value is None:
+        return None
+    _, payload = open_value(KIND_COUNTS, value, f"counts of field {field}, block {block}")
+    if len(payload) != _BYTES:
+        raise CorruptData(f"counts of field {field}, block {block}: {len(payload)} bytes instead of {_BYTES}")
+    return payload
+
+
+def read_entry(txn: Reader, db: object, field: int, code: int) -> tuple[int, bool]:
+    """(contacts that hold the value, whether it has postings) of one code."""
+    payload = _payload(txn, db, field, code // BLOCK_CODES)
+    if payload is None:
+        return 0, False
+    entry = _ENTRY.unpack_from(payload, code % BLOCK_CODES * _ENTRY.size)[0]
+    return entry & ~HAS_POSTING, bool(entry & HAS_POSTING)
+
+
+def read_block(txn: Reader, db: object, field: int, block: int) -> Counts:
+    """A copy of the 4,096 raw entries of a block (zeros where it is absent)."""
+    payload = _payload(txn, db, field, block)
+    return np.zeros(BLOCK_CODES, np.uint32) if payload is None else np.frombuffer(payload, "<u4").astype(np.uint32)
+
+
+def read_entries(txn: Reader, db: object, field: int, size: int) -> tuple[Counts, npt.NDArray[np.bool_]]:
+    """(counts u32[size], has-posting bool[size]) of codes 0 to size-1; copies."""
+    blocks = [read_block(txn, db, field, b) for b in range(-(-size // BLOCK_CODES))]
+    raw = np.concatenate(blocks)[:size] if blocks else np.zeros(0, np.uint32)
+    return raw & np.uint32(HAS_POSTING - 1), (raw & np.uint32(HAS_POSTING)) != 0
+
+
+def change_entries(
+    txn: Writer,
+    db: object,
+    field: int,
+    codes: npt.NDArray[np.int64],
+    deltas: npt.NDArray[np.int64],
+    *,
+    with_posting: npt.NDArray[np.bool_] | bool = False,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Add `deltas` to the counts of distinct ascending `codes`; set the posting flag where `with_posting`.
+
+    Returns the (counts, has-posting flags) after the change, one a code. A count below zero is our mistake.
+    """
+    counts = np.zeros(len(codes), np.int64)
+    flags = np.zeros(len(codes), np.bool_)
+    wanted = np.broadcast_to(np.asarray(with_posting, np.bool_), codes.shape)
+    blocks = codes // BLOCK_CODES
+    for block in np.unique(blocks):
+        lo, hi = np.searchsorted(blocks, [block, block + 1])
+        entries = read_block(txn, db, field, int(block))
+        within = codes[lo:hi] - block * BLOCK_CODES
+        old = entries[within]
+        counts[lo:hi] = (old & np.uint32(HAS_POSTING - 1)).astype(np.int64) + deltas[lo:hi]
+        flags[lo:hi] = ((old & np.uint32(HAS_POSTING)) != 0) | wanted[lo:hi]
+        assert (counts[lo:hi] >= 0).all(), f"a count of field {field} fell below zero"
+        entries[within] = counts[lo:hi].astype(np.uint32) | np.where(flags[lo:hi], HAS_POSTING, 0).astype(np.uint32)
+        held = int(np.count_nonzero(entries & np.uint32(HAS_POSTING - 1)))
+        txn.put(block_key(field, int(block)), seal(KIND_COUNTS, held, entries.astype("<u4").tobytes()), db=db)
+    return counts, flags
+
+
+assert HEADER_BYTES + _BYTES < 32 << 10  # small enough to rewrite with a batch

@@ -1,0 +1,192 @@
+"""One account's LMDB environment: opening, creating, read snapshots, and the one write transaction at a time.
+
+Flags are LMDB's safe ones (no WRITEMAP, NOSYNC, NOMETASYNC or MAPASYNC): a commit that returned is on the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import lmdb
+
+from segidx.model.errors import (
+    AccountExists,
+    Closed,
+    CorruptData,
+    NewerFormat,
+    ReadOnly,
+    SegidxError,
+    StorageFull,
+    UnknownAccount,
+)
+from segidx.model.schema import AccountInfo, Schema
+from segidx.store.catalog import Catalog, read_catalog, write_catalog
+from segidx.store.directory import ACCOUNTS, DataDirectory, sync_directory
+from segidx.store.layout import DATABASES, DB_META, FORMAT_VERSION
+from segidx.store.snapshot import PointerCache, Snapshot
+
+# Address space, not memory or disk: reserved once, so that the map never moves under a pointer.
+MAP_BYTES = 1 << 40
+_MAX_READERS = 2048
+
+
+class WriteTransaction:
+    """LMDB's one write transaction with the account's databases. Values read are valid until the next write."""
+
+    def __init__(self, txn: lmdb.Transaction, dbs: dict[bytes, object]) -> None:
+        self.txn = txn
+        self.dbs = dbs
+        self.catalog: Catalog = read_catalog(txn, dbs[DB_META])
+
+
+class AccountStore:
+    """An opened environment. `snapshot()` may be called from any thread; `write()` from one at a time."""
+
+    def __init__(self, path: Path, *, writable: bool, quota_bytes: int | None = None) -> None:
+        """Open the environment in `path`. `quota_bytes` bounds the file: a commit past it raises StorageFull."""
+        self.path = path
+        self.writable = writable
+        self._cache = PointerCache()
+        self._write_lock = threading.Lock()
+        try:
+            self._env = lmdb.open(
+                str(path),
+                map_size=min(MAP_BYTES, quota_bytes or MAP_BYTES) if writable else MAP_BYTES,
+                max_dbs=len(DATABASES),
+                max_readers=_MAX_READERS,
+                max_spare_txns=64,
+                readonly=not writable,
+                create=False,
+                mode=0o600,
+            )
+        except lmdb.Error as error:
+            raise CorruptData(f"{path} cannot be opened: {error}") from error
+        try:
+            self._dbs: dict[bytes, object] = {name: self._env.open_db(name, create=False) for name in DATABASES}
+            with self._env.begin(buffers=True) as txn:
+                catalog = read_catalog(txn, self._dbs[DB_META])
+        except lmdb.Error as error:
+            self._env.close()
+            raise CorruptData(f"{path} lacks a database of segidx: {error}; restore from a backup") from error
+        except SegidxError:
+            self._env.close()
+            raise
+        if catalog.format_version > FORMAT_VERSION:
+            self._env.close()
+            raise NewerFormat(
+                f"{path} has format {catalog.format_version}; this segidx reads up to {FORMAT_VERSION}: upgrade segidx",
+                found=catalog.format_version,
+                supported=FORMAT_VERSION,
+            )
+        if writable:
+            self._env.reader_check()  # slots of killed readers would pin their pages
+        self.info = catalog.account
+        self._open = True
+
+    def snapshot(self) -> Snapshot:
+        """A consistent read view. Close it as soon as the evaluation ends: a pinned reader makes the file grow."""
+        if not self._open:
+            raise Closed(f"account {self.info.name!r} is closed")
+        return Snapshot(self._env.begin(buffers=True), self._dbs, self._cache)
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[WriteTransaction]:
+        """The write transaction; commits and syncs on leaving, writes nothing at all if an error leaves it.
+
+        Raises ReadOnly, and StorageFull for a full disk, quota or map.
+        """
+        if not self._open:
+            raise Closed(f"account {self.info.name!r} is closed")
+        if not self.writable:
+            raise ReadOnly(f"account {self.info.name!r} is open for reading only")
+        with self._write_lock, _storage_errors(self.path):
+            txn = self._env.begin(write=True, buffers=True)
+            try:
+                yield WriteTransaction(txn, self._dbs)
+            except BaseException:
+                txn.abort()
+                raise
+            txn.commit()
+
+    def sizes(self) -> tuple[dict[str, int], int, int]:
+        """(bytes by database, bytes in use, free pages) now."""
+        page = int(self._env.stat()["psize"])
+        with self._env.begin() as txn:
+            by_name = {}
+            for name, db in self._dbs.items():
+                stat = txn.stat(db)
+                by_name[name.decode()] = page * (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
+        used = page * (self._env.info()["last_pgno"] + 1)
+        free = used // page - sum(by_name.values()) // page - 2
+        return by_name, used, max(0, free)
+
+    @property
+    def map_bytes(self) -> int:
+        """Bytes the file may grow to."""
+        return int(self._env.info()["map_size"])
+
+    @property
+    def file_bytes(self) -> int:
+        return (self.path / "data.mdb").stat().st_size
+
+    def close(self) -> None:
+        """Close; snapshots still open must not be used any more."""
+        if self._open:
+            self._open = False
+            self._cache.clear()
+            self._env.close()
+
+
+@contextlib.contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except lmdb.MapFullError as error:
+        raise StorageFull(f"{path} has reached its quota; nothing of this batch was written") from error
+    except lmdb.DiskError as error:
+        raise StorageFull(
+            f"{path}: the disk is full or failing ({error}); nothing of this batch was written"
+        ) from error
+    except lmdb.CorruptedError as error:
+        raise CorruptData(f"{path}: {error}; restore from a backup") from error
+    except lmdb.Error as error:
+        if "No space left" in str(error) or "File too large" in str(error) or "Input/output" in str(error):
+            raise StorageFull(f"{path}: {error}; nothing of this batch was written") from error
+        raise
+
+
+def create_account(directory: DataDirectory, info: AccountInfo) -> None:
+    """Make an account's environment, whole or not at all. Raises AccountExists, ReadOnly."""
+    if not directory.writable:
+        raise ReadOnly(f"{directory.path} is open for reading only")
+    place = directory.account_path(info.name)
+    if place.exists():
+        raise AccountExists(info.name)
+    draft = directory.path / ACCOUNTS / f".new-{info.name}"
+    shutil.rmtree(draft, ignore_errors=True)  # left by a process that was killed here
+    draft.mkdir(mode=0o700, parents=True)
+    with _storage_errors(draft):
+        env = lmdb.open(str(draft), map_size=MAP_BYTES, max_dbs=len(DATABASES), mode=0o600)
+        try:
+            dbs = {name: env.open_db(name) for name in DATABASES}
+            catalog = Catalog(FORMAT_VERSION, info, Schema(), {}, 0, secrets.token_bytes(16))
+            with env.begin(write=True) as txn:
+                write_catalog(txn, dbs[DB_META], catalog)
+        finally:
+            env.close()
+    (draft / "lock.mdb").unlink(missing_ok=True)  # readers make their own
+    sync_directory(draft)
+    draft.rename(place)
+    sync_directory(place.parent)
+
+
+def open_account(directory: DataDirectory, name: str, *, quota_bytes: int | None = None) -> AccountStore:
+    """The account's environment. Raises UnknownAccount, CorruptData, NewerFormat."""
+    if not directory.has_account(name):
+        raise UnknownAccount(name, directory.account_names())
+    return AccountStore(directory.account_path(name), writable=directory.writable, quota_bytes=quota_bytes)

@@ -1,0 +1,106 @@
+"""Bytes on disk: format version, named databases, keys, and the header of a stored value.
+
+Changing anything here changes the format: raise FORMAT_VERSION and docs/FORMAT.md with it.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Protocol
+
+from segidx.model.errors import CorruptData
+
+FORMAT_VERSION = 1
+
+# Ordinals of a shard; its postings are one value each: at most 16 containers of 8 KiB, far below 256 KiB.
+# Changing this WILL corrupt every data directory: shards are part of the keys.
+SHARD_BITS = 20
+SHARD_CONTAINERS = 1 << (SHARD_BITS - 16)
+MAX_ORDINALS = 1 << 32
+
+# Field 0 is the system's: its code 0 is the live universe, its code F says which contacts have field F set.
+SYSTEM_FIELD = 0
+LIVE_CODE = 0
+IDS_TABLE = 0  # the string table of contact ids; a field's dictionary has the field's id
+
+DB_META = b"meta"
+DB_STRINGS = b"strings"
+DB_POSTINGS = b"postings"
+DB_COLUMNS = b"columns"
+DB_COUNTS = b"counts"
+DATABASES = (DB_META, DB_STRINGS, DB_POSTINGS, DB_COLUMNS, DB_COUNTS)
+
+META_FORMAT = b"format"
+META_ACCOUNT = b"account"
+META_SCHEMA = b"schema"
+META_GENERATION = b"generation"
+META_HASH_KEY = b"hash_key"
+
+_POSTING_KEY = struct.Struct(">HIH")
+_BLOCK_KEY = struct.Struct(">HHI")
+
+
+class Reader(Protocol):
+    """What reading needs of an LMDB transaction."""
+
+    def get(self, key: bytes, default: None = None, *, db: object) -> memoryview | bytes | None: ...
+
+
+class Writer(Reader, Protocol):
+    def put(self, key: bytes, value: bytes, *, db: object) -> bool: ...
+
+    def delete(self, key: bytes, *, db: object) -> bool: ...
+
+
+def posting_key(field: int, code: int, shard: int) -> bytes:
+    return _POSTING_KEY.pack(field, code, shard)
+
+
+def split_posting_key(key: bytes | memoryview) -> tuple[int, int, int]:
+    """(field, code, shard) of a posting's key."""
+    field, code, shard = _POSTING_KEY.unpack(key)
+    return field, code, shard
+
+
+def block_key(field: int, block: int) -> bytes:
+    """The key of a field's column chunk or block of counts."""
+    return _BLOCK_KEY.pack(field, 0, block)
+
+
+def split_block_key(key: bytes | memoryview) -> tuple[int, int]:
+    field, _, block = _BLOCK_KEY.unpack(key)
+    return field, block
+
+
+# A stored value: version u8, kind u8, two zero bytes, cardinality u32, CRC-32 of the payload u32, payload length u32.
+_HEADER = struct.Struct("<BBHIII")
+HEADER_BYTES = _HEADER.size
+VALUE_VERSION = 1
+KIND_POSTING = 1
+KIND_COUNTS = 2
+
+
+def seal(kind: int, cardinality: int, payload: bytes) -> bytes:
+    """The payload behind its header."""
+    return _HEADER.pack(VALUE_VERSION, kind, 0, cardinality, zlib.crc32(payload), len(payload)) + payload
+
+
+def open_value(kind: int, value: memoryview | bytes, what: str, *, checksum: bool = False) -> tuple[int, memoryview]:
+    """(cardinality, payload) of a stored value. The payload borrows `value`'s memory and lives no longer than it.
+
+    Raises CorruptData, naming `what`, for another kind or version, a wrong length or (if asked) a wrong checksum.
+    """
+    view = memoryview(value)
+    if len(view) < HEADER_BYTES:
+        raise CorruptData(f"{what}: {len(view)} bytes are too few for a header; run `segidx verify` or restore")
+    version, found, _, cardinality, crc, length = _HEADER.unpack_from(view)
+    if version != VALUE_VERSION or found != kind or length != len(view) - HEADER_BYTES:
+        raise CorruptData(
+            f"{what}: header says version {version}, kind {found}, {length} bytes, where version {VALUE_VERSION},"
+            f" kind {kind}, {len(view) - HEADER_BYTES} bytes stand; restore from a backup"
+        )
+    payload = view[HEADER_BYTES:]
+    if checksum and zlib.crc32(payload) != crc:
+        raise CorruptData(f"{what}: checksum differs; restore from a backup")
+    return cardinality, payload

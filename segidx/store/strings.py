@@ -1,0 +1,412 @@
+"""String tables in LMDB: strings to dense codes and back, in bulk.
+
+One mechanism serves contact ids (the code is the ordinal) and the dictionary of every field. Codes are 0, 1,
+2, ... in order of first insertion and are never reused. Imports kernels and model only; knows LMDB by two
+methods of a transaction (`Txn`), and opens and commits nothing.
+
+All tables live in one named database. Keys, big-endian, so that a table's values lie together and in order:
+
+    table u16 | kind u8 | 0 u8 | number u32
+
+kind 0, the state, number 0; kind 1, hash buckets: the number is the bucket's place (the lowest fingerprint at home in
+it); kind 2, forward blocks: block n holds codes 16n to 16n + 15. Blocks come last because LMDB fills pages well only
+when it appends at a database's very end; so give the largest table the highest id.
+
+The formats of blocks and buckets are in src/st_block.h and src/st_bucket.h. The state is 32 bytes, little-endian:
+version u8 (1), 3 zero bytes, CRC-32 of the rest u32, count u32 (codes given), live u32 (codes not blanked),
+buckets u32, zero u32, and the hash of a fixed word u64, which tells a wrong hash key from damage.
+docs/adr/002-string-table.md says why it is built like this, and what it costs.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any, NoReturn, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from segidx.kernels import strings as kernel
+from segidx.kernels.strings import BLOCK, MAX_STRING, CorruptStrings
+from segidx.model.errors import CorruptData, InvalidArgument, InvalidValue, StorageFull
+
+__all__ = ["LOAD", "MAX_STRING", "StringTable", "Txn", "UnknownCode"]
+
+LOAD = 50  # mean entries a bucket: 416 bytes; one about to be split has twice that, still several a leaf page
+MAX_CODES = 2**32 - 1
+VERIFY_STEP = 1 << 20  # codes looked up at a time by verify
+
+_STATE, _BUCKET, _FORWARD = 0, 1, 2
+_KEY = struct.Struct(">HBBI")
+_STATE_FORMAT = struct.Struct("<B3sIIIIIQ")
+_STATE_VERSION = 1
+_WITNESS = b"segidx string table"
+
+
+class Txn(Protocol):
+    """What a table needs of an LMDB transaction; a py-lmdb `Transaction` has it.
+
+    `get` may return memoryviews (opened with buffers=True, the quicker way) or bytes.
+    """
+
+    def get(self, key: bytes, default: Any = None, db: Any = None) -> Any: ...
+
+    def put(self, key: bytes, value: Any, *, db: Any = None) -> bool: ...
+
+
+class UnknownCode(InvalidArgument):
+    """A code that the table has not given out."""
+
+    reason = "UNKNOWN_CODE"
+
+
+class StringTable:
+    """One string table as one transaction sees it; make a new one for each transaction.
+
+    The table's size is read when it is made, so at most one object a table may insert within a transaction.
+    All that it returns is copied and outlives the transaction. Not thread-safe, as its transaction is not.
+    If a method that writes raises anything but InvalidValue, abort the transaction.
+    """
+
+    __slots__ = ("_buckets", "_count", "_db", "_get", "_key", "_live", "_mask", "_table", "_txn")
+
+    def __init__(self, txn: Txn, db: Any, table_id: int, hash_key: bytes, *, hash_mask: int = kernel.HASH_MASK) -> None:
+        """txn: a read or a write transaction, borrowed; db: the handle of the database; hash_key: 16 secret bytes,
+        always the same for an environment. hash_mask serves tests, which force collisions with it.
+
+        Raises CorruptData if the table's state is damaged, or was written under another hash key.
+        """
+        if not 0 <= table_id < 2**16:
+            raise ValueError(f"table id {table_id} is not in 0 to 65535")
+        self._txn = txn
+        self._get = txn.get
+        self._db = db
+        self._table = table_id
+        self._key = bytes(hash_key)
+        self._mask = hash_mask
+        self._count = self._live = self._buckets = 0
+        state = self._get(_KEY.pack(table_id, _STATE, 0, 0), None, db)
+        if state is not None:
+            self._load_state(bytes(state))
+
+    def __len__(self) -> int:
+        """Codes given out, blanked ones included: the next new string gets this code."""
+        return self._count
+
+    # --- state ---------------------------------------------------------------------------------------------
+
+    def _load_state(self, state: bytes) -> None:
+        if len(state) != _STATE_FORMAT.size or state[0] != _STATE_VERSION:
+            self._damaged("its state has an unknown format")
+        _, pad, checksum, count, live, buckets, zero, witness = _STATE_FORMAT.unpack(state)
+        if checksum != kernel.crc32(state[:4] + state[8:]):
+            self._damaged("its state fails its checksum")
+        if any(pad) or zero or live > count or (count and not buckets):
+            self._damaged("its state contradicts itself")
+        if witness != self._witness():
+            self._damaged("it was written under another hash key")
+        self._count, self._live, self._buckets = count, live, buckets
+
+    def _save_state(self, count: int, live: int, buckets: int) -> None:
+        fields = (count, live, buckets, 0, self._witness())
+        state = _STATE_FORMAT.pack(_STATE_VERSION, b"", 0, *fields)
+        checksum = kernel.crc32(state[:4] + state[8:])
+        state = _STATE_FORMAT.pack(_STATE_VERSION, b"", checksum, *fields)
+        self._txn.put(_KEY.pack(self._table, _STATE, 0, 0), state, db=self._db)
+        self._count, self._live, self._buckets = count, live, buckets
+
+    def _witness(self) -> int:
+        return kernel.siphash(_WITNESS, self._key) & self._mask
+
+    def _damaged(self, problem: object) -> NoReturn:
+        raise CorruptData(
+            f"string table {self._table}: {problem}; restore it from a backup or rebuild it by importing again",
+            table=self._table,
+        )
+
+    # --- values --------------------------------------------------------------------------------------------
+
+    def _keys(self, kind: int, ids: NDArray[np.uint32]) -> list[bytes]:
+        raw = np.empty((len(ids), _KEY.size), np.uint8)
+        raw[:, :4] = np.frombuffer(_KEY.pack(self._table, kind, 0, 0)[:4], np.uint8)
+        raw[:, 4:] = ids.astype(">u4").view(np.uint8).reshape(-1, 4)
+        packed = raw.tobytes()
+        return [packed[i : i + 8] for i in range(0, len(packed), 8)]
+
+    def _fetch(self, kind: int, ids: NDArray[np.uint32]) -> list[Any]:
+        """The stored values, in the order of ids; None where there is none. Borrowed from the transaction: they
+        are good until its next write."""
+        get, db = self._get, self._db
+        return [get(key, None, db) for key in self._keys(kind, ids)]
+
+    def _store(self, kind: int, ids: NDArray[np.uint32], values: Iterable[Any]) -> None:
+        put, db = self._txn.put, self._db
+        for key, value in zip(self._keys(kind, ids), values, strict=True):
+            put(key, value, db=db)
+
+    # --- strings to codes ----------------------------------------------------------------------------------
+
+    def find(self, strings: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
+        """The code of each string, -1 where it is absent or null; int64[n].
+
+        strings: string or binary arrays of any width. Raises CorruptData.
+        """
+        batch = kernel.Batch.of(strings)
+        codes = np.full(len(batch), -1, np.int64)
+        if self._buckets and len(batch):
+            self._look_up(batch, batch.hash(self._key, self._mask), codes)
+        return codes
+
+    def _look_up(self, batch: kernel.Batch, hashes: NDArray[np.uint64], codes: NDArray[np.int64]) -> None:
+        try:
+            places = kernel.by_bucket(hashes, batch.valid, self._buckets)
+            candidates = kernel.probe(self._fetch(_BUCKET, places.ids), places, hashes, self._count)
+            places = kernel.by_block(candidates)
+            kernel.match(self._fetch(_FORWARD, places.ids), places, self._count, batch, codes)
+        except CorruptStrings as problem:
+            self._damaged(problem)
+
+    def find_one(self, string: str) -> int | None:
+        """The code of one string, or None. Raises CorruptData."""
+        if not self._buckets:
+            return None
+        data = string.encode("utf-8", "surrogatepass")  # a lone surrogate is in no table
+        get, db, count = self._get, self._db, self._count
+        hashed, bucket = kernel.place_one(data, self._key, self._mask, self._buckets)
+        try:
+            value = get(_KEY.pack(self._table, _BUCKET, 0, bucket), None, db)
+            for code in kernel.probe_one(value, bucket, hashed, count):
+                value = get(_KEY.pack(self._table, _FORWARD, 0, code // BLOCK), None, db)
+                if kernel.holds_one(value, code, count, data):
+                    return code
+        except CorruptStrings as problem:
+            self._damaged(problem)
+        return None
+
+    def insert(self, strings: pa.Array | pa.ChunkedArray) -> tuple[NDArray[np.int64], int]:
+        """Find or append: (the code of each string, int64[n]; the first new code, len(self) before the call).
+
+        New strings get the next codes in order of first appearance; repeats within the array get one code; nulls
+        get -1 and take none. Needs a write transaction. Raises InvalidValue, having written nothing, for a new
+        string over MAX_STRING bytes or not UTF-8 (metadata `row` is its index), StorageFull when codes run
+        out, CorruptData.
+        """
+        batch = kernel.Batch.of(strings)
+        first = self._count
+        codes = np.full(len(batch), -1, np.int64)
+        hashes = batch.hash(self._key, self._mask)
+        if self._buckets and len(batch):
+            self._look_up(batch, hashes, codes)
+        fresh = kernel.assign_codes(batch, hashes, codes, first)
+        if len(fresh):
+            self._check_fresh(batch, fresh)
+            self._append(batch, fresh, hashes[fresh])
+        return codes, first
+
+    def _check_fresh(self, batch: kernel.Batch, fresh: NDArray[np.uint32]) -> None:
+        invalid = kernel.first_invalid(batch, fresh)
+        if invalid:
+            row, problem = invalid
+            size = int(batch.offsets[row + 1] - batch.offsets[row])
+            what = f"has {size} bytes, over the limit of {MAX_STRING}" if problem == "long" else "is not UTF-8"
+            raise InvalidValue(f"row {row}: the string {what}", row=row)
+        if self._count + len(fresh) > MAX_CODES:
+            raise StorageFull(
+                f"string table {self._table} has given out {self._count} codes, and {len(fresh)} more would be over "
+                f"the limit of {MAX_CODES}",
+                table=self._table,
+            )
+
+    def _append(self, batch: kernel.Batch, fresh: NDArray[np.uint32], hashes: NDArray[np.uint64]) -> None:
+        first, old_buckets = self._count, self._buckets
+        count, live = first + len(fresh), self._live + len(fresh)
+        buckets = max(old_buckets, -(-live // LOAD))
+        codes = np.arange(first, count, dtype=np.uint64)
+        entries = (hashes & np.uint64(0xFFFFFFFF)) << np.uint64(32) | codes
+        places = grown = kernel.place_range(old_buckets, buckets)
+        try:
+            # Everything is read before anything is written: a write invalidates what was borrowed.
+            if old_buckets:
+                touched = kernel.by_bucket(hashes, None, old_buckets).ids
+                # A new bucket's place is a fingerprint too: its home in the smaller table is what it splits.
+                ids = np.union1d(touched, kernel.places_of(grown, old_buckets))
+                old = kernel.gather(self._fetch(_BUCKET, ids), ids, old_buckets, first)
+                entries = np.concatenate((old, entries))
+                places = np.concatenate((ids, grown))
+            last = self._get(_KEY.pack(self._table, _FORWARD, 0, first // BLOCK), None, self._db)
+            packed, ends = kernel.pack_blocks(last if first % BLOCK else None, first, batch, fresh)
+            del last
+        except CorruptStrings as problem:
+            self._damaged(problem)
+        blocks = np.arange(first // BLOCK, first // BLOCK + len(ends), dtype=np.uint32)
+        places = np.sort(places)
+        packed_buckets, bucket_ends = kernel.build_buckets(entries, places, buckets)
+        self._save_state(count, live, buckets)
+        self._store(_BUCKET, places, _cut(packed_buckets, bucket_ends))
+        self._store(_FORWARD, blocks, _cut(packed, ends))  # last, so that a new table only ever appends
+
+    # --- codes to strings ----------------------------------------------------------------------------------
+
+    def _checked(self, codes: NDArray[Any]) -> NDArray[np.uint32]:
+        codes = np.asarray(codes)
+        if codes.dtype.kind not in "iu" and codes.size:
+            raise TypeError(f"codes are integers, not {codes.dtype}")
+        if codes.size and (int(codes.max()) >= self._count or int(codes.min()) < 0):
+            bad = int(codes[(codes < 0) | (codes >= self._count)][0])
+            raise UnknownCode(
+                f"string table {self._table} has codes 0 to {self._count - 1}, and not {bad}"
+                if self._count
+                else f"string table {self._table} is empty and has no code {bad}",
+                table=self._table,
+                code=bad,
+            )
+        return np.ascontiguousarray(codes, np.uint32)
+
+    def get(self, codes: NDArray[Any]) -> pa.StringArray:
+        """The string of each code, in the order given; "" for blanked codes.
+
+        codes: uint32[n], repeats allowed. Raises UnknownCode, CorruptData, and OverflowError where the strings
+        hold more than 2**31 - 1 bytes together.
+        """
+        places = kernel.by_code(self._checked(codes))
+        try:
+            return kernel.read(self._fetch(_FORWARD, places.ids), places, self._count)
+        except CorruptStrings as problem:
+            self._damaged(problem)
+
+    def get_one(self, code: int) -> str:
+        """The string of one code; "" when it is blanked. Raises UnknownCode and CorruptData."""
+        if not 0 <= code < self._count:
+            self._checked(np.array([code]))
+        value = self._get(_KEY.pack(self._table, _FORWARD, 0, code // BLOCK), None, self._db)
+        try:
+            return kernel.read_one(value, code, self._count).decode()
+        except (CorruptStrings, UnicodeDecodeError) as problem:
+            self._damaged(problem)
+
+    def slice(self, first: int, last: int) -> pa.StringArray:
+        """The strings of codes [first, last); "" for blanked ones. For scanning a table in steps.
+
+        Raises UnknownCode when the range leaves [0, len(self)], CorruptData, OverflowError as `get` does.
+        """
+        if not 0 <= first <= last <= self._count:
+            raise UnknownCode(
+                f"codes {first} to {last} leave string table {self._table}, which ends at {self._count}",
+                table=self._table,
+            )
+        stop = -(-last // BLOCK) if last > first else first // BLOCK
+        ids = np.arange(first // BLOCK, stop, dtype=np.uint32)
+        try:
+            return kernel.read_slice(self._fetch(_FORWARD, ids), first, last, self._count)
+        except CorruptStrings as problem:
+            self._damaged(problem)
+
+    # --- erasing -------------------------------------------------------------------------------------------
+
+    def blank(self, codes: NDArray[Any]) -> int:
+        """Erase the strings of these codes: they become empty and can no longer be found. Returns how many were
+        not blank before.
+
+        The codes are never given out again; the same string inserted later gets a new one. The old bytes may
+        stay in free pages of the file until it is compacted. Needs a write transaction. Raises UnknownCode and
+        CorruptData, having written nothing.
+        """
+        chosen = np.unique(self._checked(codes))
+        places = kernel.by_code(chosen)
+        try:
+            blocks = self._fetch(_FORWARD, places.ids)
+            entries = kernel.entries_of(blocks, places, self._count, self._key, self._mask)
+            entries = entries[entries != kernel.NO_ENTRY]
+            if not len(entries):
+                return 0
+            homes = kernel.by_bucket(entries >> np.uint64(32), None, self._buckets)
+            new_blocks = []
+            for group, (block, number) in enumerate(zip(blocks, places.ids.tolist(), strict=True)):
+                slots = chosen[places.indexes(group)].astype(np.uint64) % np.uint64(BLOCK)
+                mask = int(np.bitwise_or.reduce(np.uint64(1) << slots))
+                new_blocks.append(kernel.blank_block(block, number, self._count, mask))
+            new_buckets = [
+                kernel.remove_entries(bucket, number, self._buckets, self._count, entries[homes.indexes(group)])
+                for group, (bucket, number) in enumerate(
+                    zip(self._fetch(_BUCKET, homes.ids), homes.ids.tolist(), strict=True)
+                )
+            ]
+        except CorruptStrings as problem:
+            self._damaged(problem)
+        self._store(_FORWARD, places.ids, new_blocks)
+        self._store(_BUCKET, homes.ids, new_buckets)
+        self._save_state(self._count, self._live - len(entries), self._buckets)
+        return len(entries)
+
+    # --- verifying -----------------------------------------------------------------------------------------
+
+    def verify(self) -> Iterator[str]:
+        """Every problem of the table, as a sentence; nothing when it is sound.
+
+        Checks all checksums and layouts; that each live string is found by its hash, at its own code, and so is
+        in the table once; that each entry belongs to its bucket, that there are as many entries as live
+        strings, and so that no entry is stray; and that nothing is stored past the table's end.
+        Reads everything once; stop iterating to stop early.
+        """
+        name = f"string table {self._table}"
+        bad_buckets: set[int] = set()
+        entries = 0
+        for number in np.sort(kernel.place_range(0, self._buckets)).tolist():
+            try:
+                value = self._get(_KEY.pack(self._table, _BUCKET, 0, number), None, self._db)
+                entries += kernel.check_bucket(value, number, self._buckets, self._count)
+            except CorruptStrings as problem:
+                bad_buckets.add(number)
+                yield f"{name}: {problem}"
+        if not bad_buckets and entries != self._live:
+            yield f"{name}: buckets hold {entries} entries, and the state says {self._live}"
+        blanked = 0
+        sound = True
+        for first in range(0, self._count, VERIFY_STEP):
+            last = min(first + VERIFY_STEP, self._count)
+            live, problems = self._check_blocks(first, last)
+            yield from (f"{name}: {problem}" for problem in problems)
+            if problems or bad_buckets:
+                sound = False
+                continue
+            blanked += int((~live).sum())
+            try:
+                found = self.find(self.slice(first, last))
+            except CorruptData as problem:
+                yield problem.message
+                continue
+            for code in np.flatnonzero(live & (found != np.arange(first, last))).tolist():
+                yield f"{name}: the string of code {first + code} is found at code {found[code]}"
+        if sound and self._count - blanked != self._live:
+            yield f"{name}: {self._count - blanked} strings are live, and the state says {self._live}"
+        beyond = -(-self._count // BLOCK)
+        for kind, number, what in (
+            (_FORWARD, beyond, "string block"),
+            (_BUCKET, int(kernel.place_range(self._buckets, self._buckets + 1)[0]), "hash bucket"),
+        ):
+            if self._get(_KEY.pack(self._table, kind, 0, number), None, self._db) is not None:
+                yield f"{name}: {what} {number} is past its end"
+
+    def _check_blocks(self, first: int, last: int) -> tuple[NDArray[np.bool_], list[str]]:
+        """Which codes of [first, last) are live, and what is wrong with their blocks; first is a block's start."""
+        masks, problems = [], []
+        for number in range(first // BLOCK, -(-last // BLOCK)):
+            value = self._get(_KEY.pack(self._table, _FORWARD, 0, number), None, self._db)
+            try:
+                masks.append(kernel.check_block(value, number, self._count))
+            except CorruptStrings as problem:
+                problems.append(str(problem))
+                masks.append(0)
+        bits = np.unpackbits(np.array(masks, "<u4").view(np.uint8).reshape(-1, 4), axis=1, bitorder="little")
+        bits = bits[:, :BLOCK].ravel()
+        return ~bits[: last - first].astype(np.bool_), problems
+
+
+def _cut(packed: NDArray[np.uint8], ends: NDArray[np.int64]) -> Iterator[memoryview]:
+    """The values that stand end to end in `packed`."""
+    view, start = packed.data, 0
+    for end in ends.tolist():
+        yield view[start:end]
+        start = end

@@ -1,0 +1,145 @@
+"""The oracle's type rules: which expressions a schema makes sense of. It must not import the planner's binding."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from enum import Enum
+
+from segidx.model.errors import InvalidExpression, SegidxError, TypeMismatch
+from segidx.model.expression import (
+    Anniversary,
+    Between,
+    Comparison,
+    Expression,
+    HasTags,
+    In,
+    InWindow,
+    IsSet,
+    Operator,
+    TextMatch,
+    node_path,
+    walk,
+)
+from segidx.model.schema import FieldType, Schema
+from segidx.model.values import Age, Arithmetic, Constant, DaysSince, FieldValue, Negative, Scalar, Value
+from segidx.testing.oracle_time import counts_days, has_both_ends
+
+
+class ValueKind(Enum):
+    """What a value is when it is compared."""
+
+    NUMBER = "a number"
+    STRING = "a string"
+    BOOL = "a bool"
+    DATE = "a date"
+    INSTANT = "an instant"
+
+
+_KIND_OF_FIELD = {
+    FieldType.NUMBER: ValueKind.NUMBER,
+    FieldType.CATEGORY: ValueKind.STRING,
+    FieldType.TEXT: ValueKind.STRING,
+    FieldType.BOOL: ValueKind.BOOL,
+    FieldType.DATE: ValueKind.DATE,
+    FieldType.TIMESTAMP: ValueKind.INSTANT,
+}
+
+
+def check_types(expression: Expression, schema: Schema) -> None:
+    """Raises UnknownField, TypeMismatch or InvalidExpression, with the node's path, at the first node that errs."""
+    for node, path, _depth in walk(expression):
+        try:
+            _check_node(node, schema)
+        except SegidxError as error:
+            raise error.at(node_path(path, node)) from None
+
+
+def _check_node(node: Expression, schema: Schema) -> None:
+    match node:
+        case IsSet(field=field):
+            schema[field]
+        case HasTags(field=field):
+            _wants(schema, field, FieldType.TAGS)
+        case TextMatch(field=field):
+            _wants(schema, field, FieldType.CATEGORY, FieldType.TEXT)
+        case Comparison(left=left, right=right, operator=operator, ci=ci):
+            ordering = operator not in (Operator.EQ, Operator.NE)
+            _check_pair(left, right, schema, ordering=ordering, ci=ci)
+        case Between(value=value, low=low, high=high):
+            for end in (low, high):
+                _check_pair(value, end, schema, ordering=True)
+        case In(value=value, options=options, ci=ci):
+            for option in options:
+                _check_pair(value, Constant(option), schema, ci=ci)
+        case InWindow(field=field, window=window):
+            _wants(schema, field, FieldType.DATE, FieldType.TIMESTAMP)
+            if schema[field].type is FieldType.DATE and not counts_days(window):
+                raise TypeMismatch(f"field {field!r} is a date; its window cannot have hours or instants", field=field)
+        case Anniversary(field=field, window=window):
+            _wants(schema, field, FieldType.DATE, FieldType.TIMESTAMP)
+            if not has_both_ends(window):
+                raise InvalidExpression("the window of an anniversary needs a start and an end", field=field)
+            if not counts_days(window):
+                raise TypeMismatch(
+                    "the window of an anniversary is one of days, without hours or instants", field=field
+                )
+
+
+def _wants(schema: Schema, field: str, *types: FieldType) -> None:
+    found = schema[field].type
+    if found not in types:
+        wanted = " or ".join(t.value for t in types)
+        raise TypeMismatch(f"field {field!r} is {found.value}; this condition goes with {wanted}", field=field)
+
+
+def _check_pair(left: Value, right: Value, schema: Schema, *, ordering: bool = False, ci: bool = False) -> None:
+    kinds = kind_of(left, schema), kind_of(right, schema)
+    if ci and kinds != (ValueKind.STRING, ValueKind.STRING):
+        raise TypeMismatch("'ci' goes with strings only")
+    if kinds[0] is kinds[1]:
+        if ordering and kinds[0] is ValueKind.BOOL:
+            raise TypeMismatch("bools have no order")
+    elif not (_is_dated_timestamp(left, right, kinds) or _is_dated_timestamp(right, left, kinds[::-1])):
+        raise TypeMismatch(f"{kinds[0].value} cannot be compared with {kinds[1].value}")
+
+
+def _is_dated_timestamp(one: Value, other: Value, kinds: tuple[ValueKind, ...]) -> bool:
+    """A timestamp field beside a date constant, which compares by the local calendar date."""
+    fits = kinds == (ValueKind.INSTANT, ValueKind.DATE)
+    return fits and isinstance(one, FieldValue) and isinstance(other, Constant)
+
+
+def kind_of(value: Value, schema: Schema) -> ValueKind:
+    """The kind of a value. Raises UnknownField or TypeMismatch."""
+    match value:
+        case Constant(value=constant):
+            return _kind_of_constant(constant)
+        case FieldValue(field=field):
+            kind = _KIND_OF_FIELD.get(schema[field].type)
+            if kind is None:
+                raise TypeMismatch(f"field {field!r} holds many tags; ask with 'has'", field=field)
+            return kind
+        case Age(field=field) | DaysSince(field=field):
+            _wants(schema, field, FieldType.DATE, FieldType.TIMESTAMP)
+        case Negative(operand=operand):
+            _wants_number(operand, schema)
+        case Arithmetic(left=left, right=right):
+            _wants_number(left, schema)
+            _wants_number(right, schema)
+    return ValueKind.NUMBER
+
+
+def _wants_number(value: Value, schema: Schema) -> None:
+    kind = kind_of(value, schema)
+    if kind is not ValueKind.NUMBER:
+        raise TypeMismatch(f"arithmetic goes with numbers, not with {kind.value}")
+
+
+def _kind_of_constant(constant: Scalar) -> ValueKind:
+    if isinstance(constant, bool):
+        return ValueKind.BOOL
+    if isinstance(constant, str):
+        return ValueKind.STRING
+    if isinstance(constant, datetime):
+        return ValueKind.INSTANT
+    return ValueKind.DATE if isinstance(constant, date) else ValueKind.NUMBER

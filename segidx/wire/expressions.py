@@ -1,0 +1,371 @@
+"""Expressions of the protocol to and from the model. Imports only v1 and the model.
+
+What an editor has not filled in becomes `Unfinished`; what is wrong raises a typed error with the node's path, the
+same path that evaluation reports. Both ways refuse trees beyond the limits before they cost memory or stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from google.protobuf.message import Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from segidx.model.errors import ExpressionTooDeep, ExpressionTooLarge, InvalidExpression, SegidxError
+from segidx.model.expression import (
+    MAX_DEPTH,
+    MAX_NODES,
+    NODE_NAMES,
+    And,
+    Anniversary,
+    AtLeast,
+    Between,
+    Comparison,
+    Everyone,
+    Expression,
+    HasTags,
+    In,
+    InWindow,
+    IsSet,
+    Nobody,
+    Not,
+    Operator,
+    Or,
+    TagMode,
+    TextMatch,
+    TextOperator,
+    Unfinished,
+)
+from segidx.model.values import (
+    Age,
+    Arithmetic,
+    ArithmeticOperator,
+    Constant,
+    DaysSince,
+    FieldValue,
+    Negative,
+    Scalar,
+    Value,
+)
+from segidx.v1 import expressions_pb2 as pb
+from segidx.v1 import values_pb2
+from segidx.wire.values import read_scalar, write_scalar
+from segidx.wire.windows import Missing, read_enum, read_window, write_window
+
+OPERATORS: Final[dict[int, Operator]] = {
+    pb.COMPARISON_OPERATOR_EQUAL: Operator.EQ,
+    pb.COMPARISON_OPERATOR_NOT_EQUAL: Operator.NE,
+    pb.COMPARISON_OPERATOR_LESS: Operator.LT,
+    pb.COMPARISON_OPERATOR_LESS_OR_EQUAL: Operator.LE,
+    pb.COMPARISON_OPERATOR_GREATER: Operator.GT,
+    pb.COMPARISON_OPERATOR_GREATER_OR_EQUAL: Operator.GE,
+}
+TAG_MODES: Final[dict[int, TagMode]] = {
+    pb.TAG_MODE_ANY: TagMode.ANY,
+    pb.TAG_MODE_ALL: TagMode.ALL,
+    pb.TAG_MODE_NONE: TagMode.NONE,
+}
+TEXT_OPERATORS: Final[dict[int, TextOperator]] = {
+    pb.TEXT_OPERATOR_CONTAINS: TextOperator.CONTAINS,
+    pb.TEXT_OPERATOR_STARTS_WITH: TextOperator.STARTS_WITH,
+    pb.TEXT_OPERATOR_ENDS_WITH: TextOperator.ENDS_WITH,
+    pb.TEXT_OPERATOR_MATCHES: TextOperator.MATCHES,
+}
+ARITHMETIC_OPERATORS: Final[dict[int, ArithmeticOperator]] = {
+    pb.ARITHMETIC_OPERATOR_ADD: ArithmeticOperator.ADD,
+    pb.ARITHMETIC_OPERATOR_SUBTRACT: ArithmeticOperator.SUBTRACT,
+    pb.ARITHMETIC_OPERATOR_MULTIPLY: ArithmeticOperator.MULTIPLY,
+    pb.ARITHMETIC_OPERATOR_DIVIDE: ArithmeticOperator.DIVIDE,
+}
+_OPERATOR_NUMBERS = {v: pb.ComparisonOperator.ValueType(k) for k, v in OPERATORS.items()}
+_TAG_MODE_NUMBERS = {v: pb.TagMode.ValueType(k) for k, v in TAG_MODES.items()}
+_TEXT_OPERATOR_NUMBERS = {v: pb.TextOperator.ValueType(k) for k, v in TEXT_OPERATORS.items()}
+_ARITHMETIC_NUMBERS = {v: pb.ArithmeticOperator.ValueType(k) for k, v in ARITHMETIC_OPERATORS.items()}
+
+
+def too_deep(path: str) -> ExpressionTooDeep:
+    """The error of a node below the deepest level allowed."""
+    return ExpressionTooDeep(
+        f"the expression is deeper than {MAX_DEPTH}; group or shorten it", path=path, limit=MAX_DEPTH
+    )
+
+
+def too_large(path: str) -> ExpressionTooLarge:
+    """The error of a tree with more nodes than are allowed."""
+    return ExpressionTooLarge(
+        f"the expression has more than {MAX_NODES} nodes; put the values in a tag or a field instead",
+        path=path,
+        limit=MAX_NODES,
+    )
+
+
+# --- from the protocol -------------------------------------------------------------------------------------
+
+
+def read_expression(message: pb.Expression) -> Expression:
+    """The expression of a message, unfinished nodes included.
+
+    Raises InvalidExpression, InvalidValue, ExpressionTooDeep or ExpressionTooLarge, with the path of the node. The
+    limits here only bound the work; evaluation checks them, and empty operand lists, once more.
+    """
+    return _Reader().expression(message, "expression", 1)
+
+
+class _Reader:
+    """One reading; counts nodes so that a hostile message is left early."""
+
+    __slots__ = ("nodes",)
+
+    def __init__(self) -> None:
+        self.nodes = 0
+
+    def expression(self, message: pb.Expression, path: str, depth: int) -> Expression:
+        if depth > MAX_DEPTH:
+            raise too_deep(path)
+        self.spend(1, path)
+        kind = message.WhichOneof("kind")
+        if kind == "conjunction":
+            return And(self.operands(message.conjunction, f"{path}.conjunction", depth))
+        if kind == "disjunction":
+            return Or(self.operands(message.disjunction, f"{path}.disjunction", depth))
+        if kind == "negation":
+            return Not(self.expression(message.negation, f"{path}.negation", depth + 1))
+        if kind == "at_least":
+            at_least = message.at_least
+            if not at_least.HasField("count"):
+                return Unfinished()
+            operands = self.operands(at_least, f"{path}.at_least", depth)
+            try:
+                return AtLeast(at_least.count, operands)
+            except SegidxError as error:
+                raise error.at(f"{path}.at_least") from None
+        if kind is None:
+            _refuse_unknown(message, path)
+            return Unfinished()
+        try:
+            return _PREDICATES[kind](self, getattr(message, kind), path, depth)
+        except Missing:
+            return Unfinished()
+        except SegidxError as error:
+            raise error.at(f"{path}.{kind}") from None
+
+    def spend(self, nodes: int, path: str) -> None:
+        self.nodes += nodes
+        if self.nodes > MAX_NODES:
+            raise too_large(path)
+
+    def operands(
+        self, message: pb.Conjunction | pb.Disjunction | pb.AtLeast, path: str, depth: int
+    ) -> tuple[Expression, ...]:
+        return tuple(
+            [self.expression(child, f"{path}.operands[{i}]", depth + 1) for i, child in enumerate(message.operands)]
+        )
+
+    def value(self, message: pb.Value, path: str, depth: int) -> Value:
+        if depth > MAX_DEPTH:
+            raise too_deep(path)
+        kind = message.WhichOneof("kind")
+        if kind == "field":
+            return FieldValue(_name(message.field))
+        if kind == "constant":
+            return Constant(_constant(message.constant))
+        if kind == "age":
+            return Age(_name(message.age))
+        if kind == "days_since":
+            return DaysSince(_name(message.days_since))
+        if kind == "arithmetic":
+            self.spend(1, path)
+            arithmetic = message.arithmetic
+            return Arithmetic(
+                read_enum(arithmetic.operator, ARITHMETIC_OPERATORS),
+                self.value(arithmetic.left, path, depth + 1),
+                self.value(arithmetic.right, path, depth + 1),
+            )
+        if kind == "negative":
+            self.spend(1, path)
+            return Negative(self.value(message.negative, path, depth + 1))
+        _refuse_unknown(message, path)
+        raise Missing
+
+    # Each of these makes one kind of leaf; `path` is the expression's, without the leaf's own name.
+
+    def everyone(self, message: pb.Everyone, path: str, depth: int) -> Expression:
+        return Everyone()
+
+    def nobody(self, message: pb.Nobody, path: str, depth: int) -> Expression:
+        return Nobody()
+
+    def unfinished(self, message: pb.Unfinished, path: str, depth: int) -> Expression:
+        return Unfinished()
+
+    def has_tags(self, message: pb.HasTags, path: str, depth: int) -> Expression:
+        self.spend(max(0, len(message.tags) - 1), path)
+        return HasTags(
+            _name(message.field), read_enum(message.mode, TAG_MODES), tuple(message.tags), message.ignore_case
+        )
+
+    def is_set(self, message: pb.IsSet, path: str, depth: int) -> Expression:
+        return IsSet(_name(message.field))
+
+    def comparison(self, message: pb.Comparison, path: str, depth: int) -> Expression:
+        return Comparison(
+            self.value(message.left, path, depth),
+            read_enum(message.operator, OPERATORS),
+            self.value(message.right, path, depth),
+            message.ignore_case,
+        )
+
+    def between(self, message: pb.Between, path: str, depth: int) -> Expression:
+        return Between(
+            self.value(message.value, path, depth),
+            self.value(message.low, path, depth),
+            self.value(message.high, path, depth),
+        )
+
+    def is_in(self, message: pb.In, path: str, depth: int) -> Expression:
+        self.spend(max(0, len(message.options) - 1), path)
+        return In(
+            self.value(message.value, path, depth),
+            tuple([_constant(option) for option in message.options]),
+            message.ignore_case,
+        )
+
+    def text_match(self, message: pb.TextMatch, path: str, depth: int) -> Expression:
+        if not message.HasField("pattern"):
+            raise Missing
+        return TextMatch(
+            _name(message.field), read_enum(message.operator, TEXT_OPERATORS), message.pattern, message.ignore_case
+        )
+
+    def in_window(self, message: pb.InWindow, path: str, depth: int) -> Expression:
+        return InWindow(_name(message.field), read_window(message.window))
+
+    def anniversary(self, message: pb.Anniversary, path: str, depth: int) -> Expression:
+        return Anniversary(_name(message.field), read_window(message.window))
+
+
+_PREDICATES: Final[dict[str, Callable[..., Expression]]] = {
+    "everyone": _Reader.everyone,
+    "nobody": _Reader.nobody,
+    "unfinished": _Reader.unfinished,
+    "has_tags": _Reader.has_tags,
+    "is_set": _Reader.is_set,
+    "comparison": _Reader.comparison,
+    "between": _Reader.between,
+    "in": _Reader.is_in,
+    "text_match": _Reader.text_match,
+    "in_window": _Reader.in_window,
+    "anniversary": _Reader.anniversary,
+}
+
+
+def _name(name: str) -> str:
+    if not name:
+        raise Missing
+    return name
+
+
+def _constant(message: values_pb2.Scalar) -> Scalar:
+    value = read_scalar(message)
+    if value is None:
+        _refuse_unknown(message, "")
+        raise Missing
+    return value
+
+
+def _refuse_unknown(message: Message, path: str) -> None:
+    """A kind that a newer client knows and this release does not looks unset; skipping it would miscount."""
+    if len(UnknownFieldSet(message)):
+        raise InvalidExpression(
+            "the condition is of a kind this release does not know; the client is newer than the server", path=path
+        )
+
+
+# --- to the protocol ---------------------------------------------------------------------------------------
+
+
+def write_expression(expression: Expression, message: pb.Expression) -> None:
+    """Fills `message` with the expression. Raises ExpressionTooDeep and ExpressionTooLarge as evaluation would."""
+    _Writer().expression(expression, message, "expression", 1)
+
+
+class _Writer:
+    __slots__ = ("nodes",)
+
+    def __init__(self) -> None:
+        self.nodes = 0
+
+    def expression(self, node: Expression, message: pb.Expression, path: str, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise too_deep(path)
+        self.spend(1, path)
+        name = NODE_NAMES.get(type(node))
+        if name is None:
+            raise InvalidExpression(f"{type(node).__name__} is not an expression that can be sent", path=path)
+        part = getattr(message, name)
+        # A node without any part set must still say its kind.
+        part.SetInParent()
+        match node:
+            case And() | Or() | AtLeast():
+                if isinstance(node, AtLeast):
+                    part.count = node.count
+                for i, operand in enumerate(node.operands):
+                    self.expression(operand, part.operands.add(), f"{path}.{name}.operands[{i}]", depth + 1)
+            case Not():
+                self.expression(node.operand, part, f"{path}.negation", depth + 1)
+            case HasTags():
+                self.spend(max(0, len(node.tags) - 1), path)
+                part.field, part.mode, part.ignore_case = node.field, _TAG_MODE_NUMBERS[node.mode], node.ci
+                part.tags.extend(node.tags)
+            case IsSet():
+                part.field = node.field
+            case Comparison():
+                self.value(node.left, part.left, path, depth)
+                part.operator, part.ignore_case = _OPERATOR_NUMBERS[node.operator], node.ci
+                self.value(node.right, part.right, path, depth)
+            case Between():
+                self.value(node.value, part.value, path, depth)
+                self.value(node.low, part.low, path, depth)
+                self.value(node.high, part.high, path, depth)
+            case In():
+                self.spend(max(0, len(node.options) - 1), path)
+                self.value(node.value, part.value, path, depth)
+                for option in node.options:
+                    write_scalar(option, part.options.add())
+                part.ignore_case = node.ci
+            case TextMatch():
+                part.field, part.operator = node.field, _TEXT_OPERATOR_NUMBERS[node.operator]
+                part.pattern, part.ignore_case = node.pattern, node.ci
+            case InWindow() | Anniversary():
+                part.field = node.field
+                write_window(node.window, part.window)
+
+    def spend(self, nodes: int, path: str) -> None:
+        self.nodes += nodes
+        if self.nodes > MAX_NODES:
+            raise too_large(path)
+
+    def value(self, value: Value, message: pb.Value, path: str, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise too_deep(path)
+        match value:
+            case FieldValue():
+                message.field = value.field
+            case Constant():
+                write_scalar(value.value, message.constant)
+            case Age():
+                message.age = value.field
+            case DaysSince():
+                message.days_since = value.field
+            case Arithmetic():
+                self.spend(1, path)
+                self.value(value.left, message.arithmetic.left, path, depth + 1)
+                message.arithmetic.operator = _ARITHMETIC_NUMBERS[value.operator]
+                self.value(value.right, message.arithmetic.right, path, depth + 1)
+            case Negative():
+                self.spend(1, path)
+                message.negative.SetInParent()
+                self.value(value.operand, message.negative, path, depth + 1)
+            case _:
+                raise InvalidExpression(f"{type(value).__name__} is not a value that can be sent", path=path)

@@ -1,0 +1,143 @@
+/* Column chunks: one value a contact for 16,384 ordinals, in the narrowest of 1, 2, 4 or 8 bytes.
+ *
+ * A chunk is a 32-byte little-endian header and rows * width bytes of codes:
+ *    0  u8   version (1)
+ *    1  u8   width: bytes a code; 0 when no row has a value, or when every one of `rows` has the same
+ *    2  u16  flags (0)
+ *    4  u32  present: rows with a value
+ *    8  u32  checksum: CRC-32 of the header without this field, then of the codes
+ *   12  u32  rows: codes stored; the rows behind them have no value
+ *   16  i64  base: the least value (0 when there is none)
+ *   24  i64  max: the greatest (0 when there is none)
+ * code = value - base + 1, and 0 where there is no value, so that a range test is one unsigned compare and never
+ * meets a missing value. |value| < 2^62 keeps every code and every difference inside 64 bits. */
+#include "bm_kernels.h"
+
+static uint64_t difference(int64_t a, int64_t b) { return (uint64_t)a - (uint64_t)b; }
+
+static uint32_t width_for(uint64_t code) {
+    return code <= 0xff ? 1 : code <= 0xffff ? 2 : code <= 0xffffffffull ? 4 : 8;
+}
+
+const char *bm_chunk_open(bm_chunk *c, const uint8_t *buf, size_t len) {
+    memset(c, 0, sizeof *c);
+    if (len < BM_CHUNK_HEADER) return "shorter than a chunk header";
+    if (buf[0] != BM_CHUNK_VERSION) return "unknown chunk version";
+    c->width = buf[1];
+    c->present = *(const bm_u32 *)(buf + 4);
+    c->checksum = *(const bm_u32 *)(buf + 8);
+    c->rows = *(const bm_u32 *)(buf + 12);
+    c->base = *(const bm_i64 *)(buf + 16);
+    c->max = *(const bm_i64 *)(buf + 24);
+    c->codes = buf + BM_CHUNK_HEADER;
+    if (*(const bm_u16 *)(buf + 2) != 0) return "unknown chunk flags";
+    if (c->width > 8 || !((1u << c->width) & 0x117u)) return "the code width is not 0, 1, 2, 4 or 8";
+    if (c->rows > BM_CHUNK_ROWS) return "more rows than a chunk holds";
+    if (c->present > c->rows) return "more values than rows";
+    if (len != BM_CHUNK_HEADER + (size_t)c->rows * c->width) return "the length does not match rows and width";
+    if (c->base <= -BM_VALUE_LIMIT || c->max >= BM_VALUE_LIMIT || c->base > c->max) return "the bounds are not valid";
+    if (c->width == 0 && c->present != c->rows) return "width 0 with missing values between";
+    if (c->width == 0 && c->base != c->max) return "width 0 with differing bounds";
+    if (c->width && width_for(difference(c->max, c->base) + 1) > c->width) return "the width does not hold the bounds";
+    return NULL;
+}
+
+const char *bm_chunk_check(const bm_chunk *c) {
+    uint64_t top = difference(c->max, c->base) + 1, least = UINT64_MAX, most = 0;
+    uint32_t present = 0;
+    for (uint32_t r = 0; r < c->rows; r++) {
+        uint64_t code = bm_code(c, r);
+        if (code > top) return "a code lies above the maximum";
+        if (!code) continue;
+        present++;
+        if (code < least) least = code;
+        if (code > most) most = code;
+    }
+    if (present != c->present) return "the count of values is false";
+    if (present && (least != 1 || most != top)) return "the bounds are not those of the values";
+    return NULL;
+}
+
+const char *bm_chunk_plan(bm_chunk *c, const int64_t *values, const uint8_t *present, uint32_t n) {
+    memset(c, 0, sizeof *c);
+    for (uint32_t r = 0; r < n; r++) {
+        if (!present[r]) continue;
+        int64_t v = values[r];
+        if (v <= -BM_VALUE_LIMIT || v >= BM_VALUE_LIMIT) return "a value is outside -2^62 < value < 2^62";
+        if (!c->present || v < c->base) c->base = v;
+        if (!c->present || v > c->max) c->max = v;
+        c->present++;
+        c->rows = r + 1;
+    }
+    if (c->present == c->rows && c->base == c->max) c->width = 0;
+    else c->width = (uint8_t)width_for(difference(c->max, c->base) + 1);
+    return NULL;
+}
+
+void bm_chunk_write(const bm_chunk *c, const int64_t *values, const uint8_t *present, uint8_t *out) {
+    memset(out, 0, BM_CHUNK_HEADER);
+    out[0] = BM_CHUNK_VERSION;
+    out[1] = c->width;
+    *(bm_u32 *)(out + 4) = c->present;
+    *(bm_u32 *)(out + 12) = c->rows;
+    *(bm_i64 *)(out + 16) = c->base;
+    *(bm_i64 *)(out + 24) = c->max;
+    uint8_t *codes = out + BM_CHUNK_HEADER;
+    for (uint32_t r = 0; c->width && r < c->rows; r++) {
+        uint64_t code = present[r] ? difference(values[r], c->base) + 1 : 0;
+        switch (c->width) {
+        case 1: codes[r] = (uint8_t)code; break;
+        case 2: ((bm_u16 *)codes)[r] = (uint16_t)code; break;
+        case 4: ((bm_u32 *)codes)[r] = (uint32_t)code; break;
+        default: ((bm_u64 *)codes)[r] = code; break;
+        }
+    }
+}
+
+static inline int64_t decode(const bm_chunk *c, uint64_t code) { return (int64_t)((uint64_t)c->base + code - 1); }
+
+void bm_chunk_read(const bm_chunk *c, int64_t *values, uint8_t *present) {
+    for (uint32_t r = 0; r < BM_CHUNK_ROWS; r++) {
+        uint64_t code = r < c->rows ? bm_code(c, r) : 0;
+        present[r] = code != 0;
+        values[r] = code ? decode(c, code) : 0;
+    }
+}
+
+void bm_column_take(const bm_column *c, const uint32_t *ordinals, size_t n, int64_t *values, uint8_t *present) {
+    for (size_t i = 0; i < n; i++) {
+        uint32_t at = ordinals[i] / BM_CHUNK_ROWS, row = ordinals[i] % BM_CHUNK_ROWS;
+        uint64_t code = at < c->n && row < c->at[at].rows ? bm_code(&c->at[at], row) : 0;
+        present[i] = code != 0;
+        values[i] = code ? decode(&c->at[at], code) : 0;
+    }
+}
+
+void bm_column_bounds(const bm_column *c, int64_t *min, int64_t *max, uint64_t *present) {
+    *present = 0;
+    *min = *max = 0;
+    for (uint32_t i = 0; i < c->n; i++) {
+        const bm_chunk *k = &c->at[i];
+        if (!k->present) continue;
+        if (!*present || k->base < *min) *min = k->base;
+        if (!*present || k->max > *max) *max = k->max;
+        *present += k->present;
+    }
+}
+
+void bm_column_estimate(const bm_column *c, int64_t lo, int64_t hi, uint64_t *least, double *expected, uint64_t *most) {
+    *least = *most = 0;
+    *expected = 0;
+    for (uint32_t i = 0; i < c->n; i++) {
+        const bm_chunk *k = &c->at[i];
+        if (!k->present || lo > hi || hi < k->base || lo > k->max) continue;
+        *most += k->present;
+        if (lo <= k->base && hi >= k->max) {
+            *least += k->present;
+            *expected += k->present;
+            continue;
+        }
+        int64_t from = lo > k->base ? lo : k->base, to = hi < k->max ? hi : k->max;
+        *expected += k->present * (((double)difference(to, from) + 1) / ((double)difference(k->max, k->base) + 1));
+    }
+}

@@ -1,0 +1,101 @@
+/* Kernels on single containers, shared by the evaluator's files. Nothing outside src/bm_*.c includes this.
+ *
+ * Bitsets are 1,024 little-endian words at any alignment; arrays are ascending u16; runs are (start, length - 1)
+ * pairs of u16. Sources may be borrowed bytes; a destination is always scratch of BM_BUF bytes. */
+#ifndef BM_KERNELS_H
+#define BM_KERNELS_H
+
+#include "bm.h"
+
+/* One operand of an n-ary AND: a bitset and ~0 when it counts complemented, else 0. */
+typedef struct {
+    const uint8_t *bits;
+    uint64_t flip;
+} bm_src;
+
+typedef struct {
+    /* The AND of n >= 1 operands: its cardinality, and the words themselves when dst is given. dst may be one of
+     * the operands, else must not overlap any. */
+    uint32_t (*all)(const bm_src *src, uint32_t n, uint8_t *dst);
+    /* Positions of the set bits of bits ^ flip, at most cap of them. out has BM_PAD bytes of slack. */
+    uint32_t (*extract)(const uint8_t *bits, uint64_t flip, uint16_t *out, uint32_t cap);
+    /* The elements of cand whose bit is set in mask, in order. out may be cand itself, and has slack. */
+    uint32_t (*compact)(const bm_u16 *cand, uint32_t n, const uint64_t *mask, uint16_t *out);
+    /* Intersection of two arrays; out must overlap neither and has slack. */
+    uint32_t (*array_and)(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t nb, uint16_t *out, uint32_t cap);
+    uint32_t (*array_and_count)(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t nb);
+    /* Rows whose code lies in lo..lo + span, for codes of 1, 2, 4 and 8 bytes; writes (rows + 63) / 64 words. */
+    void (*range[4])(const uint8_t *codes, uint32_t rows, uint64_t lo, uint64_t span, uint64_t *out);
+    /* Rows whose code's bit is set in lut (256 bits, 65,536 bits), for codes of 1 and 2 bytes. */
+    void (*lookup[2])(const uint8_t *codes, uint32_t rows, const uint64_t *lut, uint64_t *out);
+} bm_simd;
+
+extern bm_simd bm_ops;
+extern const bm_simd bm_ops_scalar;
+void bm_use_avx2_bits(bm_simd *ops);
+void bm_use_avx512_bits(bm_simd *ops);
+void bm_use_sse_arrays(bm_simd *ops);
+void bm_use_avx2_scans(bm_simd *ops);
+void bm_use_avx512_scans(bm_simd *ops);
+
+static inline uint64_t bm_ones(uint32_t n) { return n >= 64 ? ~0ull : (1ull << n) - 1; } /* the n lowest bits */
+
+/* bm_bitset.c */
+uint32_t bm_bits_all_scalar(const bm_src *src, uint32_t n, uint8_t *dst);
+uint32_t bm_bits_extract_scalar(const uint8_t *bits, uint64_t flip, uint16_t *out, uint32_t cap);
+uint32_t bm_compact_scalar(const bm_u16 *cand, uint32_t n, const uint64_t *mask, uint16_t *out);
+uint32_t bm_bits_count_range(const uint8_t *bits, uint32_t first, uint32_t last);
+void bm_bits_set_range(uint8_t *bits, uint32_t first, uint32_t last);
+void bm_bits_clear_range(uint8_t *bits, uint32_t first, uint32_t last);
+/* Add the bits of add ^ flip to the counters in `nplanes` bit planes; rows whose counter overflows are set in `over`. */
+void bm_bits_carry(const uint8_t *add, uint64_t flip, uint64_t *planes, uint32_t nplanes, uint64_t *over,
+                   uint32_t words);
+
+/* bm_array.c */
+uint32_t bm_array_and_scalar(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t nb, uint16_t *out, uint32_t cap);
+uint32_t bm_array_and_count_scalar(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t nb);
+uint32_t bm_array_or(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t nb, uint16_t *out, uint32_t cap);
+uint32_t bm_array_andnot(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t nb, uint16_t *out, uint32_t cap);
+void bm_array_set(const bm_u16 *a, uint32_t n, uint8_t *bits);
+void bm_array_clear(const bm_u16 *a, uint32_t n, uint8_t *bits);
+uint32_t bm_array_count_in_bits(const bm_u16 *a, uint32_t n, const uint8_t *bits);
+void bm_array_test_bits(const bm_u16 *a, uint32_t n, const uint8_t *bits, uint64_t *mask);
+/* Membership of each of a in the array b, by binary search: for b much longer than a. */
+void bm_array_test_gallop(const bm_u16 *a, uint32_t n, const bm_u16 *b, uint32_t nb, uint64_t *mask);
+bool bm_array_has(const bm_u16 *a, uint32_t n, uint16_t v);
+
+/* bm_run.c */
+static inline uint32_t bm_run_last(const bm_u16 *runs, uint32_t i) { /* clamped: length bytes are not trusted */
+    uint32_t last = (uint32_t)runs[2 * i] + runs[2 * i + 1];
+    return last > 65535u ? 65535u : last;
+}
+void bm_runs_set(const bm_u16 *runs, uint32_t n, uint8_t *bits);
+void bm_runs_clear(const bm_u16 *runs, uint32_t n, uint8_t *bits);
+void bm_runs_keep(const bm_u16 *runs, uint32_t n, uint8_t *bits); /* clears what lies between the runs */
+uint32_t bm_runs_and_count(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t nb);
+uint32_t bm_runs_count_in_bits(const bm_u16 *runs, uint32_t n, const uint8_t *bits);
+uint32_t bm_runs_to_array(const bm_u16 *runs, uint32_t n, uint16_t *out, uint32_t cap);
+void bm_runs_test(const bm_u16 *cand, uint32_t n, const bm_u16 *runs, uint32_t nruns, uint64_t *mask);
+bool bm_runs_has(const bm_u16 *runs, uint32_t n, uint16_t v);
+
+/* bm_scan.c: a predicate on a column, one container at a time */
+typedef struct {
+    const bm_column *column;
+    const bm_table *table; /* NULL for a range */
+    int64_t lo, hi;
+} bm_scan;
+void bm_scan_bounds(const bm_scan *s, uint32_t key, uint32_t *lo, uint32_t *hi);
+void bm_scan_bits(const bm_scan *s, uint32_t key, uint8_t *dst, uint64_t *lut); /* lut: BM_BUF bytes of scratch */
+void bm_scan_test(const bm_scan *s, uint32_t key, const bm_u16 *cand, uint32_t n, uint64_t *mask);
+
+static inline uint64_t bm_code(const bm_chunk *c, uint32_t row) { /* row < c->rows */
+    switch (c->width) {
+    case 1: return c->codes[row];
+    case 2: return ((const bm_u16 *)c->codes)[row];
+    case 4: return ((const bm_u32 *)c->codes)[row];
+    case 8: return ((const bm_u64 *)c->codes)[row];
+    default: return 1; /* width 0: every row holds the one value */
+    }
+}
+
+#endif

@@ -1,0 +1,12 @@
+/* Leaves in one container (bm_leaf.c), for bm_eval.c and bm_filter.c. */
+#ifndef BM_LEAF_H
+#define BM_LEAF_H
+
+#include "bm_prog.h"
+
+bm_val bm_posting_eval(bm_ctx *x, const bm_node *n, uint8_t *dst);
+bm_val bm_scan_eval(bm_ctx *x, const bm_node *n, uint8_t *dst);
+void bm_leaf_test(bm_ctx *x, const bm_node *n, const bm_u16 *cand, uint32_t m, uint64_t *mask);
+#define BM_LEAF_NEED (2 * bm_room(BM_BUF) + bm_room(BM_MASK_WORDS * 8)) /* scratch of any of the three */
+
+#endif

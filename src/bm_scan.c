@@ -1,0 +1,147 @@
+/* A predicate on a column over one container: bounds from the zone maps, all rows to a bitset, or chosen candidates.
+ *
+ * Nothing is materialised beyond the container in hand; the kernels are in bm_scan_simd.c. */
+#include "bm_kernels.h"
+
+enum { NONE, SOME, ALL }; /* what a zone map says of a chunk's present values */
+
+/* The codes lo..hi (1 at least) that can match, for a chunk that has values. */
+static int zone(const bm_scan *s, const bm_chunk *c, uint64_t *lo, uint64_t *hi) {
+    uint64_t top = (uint64_t)c->max - (uint64_t)c->base + 1;
+    if (!c->present) return NONE;
+    if (s->table) {
+        *lo = 1;
+        *hi = top;
+        int64_t first = s->table->base; /* the last value is first + nbits - 1, and nbits may be 0 */
+        bool apart = !s->table->nbits || c->max < first ||
+                     (c->base >= first && (uint64_t)c->base - (uint64_t)first >= s->table->nbits);
+        return !apart ? SOME : s->table->negate ? ALL : NONE;
+    }
+    if (s->lo > s->hi || s->hi < c->base || s->lo > c->max) return NONE;
+    *lo = s->lo <= c->base ? 1 : (uint64_t)s->lo - (uint64_t)c->base + 1;
+    *hi = s->hi >= c->max ? top : (uint64_t)s->hi - (uint64_t)c->base + 1;
+    return *lo == 1 && *hi == top ? ALL : SOME;
+}
+
+void bm_scan_bounds(const bm_scan *s, uint32_t key, uint32_t *least, uint32_t *most) {
+    uint64_t lo, hi;
+    *least = *most = 0;
+    for (uint32_t i = key * BM_CHUNKS; i < (key + 1) * BM_CHUNKS && i < s->column->n; i++) {
+        const bm_chunk *c = &s->column->at[i];
+        int z = zone(s, c, &lo, &hi);
+        if (z != NONE) *most += c->present;
+        if (z == ALL) *least += c->present;
+    }
+}
+
+static inline bool in_table(const bm_table *t, const bm_chunk *c, uint64_t code) {
+    if (!code) return false;
+    uint64_t at = (uint64_t)c->base + code - 1 - (uint64_t)t->base; /* wraps to huge below the table */
+    bool in = at < t->nbits && ((t->words[at >> 6] >> (at & 63)) & 1);
+    return in != t->negate;
+}
+
+/* The table restated over this chunk's codes: bit `code` of lut, for all 2^(8 * width) codes. */
+static void translate(const bm_table *t, const bm_chunk *c, uint64_t *lut) {
+    uint32_t words = c->width == 1 ? 4 : 1024;
+    uint64_t top = (uint64_t)c->max - (uint64_t)c->base + 1;
+    uint64_t shift = (uint64_t)c->base - 1 - (uint64_t)t->base; /* table bit = code + shift */
+    for (uint32_t w = 0; w < words; w++) {
+        uint64_t at = (uint64_t)w * 64 + shift, v = 0;
+        if ((uint64_t)w * 64 > top) {
+            lut[w] = 0;
+            continue;
+        }
+        if (at < t->nbits) {
+            v = t->words[at >> 6] >> (at & 63);
+            if (at & 63) v |= t->words[(at >> 6) + 1] << (64 - (at & 63)); /* one zero word follows the table */
+        } else if (at > (uint64_t)-64) { /* the table begins inside this word */
+            v = t->nbits ? t->words[0] << (0 - at) : 0;
+        }
+        if (t->negate) v = ~v;
+        if (w == 0) v &= ~1ull; /* code 0 is a missing value */
+        if (top - (uint64_t)w * 64 < 63) v &= bm_ones((uint32_t)(top - (uint64_t)w * 64) + 1);
+        lut[w] = v;
+    }
+}
+
+static void set_rows(uint64_t *out, uint32_t rows) {
+    for (uint32_t w = 0; w < BM_CHUNK_WORDS; w++)
+        out[w] = rows >= (w + 1) * 64 ? ~0ull : rows > w * 64 ? bm_ones(rows - w * 64) : 0;
+}
+
+static void chunk_bits(const bm_scan *s, const bm_chunk *c, uint64_t *out, uint64_t *lut) {
+    uint64_t lo = 0, hi = 0;
+    int z = zone(s, c, &lo, &hi);
+    if (z == ALL && c->present == c->rows) {
+        set_rows(out, c->rows);
+        return;
+    }
+    memset(out, 0, BM_CHUNK_WORDS * 8);
+    if (z == NONE) return;
+    if (c->width == 0) { /* one value throughout: a table decides */
+        if (in_table(s->table, c, 1)) set_rows(out, c->rows);
+    } else if (!s->table || z == ALL) {
+        uint32_t which = c->width == 1 ? 0 : c->width == 2 ? 1 : c->width == 4 ? 2 : 3;
+        bm_ops.range[which](c->codes, c->rows, lo, hi - lo, out);
+    } else if (c->width <= 2) {
+        translate(s->table, c, lut);
+        bm_ops.lookup[c->width - 1](c->codes, c->rows, lut, out);
+    } else {
+        for (uint32_t r = 0; r < c->rows; r++) out[r >> 6] |= (uint64_t)in_table(s->table, c, bm_code(c, r)) << (r & 63);
+    }
+}
+
+void bm_scan_bits(const bm_scan *s, uint32_t key, uint8_t *dst, uint64_t *lut) {
+    for (uint32_t i = 0; i < BM_CHUNKS; i++) {
+        uint32_t at = key * BM_CHUNKS + i;
+        uint64_t *out = (uint64_t *)dst + i * BM_CHUNK_WORDS;
+        if (at < s->column->n) chunk_bits(s, &s->column->at[at], out, lut);
+        else memset(out, 0, BM_CHUNK_WORDS * 8);
+    }
+}
+
+/* Candidates m of one chunk from `cand`; bit i of the result into mask at position at + i. */
+#define TEST_ROWS(type, match)                                                               \
+    for (uint32_t i = 0; i < m; i++) {                                                       \
+        uint32_t row = cand[i] & (BM_CHUNK_ROWS - 1);                                        \
+        uint64_t code = row < c->rows ? ((const type *)c->codes)[row] : 0;                   \
+        mask[(at + i) >> 6] |= (uint64_t)(match) << ((at + i) & 63);                         \
+    }
+
+static void test_chunk(const bm_scan *s, const bm_chunk *c, const bm_u16 *cand, uint32_t at, uint32_t m, uint64_t *mask) {
+    uint64_t lo = 0, hi = 0;
+    int z = zone(s, c, &lo, &hi);
+    if (z == NONE) return;
+    uint64_t span = hi - lo;
+    if (c->width == 0) {
+        bool in = s->table ? in_table(s->table, c, 1) : true;
+        for (uint32_t i = 0; in && i < m; i++)
+            mask[(at + i) >> 6] |= (uint64_t)((cand[i] & (BM_CHUNK_ROWS - 1)) < c->rows) << ((at + i) & 63);
+    } else if (s->table) {
+        for (uint32_t i = 0; i < m; i++) {
+            uint32_t row = cand[i] & (BM_CHUNK_ROWS - 1);
+            bool in = row < c->rows && in_table(s->table, c, bm_code(c, row));
+            mask[(at + i) >> 6] |= (uint64_t)in << ((at + i) & 63);
+        }
+    } else if (c->width == 1) {
+        TEST_ROWS(uint8_t, code - lo <= span)
+    } else if (c->width == 2) {
+        TEST_ROWS(bm_u16, code - lo <= span)
+    } else if (c->width == 4) {
+        TEST_ROWS(bm_u32, code - lo <= span)
+    } else {
+        TEST_ROWS(bm_u64, code - lo <= span)
+    }
+}
+
+void bm_scan_test(const bm_scan *s, uint32_t key, const bm_u16 *cand, uint32_t n, uint64_t *mask) {
+    memset(mask, 0, (n + 63) / 64 * 8);
+    for (uint32_t i = 0; i < n;) {
+        uint32_t chunk = cand[i] / BM_CHUNK_ROWS, end = i + 1;
+        while (end < n && cand[end] / BM_CHUNK_ROWS == chunk) end++;
+        uint32_t at = key * BM_CHUNKS + chunk;
+        if (at < s->column->n) test_chunk(s, &s->column->at[at], cand + i, i, end - i, mask);
+        i = end;
+    }
+}

@@ -1,0 +1,246 @@
+/* Comparing a chunk's codes with a range or a lookup table, 64 rows to a word. A range is code - lo <= span, unsigned.
+ *
+ * The scalar kernels also finish the last rows % 64 of the others. */
+#include "bm_kernels.h"
+
+#define RANGE_TAIL(type)                                                                          \
+    for (uint32_t r = done; r < rows; r++) {                                                      \
+        if (!(r & 63)) out[r >> 6] = 0;                                                           \
+        out[r >> 6] |= (uint64_t)((type)(((const bm_##type *)codes)[r] - lo) <= span) << (r & 63); \
+    }
+
+typedef uint8_t u8, bm_u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef uint64_t u64;
+
+#define SCALAR_RANGE(type)                                                                             \
+    static void range_##type(const uint8_t *codes, uint32_t rows, uint64_t lo, uint64_t span, uint64_t *out) { \
+        const uint32_t done = 0;                                                                       \
+        RANGE_TAIL(type)                                                                               \
+    }
+SCALAR_RANGE(u8)
+SCALAR_RANGE(u16)
+SCALAR_RANGE(u32)
+SCALAR_RANGE(u64)
+
+static inline void lookup_tail(const uint8_t *codes, uint32_t width, uint32_t from, uint32_t rows, const uint64_t *lut,
+                               uint64_t *out) {
+    for (uint32_t r = from; r < rows; r++) {
+        uint32_t code = width == 1 ? codes[r] : ((const bm_u16 *)codes)[r];
+        if (!(r & 63)) out[r >> 6] = 0;
+        out[r >> 6] |= ((lut[code >> 6] >> (code & 63)) & 1) << (r & 63);
+    }
+}
+
+static void lookup_1(const uint8_t *codes, uint32_t rows, const uint64_t *lut, uint64_t *out) {
+    lookup_tail(codes, 1, 0, rows, lut, out);
+}
+
+static void lookup_2(const uint8_t *codes, uint32_t rows, const uint64_t *lut, uint64_t *out) {
+    lookup_tail(codes, 2, 0, rows, lut, out);
+}
+
+const bm_simd bm_ops_scalar = {
+    .all = bm_bits_all_scalar,
+    .extract = bm_bits_extract_scalar,
+    .compact = bm_compact_scalar,
+    .array_and = bm_array_and_scalar,
+    .array_and_count = bm_array_and_count_scalar,
+    .range = {range_u8, range_u16, range_u32, range_u64},
+    .lookup = {lookup_1, lookup_2},
+};
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define AVX2 __attribute__((target("avx2,bmi,popcnt")))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,avx512vbmi2,bmi,popcnt")))
+
+AVX2 static inline __m256i load256(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+
+AVX2 static void range_1_avx2(const uint8_t *codes, uint32_t rows, uint64_t lo, uint64_t span, uint64_t *out) {
+    const __m256i l = _mm256_set1_epi8((char)lo), s = _mm256_set1_epi8((char)span);
+    uint32_t done = rows & ~63u;
+    for (uint32_t r = 0; r < done; r += 64) {
+        uint64_t word = 0;
+        for (uint32_t h = 0; h < 2; h++) {
+            __m256i v = _mm256_sub_epi8(load256(codes + r + 32 * h), l);
+            __m256i m = _mm256_cmpeq_epi8(_mm256_min_epu8(v, s), v);
+            word |= (uint64_t)(uint32_t)_mm256_movemask_epi8(m) << (32 * h);
+        }
+        out[r >> 6] = word;
+    }
+    RANGE_TAIL(u8)
+}
+
+AVX2 static void range_2_avx2(const uint8_t *codes, uint32_t rows, uint64_t lo, uint64_t span, uint64_t *out) {
+    const __m256i l = _mm256_set1_epi16((short)lo), s = _mm256_set1_epi16((short)span);
+    uint32_t done = rows & ~63u;
+    for (uint32_t r = 0; r < done; r += 64) {
+        uint64_t word = 0;
+        for (uint32_t h = 0; h < 2; h++) {
+            const uint8_t *p = codes + 2 * (size_t)(r + 32 * h);
+            __m256i a = _mm256_sub_epi16(load256(p), l), b = _mm256_sub_epi16(load256(p + 32), l);
+            a = _mm256_cmpeq_epi16(_mm256_min_epu16(a, s), a);
+            b = _mm256_cmpeq_epi16(_mm256_min_epu16(b, s), b);
+            /* packing works within 128-bit lanes, so the quarters are put in order again */
+            __m256i m = _mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xd8);
+            word |= (uint64_t)(uint32_t)_mm256_movemask_epi8(m) << (32 * h);
+        }
+        out[r >> 6] = word;
+    }
+    RANGE_TAIL(u16)
+}
+
+AVX2 static void range_4_avx2(const uint8_t *codes, uint32_t rows, uint64_t lo, uint64_t span, uint64_t *out) {
+    const __m256i l = _mm256_set1_epi32((int)lo), s = _mm256_set1_epi32((int)span);
+    uint32_t done = rows & ~63u;
+    for (uint32_t r = 0; r < done; r += 64) {
+        uint64_t word = 0;
+        for (uint32_t h = 0; h < 8; h++) {
+            __m256i v = _mm256_sub_epi32(load256(codes + 4 * (size_t)(r + 8 * h)), l);
+            __m256i m = _mm256_cmpeq_epi32(_mm256_min_epu32(v, s), v);
+            word |= (uint64_t)(uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(m)) << (8 * h);
+        }
+        out[r >> 6] = word;
+    }
+    RANGE_TAIL(u32)
+}
+
+AVX2 static void range_8_avx2(const uint8_t *codes, uint32_t rows, uint64_t lo, uint64_t span, uint64_t *out) {
+    const __m256i l = _mm256_set1_epi64x((long long)lo), sign = _mm256_set1_epi64x((long long)(1ull << 63));
+    const __m256i s = _mm256_set1_epi64x((long long)(span ^ (1ull << 63))); /* signed compare, signs flipped */
+    uint32_t done = rows & ~63u;
+    for (uint32_t r = 0; r < done; r += 64) {
+        uint64_t word = 0;
+        for (uint32_t h = 0; h < 16; h++) {
+            __m256i v = _mm256_xor_si256(_mm256_sub_epi64(load256(codes + 8 * (size_t)(r + 4 * h)), l), sign);
+            __m256i above = _mm256_cmpgt_epi64(v, s);
+            word |= (uint64_t)(uint32_t)_mm256_movemask_pd(_mm256_castsi256_pd(above)) << (4 * h);
+        }
+        out[r >> 6] = ~word;
+    }
+    RANGE_TAIL(u64)
+}
+
+/* 256 bits as 32 bytes: the byte by two shuffles on code >> 3, the bit within it by one on code & 7. */
+AVX2 static void lookup_1_avx2(const uint8_t *codes, uint32_t rows, const uint64_t *lut, uint64_t *out) {
+    const __m256i low = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)lut));
+    const __m256i high = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)lut + 1));
+    const __m256i bit = _mm256_setr_epi8(1, 2, 4, 8, 16, 32, 64, -128, 1, 2, 4, 8, 16, 32, 64, -128, 1, 2, 4, 8, 16, 32,
+                                         64, -128, 1, 2, 4, 8, 16, 32, 64, -128);
+    uint32_t done = rows & ~63u;
+    for (uint32_t r = 0; r < done; r += 64) {
+        uint64_t word = 0;
+        for (uint32_t h = 0; h < 2; h++) {
+            __m256i v = load256(codes + r + 32 * h);
+            __m256i at = _mm256_and_si256(_mm256_srli_epi16(v, 3), _mm256_set1_epi8(15));
+            __m256i bytes = _mm256_blendv_epi8(_mm256_shuffle_epi8(low, at), _mm256_shuffle_epi8(high, at), v);
+            __m256i want = _mm256_shuffle_epi8(bit, _mm256_and_si256(v, _mm256_set1_epi8(7)));
+            __m256i m = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, want), want);
+            word |= (uint64_t)(uint32_t)_mm256_movemask_epi8(m) << (32 * h);
+        }
+        out[r >> 6] = word;
+    }
+    lookup_tail(codes, 1, done, rows, lut, out);
+}
+
+AVX2 static void lookup_2_avx2(const uint8_t *codes, uint32_t rows, const uint64_t *lut, uint64_t *out) {
+    uint32_t done = rows & ~63u;
+    for (uint32_t r = 0; r < done; r += 64) {
+        uint64_t word = 0;
+        for (uint32_t h = 0; h < 8; h++) {
+            __m256i v = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(codes + 2 * (size_t)(r + 8 * h))));
+            __m256i got = _mm256_i32gather_epi32((const int *)lut, _mm256_srli_epi32(v, 5), 4);
+            __m256i left = _mm256_sub_epi32(_mm256_set1_epi32(31), _mm256_and_si256(v, _mm256_set1_epi32(31)));
+            __m256i top = _mm256_sllv_epi32(got, left); /* the wanted bit becomes the sign */
+            word |= (uint64_t)(uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(top)) << (8 * h);
+        }
+        out[r >> 6] = word;
+    }
+    lookup_tail(codes, 2, done, rows, lut, out);
+}
+
+void bm_use_avx2_scans(bm_simd *ops) {
+    ops->range[0] = range_1_avx2;
+    ops->range[1] = range_2_avx2;
+    ops->range[2] = range_4_avx2;
+    ops->range[3] = range_8_avx2;
+    ops->lookup[0] = lookup_1_avx2;
+    ops->lookup[1] = lookup_2_avx2;
+}
+
+AVX512 static void range_1_avx512(const uint8_t *codes, uint32_t rows, uint64_t lo, uint64_t span, uint64_t *out) {
+    const __m512i l = _mm512_set1_epi8((char)lo), s = _mm512_set1_epi8((char)span);
+    uint32_t done = rows & ~63u;
+    for (uint32_t r = 0; r < done; r += 64)
+        out[r >> 6] = _mm512_cmple_epu8_mask(_mm512_sub_epi8(_mm512_loadu_si512(codes + r), l), s);
+    RANGE_TAIL(u8)
+}
+
+AVX512 static void range_2_avx512(const uint8_t *codes, uint32_t rows, uint64_t lo, uint64_t span, uint64_t *out) {
+    const __m512i l = _mm512_set1_epi16((short)lo), s = _mm512_set1_epi16((short)span);
+    uint32_t done = rows & ~63u;
+    for (uint32_t r = 0; r < done; r += 64) {
+        const uint8_t *p = codes + 2 * (size_t)r;
+        uint64_t a = _mm512_cmple_epu16_mask(_mm512_sub_epi16(_mm512_loadu_si512(p), l), s);
+        uint64_t b = _mm512_cmple_epu16_mask(_mm512_sub_epi16(_mm512_loadu_si512(p + 64), l), s);
+        out[r >> 6] = a | b << 32;
+    }
+    RANGE_TAIL(u16)
+}
+
+AVX512 static void range_4_avx512(const uint8_t *codes, uint32_t rows, uint64_t lo, uint64_t span, uint64_t *out) {
+    const __m512i l = _mm512_set1_epi32((int)lo), s = _mm512_set1_epi32((int)span);
+    uint32_t done = rows & ~63u;
+    for (uint32_t r = 0; r < done; r += 64) {
+        uint64_t word = 0;
+        for (uint32_t h = 0; h < 4; h++) {
+            __m512i v = _mm512_sub_epi32(_mm512_loadu_si512(codes + 4 * (size_t)(r + 16 * h)), l);
+            word |= (uint64_t)_mm512_cmple_epu32_mask(v, s) << (16 * h);
+        }
+        out[r >> 6] = word;
+    }
+    RANGE_TAIL(u32)
+}
+
+AVX512 static void range_8_avx512(const uint8_t *codes, uint32_t rows, uint64_t lo, uint64_t span, uint64_t *out) {
+    const __m512i l = _mm512_set1_epi64((long long)lo), s = _mm512_set1_epi64((long long)span);
+    uint32_t done = rows & ~63u;
+    for (uint32_t r = 0; r < done; r += 64) {
+        uint64_t word = 0;
+        for (uint32_t h = 0; h < 8; h++) {
+            __m512i v = _mm512_sub_epi64(_mm512_loadu_si512(codes + 8 * (size_t)(r + 8 * h)), l);
+            word |= (uint64_t)_mm512_cmple_epu64_mask(v, s) << (8 * h);
+        }
+        out[r >> 6] = word;
+    }
+    RANGE_TAIL(u64)
+}
+
+AVX512 static void lookup_2_avx512(const uint8_t *codes, uint32_t rows, const uint64_t *lut, uint64_t *out) {
+    const __m512i one = _mm512_set1_epi32(1), low = _mm512_set1_epi32(31);
+    uint32_t done = rows & ~63u;
+    for (uint32_t r = 0; r < done; r += 64) {
+        uint64_t word = 0;
+        for (uint32_t h = 0; h < 4; h++) {
+            const uint8_t *p = codes + 2 * (size_t)(r + 16 * h);
+            __m512i v = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+            __m512i got = _mm512_i32gather_epi32(_mm512_srli_epi32(v, 5), (const int *)lut, 4);
+            __m512i want = _mm512_sllv_epi32(one, _mm512_and_si512(v, low));
+            word |= (uint64_t)_mm512_test_epi32_mask(got, want) << (16 * h);
+        }
+        out[r >> 6] = word;
+    }
+    lookup_tail(codes, 2, done, rows, lut, out);
+}
+
+void bm_use_avx512_scans(bm_simd *ops) {
+    ops->range[0] = range_1_avx512;
+    ops->range[1] = range_2_avx512;
+    ops->range[2] = range_4_avx512;
+    ops->range[3] = range_8_avx512;
+    ops->lookup[1] = lookup_2_avx512; /* the AVX2 lookup of bytes is bound by reading already */
+}
+#endif

@@ -1,0 +1,237 @@
+"""The tree: building, limits, paths, unfinished nodes, constants."""
+
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+
+from segidx.model.errors import (
+    EmptyOperands,
+    ExpressionTooDeep,
+    ExpressionTooLarge,
+    InvalidExpression,
+    InvalidValue,
+    UnfinishedExpression,
+)
+from segidx.model.expression import (
+    MAX_DEPTH,
+    MAX_NODES,
+    And,
+    AtLeast,
+    Comparison,
+    Everyone,
+    Expression,
+    HasTags,
+    In,
+    IsSet,
+    Not,
+    Operator,
+    Or,
+    TagMode,
+    TextMatch,
+    TextOperator,
+    Unfinished,
+    check,
+    field,
+    skip_unfinished,
+    tags,
+    walk,
+)
+from segidx.model.values import Arithmetic, ArithmeticOperator, Constant, FieldValue, Negative, scalar
+
+A, B, C = IsSet("a"), IsSet("b"), IsSet("c")
+
+
+def test_operators_build_the_tree() -> None:
+    assert (A & B & C) == And((A, B, C))
+    assert (A & (B & C)) == And((A, And((B, C))))
+    assert (A | B | C) == Or((A, B, C))
+    assert (A & B | ~C) == Or((And((A, B)), Not(C)))
+    with pytest.raises(TypeError, match="no truth value"):
+        bool(A)
+    with pytest.raises(TypeError, match="no truth value"):
+        _ = 1 < field("x") < 3  # type: ignore[operator]
+
+
+def test_builders() -> None:
+    x = FieldValue("x")
+    assert (field("x") >= 3) == Comparison(x, Operator.GE, Constant(Decimal(3)))
+    assert (field("x") != field("y")) == Comparison(x, Operator.NE, FieldValue("y"))
+    add, sub, mul, div = (ArithmeticOperator(sign) for sign in "+-*/")
+    one = Constant(Decimal(1))
+    for built, operator, left, right in (
+        (field("x") + 1, add, x, one),
+        (1 + field("x"), add, one, x),
+        (field("x") - 1, sub, x, one),
+        (1 - field("x"), sub, one, x),
+        (field("x") * field("x"), mul, x, x),
+        (1 * field("x"), mul, one, x),
+        (field("x") / 1, div, x, one),
+        (1 / field("x"), div, one, x),
+    ):
+        assert built.value == Arithmetic(operator, left, right)
+    assert (-field("x")).value == Negative(x)
+    assert tags().has("a", "b") == HasTags("tags", TagMode.ANY, ("a", "b"))
+    assert field("x").isin(["a"]) == In(x, ("a",))
+
+
+def test_true_and_one_are_different_constants() -> None:
+    assert Constant(True) != Constant(Decimal(1))
+    assert Constant(False) != Constant(Decimal(0))
+    assert Constant(True) == Constant(True)
+    assert Constant(Decimal("1.50")) == Constant(Decimal("1.5"))
+    assert hash(Constant(Decimal("1.50"))) == hash(Constant(Decimal("1.5")))
+    x = FieldValue("x")
+    assert In(x, (True,)) != In(x, (Decimal(1),))
+    assert In(x, ("a", Decimal(2))) == In(x, ("a", Decimal("2.0")))
+    assert In(x, ("a",)) != In(x, ("a",), ci=True)
+    assert len({In(x, (True,)), In(x, (Decimal(1),)), In(x, (Decimal("1.0"),))}) == 2
+    assert In(x, ()) != x
+
+
+@pytest.mark.parametrize(
+    ("given_", "normal"),
+    [
+        (5, Decimal(5)),
+        (True, True),
+        ("e\u0301", "é"),
+        (date(2026, 1, 1), date(2026, 1, 1)),
+        (datetime(2026, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))), datetime(2026, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_scalars_are_normalised(given_: object, normal: object) -> None:
+    result = scalar(given_)
+    assert result == normal
+    assert type(result) is type(normal)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        1.5,
+        None,
+        b"x",
+        Decimal("NaN"),
+        Decimal("sNaN"),
+        Decimal("-Infinity"),
+        Decimal("1E+41"),
+        10**40,
+        Decimal("1E-41"),
+        "\ud800",
+        datetime(2026, 1, 1),
+        datetime(2026, 1, 1, microsecond=1, tzinfo=UTC),
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=2))),
+    ],
+)
+def test_what_is_no_scalar(value: object) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        scalar(value)
+    assert len(str(caught.value)) < 200
+
+
+def test_long_numbers_do_not_make_long_messages() -> None:
+    with pytest.raises(InvalidValue) as caught:
+        scalar(10**4000)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: AtLeast(0, (A,)),
+        lambda: AtLeast(True, (A,)),
+        lambda: Comparison(FieldValue("x"), Operator.LT, Constant("a"), ci=True),
+        lambda: HasTags("tags", TagMode.ANY, "vip"),  # type: ignore[arg-type]
+        lambda: HasTags("tags", TagMode.ANY, (3,)),  # type: ignore[arg-type]
+        lambda: In(FieldValue("x"), "abc"),  # type: ignore[arg-type]
+        lambda: TextMatch("x", TextOperator.CONTAINS, 3),  # type: ignore[arg-type]
+    ],
+)
+def test_nodes_that_cannot_be(build) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(InvalidExpression):
+        build()
+
+
+def test_walk_names_the_paths() -> None:
+    tree = And((A, Not(Or((B, C)))))
+    assert [(path, depth) for _, path, depth in walk(tree)] == [
+        ("expression", 1),
+        ("expression.conjunction.operands[0]", 2),
+        ("expression.conjunction.operands[1]", 2),
+        ("expression.conjunction.operands[1].negation", 3),
+        ("expression.conjunction.operands[1].negation.disjunction.operands[0]", 4),
+        ("expression.conjunction.operands[1].negation.disjunction.operands[1]", 4),
+    ]
+
+
+def nots(depth: int) -> Expression:
+    node: Expression = A
+    for _ in range(depth - 1):
+        node = Not(node)
+    return node
+
+
+def sums(terms: int) -> Comparison:
+    value = field("x")
+    for _ in range(terms - 1):
+        value = value + 1
+    return value > 0
+
+
+def test_limits() -> None:
+    check(nots(MAX_DEPTH))
+    check(sums(MAX_DEPTH))
+    check(And((A,) * (MAX_NODES - 1)))
+    check(field("x").isin(range(MAX_NODES)))
+    check(tags().has(*map(str, range(MAX_NODES))))
+    for deep in (nots(MAX_DEPTH + 1), nots(100_000), sums(MAX_DEPTH + 1), Not(sums(MAX_DEPTH))):
+        with pytest.raises(ExpressionTooDeep) as caught:
+            check(deep)
+        assert caught.value.path.startswith("expression")
+    for large in (
+        And((A,) * MAX_NODES),
+        field("x").isin(range(MAX_NODES + 1)),
+        tags().has(*map(str, range(MAX_NODES + 1))),
+        And((sums(50),) * (MAX_NODES // 100 + 1)),
+    ):
+        with pytest.raises(ExpressionTooLarge):
+            check(large)
+
+
+@pytest.mark.parametrize(
+    ("tree", "error", "path"),
+    [
+        (And((A, Or(()))), EmptyOperands, "expression.conjunction.operands[1].disjunction"),
+        (Not(AtLeast(1, ())), EmptyOperands, "expression.negation.at_least"),
+        (In(FieldValue("x"), ()), EmptyOperands, "expression.in"),
+        (HasTags("t", TagMode.ALL, ()), EmptyOperands, "expression.has_tags"),
+        (Or((A, Unfinished())), UnfinishedExpression, "expression.disjunction.operands[1]"),
+    ],
+)
+def test_what_check_refuses(tree: Expression, error: type[InvalidExpression], path: str) -> None:
+    with pytest.raises(error) as caught:
+        check(tree)
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize(
+    ("tree", "cleaned", "skipped"),
+    [
+        (A, A, ()),
+        (Unfinished(), Everyone(), ("expression",)),
+        (And((A, Unfinished())), And((A,)), ("expression.conjunction.operands[1]",)),
+        (Or((Not(Unfinished()), A)), Or((A,)), ("expression.disjunction.operands[0].negation",)),
+        (And((Or((Unfinished(),)), A)), And((A,)), ("expression.conjunction.operands[0].disjunction.operands[0]",)),
+        (AtLeast(2, (A, Unfinished())), AtLeast(1, (A,)), ("expression.at_least.operands[1]",)),
+        (AtLeast(3, (A, B)), AtLeast(3, (A, B)), ()),
+        (And((A, In(FieldValue("x"), ()))), And((A,)), ("expression.conjunction.operands[1].in",)),
+        (Not(HasTags("t", TagMode.ANY, ())), Everyone(), ("expression.negation.has_tags",)),
+    ],
+)
+def test_unfinished_nodes_are_skipped(tree: Expression, cleaned: Expression, skipped: tuple[str, ...]) -> None:
+    assert skip_unfinished(tree) == (cleaned, skipped)
+
+
+def test_skipping_refuses_what_is_too_deep() -> None:
+    with pytest.raises(ExpressionTooDeep):
+        skip_unfinished(nots(100_000))

@@ -1,0 +1,447 @@
+"""What text means, node by node, and which errors it gives where."""
+
+import subprocess
+import sys
+import threading
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal, localcontext
+
+import pytest
+
+from segidx.model.errors import (
+    EmptyOperands,
+    ExpressionSyntaxError,
+    ExpressionTooDeep,
+    ExpressionTooLarge,
+    UnfinishedExpression,
+)
+from segidx.model.expression import (
+    And,
+    Anniversary,
+    AtLeast,
+    Between,
+    Comparison,
+    Everyone,
+    Expression,
+    HasTags,
+    In,
+    InWindow,
+    IsSet,
+    Nobody,
+    Not,
+    Operator,
+    Or,
+    TagMode,
+    TextMatch,
+    TextOperator,
+    Unfinished,
+    check,
+    field,
+    tags,
+)
+from segidx.model.syntax import RESERVED, format_expression, format_value, format_window, parse
+from segidx.model.values import Age, Arithmetic, ArithmeticOperator, Constant, DaysSince, FieldValue, Negative, Value
+from segidx.model.windows import (
+    Absolute,
+    Ago,
+    AllTime,
+    Calendar,
+    CalendarPosition,
+    Direction,
+    OlderThan,
+    Rolling,
+    Unit,
+    Window,
+)
+
+A, B, C = (Comparison(FieldValue(name), Operator.EQ, Constant(True)) for name in "ABC")
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def value(text: str) -> Value:
+    comparison = parse(f"{text} = 0")
+    assert isinstance(comparison, Comparison)
+    return comparison.left
+
+
+def window(text: str) -> Window:
+    node = parse(f"signup {text}")
+    assert isinstance(node, InWindow)
+    assert node.field == "signup"
+    return node.window
+
+
+@pytest.mark.parametrize(
+    ("text", "expression"),
+    [
+        ("A and B and C", And((A, B, C))),
+        ("A or B or C", Or((A, B, C))),
+        ("A and B or C", Or((And((A, B)), C))),
+        ("A or B and C", Or((A, And((B, C))))),
+        ("(A and B) and C", And((And((A, B)), C))),
+        ("A and (B and C)", And((A, And((B, C))))),
+        ("not A and B", And((Not(A), B))),
+        ("not (A and B)", Not(And((A, B)))),
+        ("not not A", Not(Not(A))),
+        ("((((A))))", A),
+        ("NOT A AnD B", And((Not(A), B))),
+        ("all of (A)", And((A,))),
+        ("any of (A)", Or((A,))),
+        ("all of (A, B)", And((A, B))),
+        ("all of ()", And(())),
+        ("any of ()", Or(())),
+        ("at least 2 of (A, B or C, not C)", AtLeast(2, (A, Or((B, C)), Not(C)))),
+        ("at least 1 of ()", AtLeast(1, ())),
+        ("everyone", Everyone()),
+        ("nobody or ...", Or((Nobody(), Unfinished()))),
+        ("A # comment\n# another\nand B#", And((A, B))),
+        ("\ufeffA", A),
+        ('tags has "vip"', tags().has("vip")),
+        ('tags has ci "vip"', tags().has("vip", ci=True)),
+        ('tags has any ("a", "b")', tags().has("a", "b")),
+        ('tags has any ci ("a")', tags().has("a", ci=True)),
+        ('tags has all ("a")', tags().has_all("a")),
+        ('tags has all ci ("a", "b")', tags().has_all("a", "b", ci=True)),
+        ('tags has none ("a")', tags().has_none("a")),
+        ("tags has any ()", HasTags("tags", TagMode.ANY, ())),
+        ("income is set", IsSet("income")),
+        ("income is not set", Not(IsSet("income"))),
+        ("score between 10 and 20 and A", And((field("score").between(10, 20), A))),
+        ("score between low + 1 and 2 * low", Between(FieldValue("score"), value("low + 1"), value("2 * low"))),
+        ('country in ("DE", "CZ")', field("country").isin(["DE", "CZ"])),
+        ('country in ci ("DE")', field("country").isin(["DE"], ci=True)),
+        ('country not in ("DE")', Not(field("country").isin(["DE"]))),
+        ('country not in ci ("DE")', Not(field("country").isin(["DE"], ci=True))),
+        ('x in (-5, 2.50, true, 2026-01-31, "a")', field("x").isin([-5, Decimal("2.5"), True, date(2026, 1, 31), "a"])),
+        ("x in ()", In(FieldValue("x"), ())),
+        ('email contains "@"', TextMatch("email", TextOperator.CONTAINS, "@")),
+        ('email starts with ci "a"', TextMatch("email", TextOperator.STARTS_WITH, "a", ci=True)),
+        ('email ends with "a"', TextMatch("email", TextOperator.ENDS_WITH, "a")),
+        ('email matches ci "^a"', TextMatch("email", TextOperator.MATCHES, "^a", ci=True)),
+        ('country = ci "pl"', field("country").equals("pl", ci=True)),
+        ('country != ci "pl"', Comparison(FieldValue("country"), Operator.NE, Constant("pl"), ci=True)),
+        ("signup before 2026-01-31", field("signup") < date(2026, 1, 31)),
+        ("signup after 2026-01-31T12:00:00Z", field("signup") > NOON),
+        ("signup before renewal", Comparison(FieldValue("signup"), Operator.LT, FieldValue("renewal"))),
+        ("(A)", A),
+        ("(score) > 1", field("score") > 1),
+        ("signup not in last 3 days", Not(InWindow("signup", Rolling(Direction.LAST, 3, Unit.DAY)))),
+        ("anniversary of b in next 7 days", Anniversary("b", Rolling(Direction.NEXT, 7, Unit.DAY))),
+        ("anniversary of b older than 7 days", Anniversary("b", OlderThan(7, Unit.DAY))),
+        ("age(b) >= 18", Comparison(Age("b"), Operator.GE, Constant(Decimal(18)))),
+        ("AGE (b) >= 18", Comparison(Age("b"), Operator.GE, Constant(Decimal(18)))),
+        ("days_since(`Sign Up`) > 60", Comparison(DaysSince("Sign Up"), Operator.GT, Constant(Decimal(60)))),
+        ("(a + b) * 2 > 3", Comparison(value("(a + b) * 2"), Operator.GT, Constant(Decimal(3)))),
+        ("(a = 1 or b = 2)", Or((field("a") == 1, field("b") == 2))),
+    ],
+)
+def test_meaning(text: str, expression: Expression) -> None:
+    assert parse(text) == expression
+    assert parse(format_expression(expression)) == expression
+
+
+@pytest.mark.parametrize("operator", Operator)
+def test_comparison_operators(operator: Operator) -> None:
+    assert parse(f"a{operator.value}3") == Comparison(FieldValue("a"), operator, Constant(Decimal(3)))
+
+
+def test_value_structure() -> None:
+    a, b, five = FieldValue("a"), FieldValue("b"), Constant(Decimal(5))
+    add, sub, mul, div = (ArithmeticOperator(sign) for sign in "+-*/")
+    assert value("a - b - 5") == Arithmetic(sub, Arithmetic(sub, a, b), five)
+    assert value("a - (b - 5)") == Arithmetic(sub, a, Arithmetic(sub, b, five))
+    assert value("a + b * 5") == Arithmetic(add, a, Arithmetic(mul, b, five))
+    assert value("(a + b) / 5") == Arithmetic(div, Arithmetic(add, a, b), five)
+    assert value("-5") == Constant(Decimal(-5))
+    assert value("-(5)") == Negative(five)
+    assert value("- -5") == Negative(Constant(Decimal(-5)))
+    assert value("-a * b") == Arithmetic(mul, Negative(a), b)
+    assert value("-(a * b)") == Negative(Arithmetic(mul, a, b))
+    assert value("a-5") == Arithmetic(sub, a, five)
+    assert value("a - -5") == Arithmetic(sub, a, Constant(Decimal(-5)))
+    assert format_value(value("((a - (b - 5))) * -(5)")) == "(a - (b - 5)) * -(5)"
+
+
+@pytest.mark.parametrize(
+    ("text", "constant"),
+    [
+        ("5", Decimal(5)),
+        ("-0.050", Decimal("-0.05")),
+        ("1.5e3", Decimal(1500)),
+        ("1E-7", Decimal("0.0000001")),
+        ("true", True),
+        ("FALSE", False),
+        ("2026-01-31", date(2026, 1, 31)),
+        ("0001-01-01", date(1, 1, 1)),
+        ("9999-12-31", date(9999, 12, 31)),
+        ("2026-01-31T12:00:00Z", NOON),
+        ("2026-01-31t12:00z", NOON),
+        ("2026-01-31T14:00:00+02:00", NOON),
+        ("2026-01-31T12:00:00.5Z", NOON + timedelta(milliseconds=500)),
+        ("2026-01-31T12:00:00.123000-00:00", NOON + timedelta(milliseconds=123)),
+        ('""', ""),
+        (r'"\"\\\/\n\t\u0000\uD83D\uDE00"', '"\\/\n\t\0😀'),
+        ('"a\tb # no comment"', "a\tb # no comment"),
+        ('"e\u0301"', "é"),
+    ],
+)
+def test_constants(text: str, constant: object) -> None:
+    node = value(text)
+    assert node == Constant(constant)  # type: ignore[arg-type]
+    assert value(format_value(node)) == node
+
+
+def test_true_is_not_one() -> None:
+    assert parse("a = true") != parse("a = 1")
+    assert parse("a in (true)") != parse("a in (1)")
+
+
+def test_long_numbers_are_exact_whatever_the_decimal_context() -> None:
+    digits = "1234567890123456789012345678901234567.891"
+    with localcontext(prec=5):
+        assert value(f"-{digits}") == Constant(Decimal(f"-{digits}"))
+        assert str(value(f"-{digits}").value) == f"-{digits}"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "canonical"),
+    [
+        ("in last 90 days", Rolling(Direction.LAST, 90, Unit.DAY), None),
+        ("in last 1 day", Rolling(Direction.LAST, 1, Unit.DAY), None),
+        ("during next 60 s", Rolling(Direction.NEXT, 60, Unit.SECOND), "in next 60 seconds"),
+        ("in last 5min", Rolling(Direction.LAST, 5, Unit.MINUTE), "in last 5 minutes"),
+        ("in last 2 h", Rolling(Direction.LAST, 2, Unit.HOUR), "in last 2 hours"),
+        ("older than 1 year", OlderThan(1, Unit.YEAR), None),
+        ("in 180 to 90 days ago", Ago(180, 90, Unit.DAY), None),
+        ("in 2 to 1 weeks ago", Ago(2, 1, Unit.WEEK), "in 2 to 1 week ago"),
+        ("in 3 to 0 months ago", Ago(3, 0, Unit.MONTH), None),
+        ("in last 3 whole months", Calendar(CalendarPosition.LAST, Unit.MONTH, 3), None),
+        ("in next whole year", Calendar(CalendarPosition.NEXT, Unit.YEAR), "in next 1 whole year"),
+        ("in this week", Calendar(CalendarPosition.THIS, Unit.WEEK), None),
+        ("in this day", Calendar(CalendarPosition.THIS, Unit.DAY), "in today"),
+        ("in last whole day", Calendar(CalendarPosition.LAST, Unit.DAY), "in yesterday"),
+        ("in tomorrow", Calendar(CalendarPosition.NEXT, Unit.DAY), None),
+        ("in next 2 whole days", Calendar(CalendarPosition.NEXT, Unit.DAY, 2), None),
+        ("in 2026-01-01 to 2026-02-01", Absolute(date(2026, 1, 1), date(2026, 2, 1)), None),
+        ("from 2026-01-01 to 2026-02-01", Absolute(date(2026, 1, 1), date(2026, 2, 1)), "in 2026-01-01 to 2026-02-01"),
+        ("from 2026-01-01", Absolute(date(2026, 1, 1), None), None),
+        ("until 2026-01-31T12:00:00Z", Absolute(None, NOON), None),
+        ("in all time", AllTime(), None),
+    ],
+)
+def test_windows(text: str, expected: Window, canonical: str | None) -> None:
+    assert window(text) == expected
+    assert format_window(expected) == (canonical or text)
+
+
+def test_names() -> None:
+    for name in (
+        "last",
+        "first",
+        "count",
+        "day",
+        "days",
+        "set",
+        "today",
+        "least",
+        "of",
+        "to",
+        "s",
+        "min",
+        "a1",
+        "Żółć",
+    ):
+        assert parse(f"{name} = 1") == (field(name) == 1)
+        assert format_expression(field(name) == 1) == f"{name} = 1"
+    for word in RESERVED:
+        assert format_expression(field(word) == 1) == f"`{word}` = 1"
+        for text in (f"{word} > a + 1", f"{word.upper()} is set"):
+            if word in ("true", "false") and "is set" not in text:
+                continue  # a constant may be compared
+            with pytest.raises(ExpressionSyntaxError):
+                parse(text)
+    assert parse("`a``b` is set") == IsSet("a`b")
+    assert parse("andy = 1 and nothing = 2") == And((field("andy") == 1, field("nothing") == 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "message"),
+    [
+        ("", 1, 1, "the text is empty"),
+        ("# only a comment", 1, 1, "ends too early"),
+        ("a and\n  and b", 2, 3, "found 'and'"),
+        ("a =", 1, 4, "ends too early"),
+        ("a = b = c", 1, 7, "found '='"),
+        ("a = 1\nor\tb >> 3", 2, 7, "found '>'"),
+        ('x = "a\\qb"', 1, 7, "\\q is not an escape"),
+        ('x = "\\ud800"', 1, 5, "not valid UTF-8"),
+        ('x = "a\nb"', 1, 5, "does not end on its line"),
+        ("`abc = 3", 1, 1, "no closing backtick"),
+        ("x = “a”", 1, 5, "straight double quotes"),
+        ("a && b", 1, 3, "write 'and'"),
+        ("a\x00", 1, 2, "'\\x00'"),
+        ("5", 1, 1, "a value, not a condition"),
+        ("A and (B or -x)", 1, 13, "a value, not a condition"),
+        ("true", 1, 1, "write everyone or nobody"),
+        ("not 5", 1, 5, "a value, not a condition"),
+        ("at least 1 of (A, 5)", 1, 19, "a value, not a condition"),
+        ("x > (a = 1)", 1, 6, "a condition, not a value"),
+        ("-(A or B) > 1", 1, 3, "a condition, not a value"),
+        ("everyone + 1 > 1", 1, 1, "a condition, not a value"),
+        ("age(b + 1) > 1", 1, 5, "age(...) takes a field"),
+        ("a + 1 is set", 1, 1, "'is set' needs a field"),
+        ('age(b) has "x"', 1, 1, "'has' needs a field"),
+        ("age(b) in last 3 days", 1, 1, "a window of time needs a field"),
+        ('(A or B) contains "x"', 1, 2, "'contains' needs a field on its left, not a condition"),
+        ("A and x in last 100001 days", 1, 17, "a window's length"),
+        ("x in last 1.5 days", 1, 11, "not a whole number"),
+        ("x in 2026-02-01 to 2026-01-01", 1, 6, "cannot end at"),
+        ("x in 2026-02-01 to 2026-02-01T00:00:00Z", 1, 6, "both be dates or both be instants"),
+        ("at least 0 of (A)", 1, 10, "the count must be"),
+        ("x = 2026-02-29", 1, 5, "not in the calendar"),
+        ("x = 2026-01-31T25:00:00Z", 1, 5, "not in the calendar"),
+        ("x = 2026-01-31T12:00:00", 1, 5, "no time zone"),
+        ("x = 2026-01-31T12:00:00.0001Z", 1, 5, "finer than a millisecond"),
+        ("x = 2026-01-31T12:00:00+2", 1, 5, "nor an instant"),
+        ("x = 0001-01-01T00:00:00+02:00", 1, 5, "out of range"),
+        ("x = " + "9" * 41, 1, 5, "more than 40 digits"),
+        ("x = " + "9" * 100_000, 1, 5, "too long"),
+        ("x = 1e99999999999999999999", 1, 5, "out of range"),
+        ("A and count(order where x = 1) > 3", 1, 7, "'count(' is refused: events are not available"),
+        ("days_since(last(order)) > 3", 1, 12, "'last(' is refused: events"),
+        ('A or segment "x"', 1, 6, "'segment' is refused"),
+        ('tagged "vip" during last 7 days', 1, 1, "'tagged' is refused"),
+        ("top 100 by sum(x)", 1, 1, "'top' is refused"),
+        ('stage became "mql" during last 7 days', 1, 7, "'became' is refused"),
+        ('gain(score("lead")) < 0', 1, 1, "scores are not available"),
+        ("foo(x) > 1", 1, 1, "there is no function 'foo('"),
+    ],
+)
+def test_errors_name_the_place(text: str, line: int, column: int, message: str) -> None:
+    with pytest.raises(ExpressionSyntaxError) as caught:
+        parse(text)
+    error = caught.value
+    assert (error.line, error.column) == (line, column)
+    assert message in str(error)
+    assert str(error).startswith(f"line {line}, column {column}: ")
+    assert error.reason == "EXPRESSION_SYNTAX"
+    assert len(str(error)) < 600
+
+
+def test_lone_surrogates_are_refused_at_their_place() -> None:
+    with pytest.raises(ExpressionSyntaxError, match="line 2, column 5: the text is not valid UTF-8"):
+        parse('a\n= "é\ud800"')
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "unwanted"),
+    [
+        ("a and ", {"a field name", "a string", "a number", "'('", "'not'"}, {"'and'", "an arithmetic operator"}),
+        ("a = 1 b", {"'and'", "'or'", "the end of the text"}, {"a field name", "a comparison such as '='"}),
+        ("a b", {"'in'", "'has'", "'between'", "'contains'"}, {"'became'", "'like'"}),
+        ("a is", {"'not'", "'set'"}, {"'in'"}),
+        ("x in last 3", {"a unit of time such as 'days'", "'whole'"}, {"a number"}),
+        ("x in (", {"a string", "')'"}, {"a field name"}),
+        ("x in (1", {"','", "')'"}, {"a number"}),
+    ],
+)
+def test_expected_names_are_readable(text: str, wanted: set[str], unwanted: set[str]) -> None:
+    with pytest.raises(ExpressionSyntaxError) as caught:
+        parse(text)
+    expected = set(caught.value.expected)
+    assert wanted <= expected
+    assert not unwanted & expected
+    assert not [name for name in expected if name.startswith("'_") or name.isupper()]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("not " * 62 + "a", None),
+        ("not " * 63 + "a", None),
+        ("not " * 64 + "a", ExpressionTooDeep),
+        ("not " * 100_000 + "a", ExpressionTooDeep),
+        ("(" * 20_000 + "a" + ")" * 20_000, None),
+        ("(" * 20_000, ExpressionSyntaxError),
+        ("0 < " + "-" * 100_000 + "a", ExpressionTooDeep),
+        ("0 < " + " + ".join("a" * 64), None),
+        ("0 < " + " + ".join("a" * 65), ExpressionTooDeep),
+        (" and ".join("a" * 9_999), None),
+        (" and ".join("a" * 10_000), ExpressionTooLarge),
+        ("a in (" + ",".join("1" * 10_000) + ")", None),
+        ("a in (" + ",".join("1" * 10_001) + ")", ExpressionTooLarge),
+        ("a in (" + ",".join("1" * 200_000) + ")", ExpressionTooLarge),
+        ('a = "' + "x" * 999_994 + '"', None),
+        ('a = "' + "x" * 999_995 + '"', ExpressionTooLarge),
+        ('a = "' + "é" * 500_000 + '"', ExpressionTooLarge),
+    ],
+)
+def test_limits(text: str, error: type[Exception] | None) -> None:
+    if error is None:
+        check(parse(text))
+    else:
+        with pytest.raises(error) as caught:
+            parse(text)
+        assert len(str(caught.value)) < 600
+
+
+def test_limits_are_arguments_and_name_the_place() -> None:
+    assert parse("not not a", max_depth=3) == Not(Not(field("a") == True))  # noqa: E712
+    with pytest.raises(ExpressionTooDeep, match="line 1, column 1: the expression is deeper than 2"):
+        parse("not not a", max_depth=2)
+    with pytest.raises(ExpressionTooLarge, match="line 2, column 1: the expression has more than 3 nodes"):
+        parse("a or\nb and c and d", max_nodes=3)
+    with pytest.raises(ExpressionTooLarge, match="more than 8 bytes"):
+        parse("everyone ", max_bytes=8)
+
+
+def test_what_check_refuses_is_read() -> None:
+    with pytest.raises(UnfinishedExpression):
+        check(parse("a and ..."))
+    for text in ("all of ()", "a in ()", "tags has any ()"):
+        with pytest.raises(EmptyOperands):
+            check(parse(text))
+
+
+def test_any_depth_is_written() -> None:
+    deep: Expression = A
+    for _ in range(5000):
+        deep = Not(And((deep, B)))
+    assert format_expression(deep).count("not (") == 5000
+
+
+def test_canonical_text_shows_what_cannot_be_seen() -> None:
+    assert format_expression(field("a") == "x\n\0\u202e\u2028😀ż") == r'a = "x\n\u0000\u202e\u2028😀ż"'
+    offset = datetime(2026, 1, 31, 14, 0, 0, 7000, tzinfo=timezone(timedelta(hours=2)))
+    assert format_expression(field("a") > offset) == "a after 2026-01-31T12:00:00.007Z"
+    assert format_expression(field("a") == Decimal("1E+5")) == "a = 100000"
+    assert format_expression(field("a") == Decimal("1E+40")) == "a = 1E+40"
+
+
+def test_threads_have_their_own_limits() -> None:
+    failures: list[str] = []
+
+    def run(depth: int) -> None:
+        for _ in range(20):
+            try:
+                parse("not " * (depth - 1) + "a", max_depth=depth)
+            except ExpressionTooDeep:
+                failures.append(f"{depth} refused")
+            try:
+                parse("not " * depth + "a", max_depth=depth)
+                failures.append(f"{depth + 1} accepted")
+            except ExpressionTooDeep:
+                pass
+
+    threads = [threading.Thread(target=run, args=(depth,)) for depth in (3, 10, 30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_importing_the_syntax_does_not_load_the_parser() -> None:
+    code = "import sys, segidx.model.syntax; print('lark' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
