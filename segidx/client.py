@@ -179,11 +179,12 @@ class RemoteAccount:
         request = counts_pb2.BatchCountContactsRequest(account=self._account, allow_unfinished=allow_unfinished)
         unsent: dict[int, SegidxError] = {}
         for i, expression in enumerate(expressions):
+            # Filled in place: protobuf copies by parsing, which a deep expression would not survive.
+            query = request.queries.add()
             try:
-                query = counts_pb2.CountQuery()
                 _write_query(expression, query)
-                request.queries.append(query)
             except SegidxError as error:
+                del request.queries[-1]
                 unsent[i] = error
         response = self._client._call(self._counts.BatchCountContacts, request, timeout)
         evaluated_at = results.read_evaluated_at(response)

@@ -475,6 +475,10 @@ cdef class Stop:
         """Stop every evaluation that was given this, soon. Callable from any thread."""
         bm_stop_cancel(&self.c)
 
+    def check(self):
+        """Raise Stopped if the deadline has passed or it was cancelled; for work outside the kernels."""
+        _raise_unless_ok(bm_stop_look(&self.c))
+
     @property
     def stopped(self):
         """Whether an evaluation started now would stop at once."""

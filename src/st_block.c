@@ -6,18 +6,16 @@ int st_block_open(st_block *block, st_value value, uint32_t expected) {
     if (!p) return ST_MISSING;
     if (value.n < ST_BLOCK_HEADER) return ST_SHORT;
     if (p[0] != ST_BLOCK_VERSION) return ST_VERSION;
-    unsigned width = p[1];
-    if (width != 2 && width != 4) return ST_WIDTH;
+    if (p[1] != ST_BLOCK_WIDTH) return ST_WIDTH;
     uint32_t count = st_load16(p + 2);
     if (!count || count > ST_BLOCK || count != expected) return ST_COUNT;
-    size_t head = ST_BLOCK_HEADER + (size_t)count * width;
+    size_t head = ST_BLOCK_HEADER + (size_t)count * ST_BLOCK_WIDTH;
     if (value.n < head || value.n - head > (size_t)ST_BLOCK * ST_MAX_STRING) return ST_LENGTH;
     block->ends = p + ST_BLOCK_HEADER;
     block->bytes = p + head;
     block->blanked = st_load32(p + 8);
     block->size = (uint32_t)(value.n - head);
     block->count = count;
-    block->width = width;
     if (st_block_end(block, count - 1) != block->size) return ST_LENGTH;
     return ST_OK;
 }
@@ -39,17 +37,14 @@ int st_block_check(st_value value, uint32_t expected) {
 }
 
 /* Fill in header and ends of a block whose strings already stand at their place; returns the block's size. */
-static size_t seal(uint8_t *out, uint32_t count, unsigned width, uint32_t blanked, const uint32_t *ends) {
+static size_t seal(uint8_t *out, uint32_t count, uint32_t blanked, const uint32_t *ends) {
     out[0] = ST_BLOCK_VERSION;
-    out[1] = (uint8_t)width;
+    out[1] = ST_BLOCK_WIDTH;
     st_store16(out + 2, (uint16_t)count);
     st_store32(out + 8, blanked);
     uint8_t *e = out + ST_BLOCK_HEADER;
-    for (uint32_t i = 0; i < count; i++) {
-        if (width == 2) st_store16(e + 2 * i, (uint16_t)ends[i]);
-        else st_store32(e + 4 * i, ends[i]);
-    }
-    size_t size = ST_BLOCK_HEADER + (size_t)count * width + ends[count - 1];
+    for (uint32_t i = 0; i < count; i++) st_store16(e + ST_BLOCK_WIDTH * i, (uint16_t)ends[i]);
+    size_t size = ST_BLOCK_HEADER + (size_t)count * ST_BLOCK_WIDTH + ends[count - 1];
     st_store32(out + 4, st_value_crc(out, size));
     return size;
 }
@@ -68,9 +63,8 @@ size_t st_block_pack(const st_block *old, const st_batch *batch, const uint32_t 
             bytes += (uint32_t)len;
             ends[i] = bytes;
         }
-        unsigned width = bytes > 0xFFFF ? 4 : 2;
         if (out) {
-            uint8_t *block = out + total, *to = block + ST_BLOCK_HEADER + (size_t)count * width;
+            uint8_t *block = out + total, *to = block + ST_BLOCK_HEADER + (size_t)count * ST_BLOCK_WIDTH;
             if (old_size) memcpy(to, old->bytes, old_size);
             to += old_size;
             for (uint32_t i = kept; i < count; i++) {
@@ -79,9 +73,9 @@ size_t st_block_pack(const st_block *old, const st_batch *batch, const uint32_t 
                 if (len) memcpy(to, p, len);
                 to += len;
             }
-            seal(block, count, width, kept ? old->blanked : 0, ends);
+            seal(block, count, kept ? old->blanked : 0, ends);
         }
-        total += ST_BLOCK_HEADER + (size_t)count * width + bytes;
+        total += ST_BLOCK_HEADER + (size_t)count * ST_BLOCK_WIDTH + bytes;
         if (block_ends) block_ends[k] = (int64_t)total;
         k++;
         next += count - kept;
@@ -100,13 +94,12 @@ size_t st_block_blank(const st_block *block, uint32_t slots, uint8_t *out) {
         bytes += lens[i];
         ends[i] = bytes;
     }
-    unsigned width = bytes > 0xFFFF ? 4 : 2;
-    uint8_t *to = out + ST_BLOCK_HEADER + (size_t)block->count * width;
+    uint8_t *to = out + ST_BLOCK_HEADER + (size_t)block->count * ST_BLOCK_WIDTH;
     for (uint32_t i = 0; i < block->count; i++) {
         if (lens[i]) memcpy(to, from[i], lens[i]);
         to += lens[i];
     }
-    return seal(out, block->count, width, block->blanked | slots, ends);
+    return seal(out, block->count, block->blanked | slots, ends);
 }
 
 /* The loop every bulk read shares: open each group's block, then run BODY with `code`, `index`, `p`, `len`. */

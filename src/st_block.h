@@ -1,11 +1,11 @@
 /* Forward blocks: the strings of 16 consecutive codes.
  *
  *   0  u8   version (1)            8  u32  blanked: bit i set when string i was erased (it is then empty)
- *   1  u8   w, width of an end    12  count * w bytes: where each string ends, from the first string's start
+ *   1  u8   2, bytes of an end    12  count * u16: where each string ends, from the first string's start
  *   2  u16  count (1 to 16)        ..  the strings' bytes, to the end of the value
  *   4  u32  checksum, CRC-32 of all bytes but these four
  *
- * w is 2 when the strings hold at most 65,535 bytes together, else 4. At most 12 + 64 + 32,768 bytes.
+ * At most 12 + 32 + 32,768 bytes.
  * 16, because LMDB leaves one node's room free in each page it fills in order: of 64 ids of 16 bytes a block only
  * two blocks stay in a page that has room for three, of 16 eleven out of twelve (docs/adr/002-string-table.md). */
 #ifndef SEGIDX_ST_BLOCK_H
@@ -17,6 +17,10 @@
 #define ST_BLOCK 16u
 #define ST_BLOCK_HEADER 12u
 #define ST_BLOCK_VERSION 1u
+#define ST_BLOCK_WIDTH 2u
+
+_Static_assert(ST_BLOCK == 1u << ST_BLOCK_BITS, "block size");
+_Static_assert(ST_BLOCK * ST_MAX_STRING <= 0xFFFF, "where a string ends must fit 16 bits");
 
 /* An opened block; borrows the value it was opened on. */
 typedef struct {
@@ -25,7 +29,6 @@ typedef struct {
     uint32_t blanked;
     uint32_t size; /* of `bytes` */
     uint32_t count;
-    unsigned width;
 } st_block;
 
 /* A stored value; p is NULL when there is none. */
@@ -39,7 +42,7 @@ typedef struct {
 int st_block_open(st_block *block, st_value value, uint32_t expected);
 
 static inline uint32_t st_block_end(const st_block *block, uint32_t i) {
-    return block->width == 2 ? st_load16(block->ends + 2 * i) : st_load32(block->ends + 4 * i);
+    return st_load16(block->ends + ST_BLOCK_WIDTH * i);
 }
 
 /* String i < count of the block, borrowed. */

@@ -9,7 +9,7 @@ const char *st_status_text(int status) {
     case ST_VERSION: return "unknown format version";
     case ST_RESERVED: return "a reserved byte is not zero";
     case ST_COUNT: return "its count is not the one the table expects";
-    case ST_WIDTH: return "offset width is neither 2 nor 4";
+    case ST_WIDTH: return "its offsets are not 2 bytes wide";
     case ST_LENGTH: return "its length does not match its header";
     case ST_OFFSETS: return "string offsets decrease or run past the end";
     case ST_TOO_LONG: return "a string is longer than the limit";

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from array import array
 from pathlib import Path
+from typing import cast
 
 import lmdb
 import numpy as np
@@ -125,11 +126,12 @@ class _Evaluation:
         return levels[-1]
 
     def _read(self, field: str, value: str) -> BitMap:
-        return BitMap.deserialize(self._txn.get(_key(field, value)))
+        # A view of LMDB's pages; pyroaring takes any buffer, whatever its annotations say.
+        return BitMap.deserialize(cast(bytes, self._txn.get(_key(field, value))))
 
     def _incomes(self) -> npt.NDArray[np.int32]:
         """The column in LMDB's pages, valid within the transaction."""
-        return np.frombuffer(self._txn.get(_INCOME), "<i4")
+        return np.frombuffer(cast(bytes, self._txn.get(_INCOME)), "<i4")
 
     @staticmethod
     def _within(expression: Between, incomes: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:

@@ -14,11 +14,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import click
 
+from segidx.model.errors import SegidxError
+
 if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]
+
     from segidx.cli.demo_segments import Answer
 
 START_SECONDS = 60
@@ -54,7 +58,7 @@ def demo(data: Path | None) -> None:
         click.echo(f"ask your own: segidx count 'tags has \"campaign-13\"' --data {data}")
 
 
-def _import(parquet: Path, directory: Path):  # type: ignore[no-untyped-def]
+def _import(parquet: Path, directory: Path) -> pd.DataFrame:
     """Make the households, import them as any file would be, and return them as a pandas frame."""
     try:
         from segidx.cli.demo_data import households, write_parquet
@@ -90,8 +94,12 @@ def _server(directory: Path) -> Iterator[str]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
             yield _address(process, log)
+        except SegidxError as error:
+            log.seek(0)
+            raise click.ClickException(f"{error}; the server's log ends: {log.read()[-3000:]}") from error
         finally:
             process.terminate()
+            code: int | None
             try:
                 code = process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
@@ -105,7 +113,7 @@ def _server(directory: Path) -> Iterator[str]:
             raise click.ClickException(f"the server did not end cleanly (exit code {code}): {log.read()[-2000:]}")
 
 
-def _address(process: subprocess.Popen[str], log) -> str:  # type: ignore[no-untyped-def]
+def _address(process: subprocess.Popen[str], log: IO[str]) -> str:
     """The address that the server prints once it answers."""
     import selectors
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from segidx.client import connect
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas as pd  # type: ignore[import-untyped]
 
     Mask = Callable[[pd.DataFrame], "pd.Series[bool]"]
 

@@ -45,7 +45,11 @@ def explain(expression: str, counts: bool, as_json: bool, allow_unfinished: bool
     with reading(expression), target.account() as account:
         found = account.explain(expression, counts=counts, allow_unfinished=allow_unfinished, **target.limits())
     if as_json:
-        entries = {"expression": found.expression, "plan": render.plan_entries(found.plan), "rules": list(found.rules)}
+        entries: dict[str, object] = {
+            "expression": found.expression,
+            "plan": render.plan_entries(found.plan),
+            "rules": list(found.rules),
+        }
         if found.count is not None:
             entries["count"] = found.count
         render.print_json({**entries, **render.evaluation_entries(found.evaluation)})

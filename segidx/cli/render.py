@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
 
+WIDEST = 200  # characters of a line that is not on a terminal
+
+
 def instant(when: datetime) -> str:
     """`2026-01-31T18:30:00.000Z`."""
     return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -72,12 +75,13 @@ def tell_skipped(evaluation: Evaluation) -> None:
 
 
 def print_rich(renderable: Table | Tree) -> None:
-    """A table or a tree; as wide as it needs to be where nobody's screen limits it."""
+    """A table or a tree; where no screen limits it, as wide as it needs to be."""
     from rich.console import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=max(80, console.measure(renderable).maximum), soft_wrap=True)
+        needed = Console(highlight=False, width=WIDEST).measure(renderable).maximum
+        console = Console(highlight=False, width=max(80, needed))
     console.print(renderable)
 
 

@@ -63,7 +63,10 @@ def holds_any(plan: Plan, context: BindContext) -> bool:
 
 def _ranges(program: Program, plan: Plan) -> list[tuple[int, int]]:
     """Ranges of container keys, whole shards each: one a thread, or one in all for small work."""
-    first, last = program.keys()
+    keys = program.keys()
+    if keys is None:
+        return [(0, 0)]
+    first, last = keys
     threads = os.cpu_count() or 1
     containers = last - first + 1
     if threads == 1 or containers * _leaves(plan) < _PARALLEL_WORK:

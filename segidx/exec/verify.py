@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from pyroaring import BitMap
 
 from segidx.exec.local_days import ages, local_days
@@ -21,6 +20,7 @@ from segidx.model.values import ArithmeticOperator
 from segidx.model.windows import to_days
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import CandidateCheck
+from segidx.plan.strings import fold
 from segidx.plan.values import (
     BoundAge,
     BoundArithmetic,
@@ -45,8 +45,7 @@ def verify(plan: CandidateCheck, candidates: bytes, context: BindContext) -> byt
     ordinals = np.array(BitMap.deserialize(candidates), np.uint32)
     kept = []
     for first in range(0, len(ordinals), _STEP):
-        if context.stop is not None:
-            context.stop.check()
+        context.check_stop()
         step = ordinals[first : first + _STEP]
         kept.append(step[_holds(plan, _Candidates(step, context))])
     return bytes(bitmap_of(np.concatenate(kept) if kept else ordinals).serialize())
@@ -69,8 +68,8 @@ def _holds(plan: CandidateCheck, candidates: _Candidates) -> Mask:
         left, right = a.numerator * b.denominator, b.numerator * a.denominator
         present = a.present & b.present
     elif plan.left.kind is ValueKind.STRING:
-        left, left_present = _strings(plan.left, candidates)
-        right, right_present = _strings(plan.right, candidates)
+        left, left_present = _strings(plan.left, candidates, ci=plan.ci)
+        right, right_present = _strings(plan.right, candidates, ci=plan.ci)
         present = left_present & right_present
     else:
         left, left_present = _integers(plan.left, candidates)
@@ -200,7 +199,7 @@ def _integers(value: BoundValue, candidates: _Candidates) -> tuple[npt.NDArray[n
     raise AssertionError(value)
 
 
-def _strings(value: BoundValue, candidates: _Candidates) -> tuple[Array, Mask]:
+def _strings(value: BoundValue, candidates: _Candidates, *, ci: bool) -> tuple[Array, Mask]:
     """UTF-8 bytes as Python objects, so that they compare byte for byte."""
     assert isinstance(value, BoundField), "a constant string against a field is a set of codes"
     snapshot = candidates.context.snapshot
@@ -208,6 +207,7 @@ def _strings(value: BoundValue, candidates: _Candidates) -> tuple[Array, Mask]:
     found = np.full(len(codes), b"", object)
     distinct, inverse = np.unique(codes[present], return_inverse=True)
     table = snapshot.dictionary(snapshot.catalog.schema[value.name])
-    strings = table.get(distinct.astype(np.uint32)).cast(pa.binary()).to_pylist()
-    found[present] = np.array([*strings, None], object)[:-1][inverse]
+    strings = table.get(distinct.astype(np.uint32)).to_pylist()
+    encoded = [(fold(text) if ci else text).encode() for text in strings]
+    found[present] = np.array([*encoded, None], object)[:-1][inverse]
     return found, present

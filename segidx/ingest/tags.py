@@ -45,7 +45,8 @@ class TagEditor:
         remove: Sequence[str],
         replace: Sequence[str] | None,
     ) -> None:
-        """Give each of the ascending `ordinals` the tags of `add`, take those of `remove`; or set those of `replace`."""
+        """Give each of the ascending `ordinals` the tags of `add` and take those of `remove`; or set those of
+        `replace`."""
         field_id = self._editor.catalog.field_ids[field.name]
         dictionary = self._editor.dictionary(field_id)
         if replace is not None:

@@ -94,7 +94,10 @@ def _predicate(predicate: Expression, context: BindContext, path: str) -> Plan:
             low = bind_comparison(predicate.value, Operator.GE, predicate.low, context, path)
             high = bind_comparison(predicate.value, Operator.LE, predicate.high, context, path)
             if isinstance(low, RangeScan) and isinstance(high, RangeScan) and low.field_id == high.field_id:
-                return plan_range(context, schema[low.label], low.low, high.high, path)
+                # Of ages and days since, the lower bound is the later date.
+                start = max((e for e in (low.low, high.low) if e is not None), default=None)
+                end = min((e for e in (low.high, high.high) if e is not None), default=None)
+                return plan_range(context, schema[low.label], start, end, path)
             return all_of([low, high], context.total, path)
         case In():
             return _in(predicate, context, path)

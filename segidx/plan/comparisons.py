@@ -79,7 +79,7 @@ def bind_comparison(
             return _field_constant(context.schema[a.name], operator, b, context, path, ci=ci)
         if isinstance(a, BoundAge | BoundDaysSince):
             return _days_constant(a, operator, b, context, path)
-    return _candidate_check(a, operator, b, context, path)
+    return _candidate_check(a, operator, b, context, path, ci=ci)
 
 
 def _folded(value: BoundValue) -> BoundValue | None:
@@ -172,8 +172,6 @@ def _typed(a: BoundValue, operator: Operator, b: BoundValue, *, ci: bool) -> tup
         raise TypeMismatch(f"{_spoken(a)} has no order; use = or !=")
     if ci and a.kind is not ValueKind.STRING:
         raise TypeMismatch(f"'ci' ignores the case of strings; {_spoken(a)} has none")
-    if ci and not any(isinstance(v, BoundConstant) for v in (a, b)):
-        raise TypeMismatch("'ci' compares a field with a constant string, not two fields")
     return a, b
 
 
@@ -318,7 +316,9 @@ def _last_day(value: BoundAge | BoundDaysSince, least: int, context: BindContext
 # --- everything else ---------------------------------------------------------------------------------------
 
 
-def _candidate_check(a: BoundValue, operator: Operator, b: BoundValue, context: BindContext, path: str) -> Plan:
+def _candidate_check(
+    a: BoundValue, operator: Operator, b: BoundValue, context: BindContext, path: str, *, ci: bool
+) -> Plan:
     fields = sorted(fields_in(a) | fields_in(b), key=lambda f: f.field_id)
     sets = []
     for f in fields:
@@ -329,4 +329,4 @@ def _candidate_check(a: BoundValue, operator: Operator, b: BoundValue, context: 
     # Without statistics on pairs of fields, a third is the customary guess for an inequality; equality is rare.
     expected = hi // 10 if operator is Operator.EQ else hi // 3
     label = f"{' and '.join(f.name for f in fields)} compared with {operator.value}"
-    return CandidateCheck(Estimate(0, expected, hi), path, approximation, a, operator, b, label)
+    return CandidateCheck(Estimate(0, expected, hi), path, approximation, a, operator, b, ci, label)

@@ -34,5 +34,10 @@ class BindContext:
         """Live contacts."""
         return self.snapshot.live_count()
 
+    def check_stop(self) -> None:
+        """Raise Stopped if the deadline has passed or the caller has gone; for work done outside the kernels."""
+        if self.stop is not None:
+            self.stop.check()
+
     def field_id(self, field: Field) -> int:
         return self.snapshot.field_id(field)

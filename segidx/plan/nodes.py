@@ -84,6 +84,7 @@ class CandidateCheck(Plan):
     left: BoundValue
     operator: Operator
     right: BoundValue
+    ci: bool  # strings only: ignore case
     label: str = field(compare=False)
 
     @property

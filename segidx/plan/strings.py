@@ -96,8 +96,7 @@ def matching_codes(context: BindContext, field: Field, matches: Matcher) -> Code
     dictionary = context.snapshot.dictionary(field)
     found = []
     for first in range(0, len(dictionary), _STEP):
-        if context.stop is not None:
-            context.stop.check()
+        context.check_stop()
         strings = dictionary.slice(first, min(first + _STEP, len(dictionary)))
         mask = matches(strings).to_numpy(zero_copy_only=False)
         found.append(np.flatnonzero(mask).astype(np.int64) + first)

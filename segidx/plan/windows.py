@@ -7,7 +7,16 @@ import numpy as np
 from segidx.model.errors import InvalidExpression, TypeMismatch
 from segidx.model.results import Estimate
 from segidx.model.schema import Field, FieldType
-from segidx.model.windows import Window, local_date, resolve_dates, resolve_instants, to_days
+from segidx.model.windows import (
+    Absolute,
+    AllTime,
+    OlderThan,
+    Window,
+    local_date,
+    resolve_dates,
+    resolve_instants,
+    to_days,
+)
 from segidx.plan.calendar import FIRST_DAY, LAST_DAY, anniversary_days, day_start, runs
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import Plan, RangeScan, TableScan, any_of, nothing
@@ -19,7 +28,9 @@ def plan_range(context: BindContext, field: Field, low: int | None, high: int | 
         return nothing(f"no value of {field.name} lies between {low} and {high}", path)
     column = context.snapshot.column(context.field_id(field))
     lo, expected, hi = column.estimate_range(_floor(low), _ceiling(high))
-    return RangeScan(Estimate(lo, expected, hi), path, context.field_id(field), low, high, field.name)
+    return RangeScan(
+        Estimate(lo, min(hi, max(lo, round(expected))), hi), path, context.field_id(field), low, high, field.name
+    )
 
 
 def _floor(low: int | None) -> int:
@@ -53,9 +64,13 @@ def bind_anniversary(field: Field, window: Window, context: BindContext, path: s
     """`anniversary of field in WINDOW`, as the stored values that have one there."""
     _require_time(field, "an anniversary")
     start, end = resolve_dates(window, context.today)
-    if start is None or end is None:
+    if isinstance(window, OlderThan | AllTime) or (
+        isinstance(window, Absolute) and (window.start is None or window.end is None)
+    ):
         raise InvalidExpression("an anniversary needs a window with a start and an end, such as 'in next 7 days'")
-    start, end = max(start, FIRST_DAY), min(end, LAST_DAY + 1)
+    # A window may also reach beyond the years 1 to 9999; there it is cut off.
+    start = FIRST_DAY if start is None else max(start, FIRST_DAY)
+    end = LAST_DAY + 1 if end is None else min(end, LAST_DAY + 1)
     low, high, present = context.snapshot.column(context.field_id(field)).bounds()
     if not present or start >= end:
         return nothing(f"no contact has {field.name}" if not present else "the window is empty", path)

@@ -224,9 +224,7 @@ class StreamTotals:
     def add(self, rows: int, result: WriteResult) -> None:
         """Counts one committed batch of so many rows."""
         for reject in result.rejects[: MAX_STREAM_REJECTS - len(self.rejects)]:
-            self.rejects.append(
-                Reject(self.rows + reject.index, reject.contact_id, reject.field, reject.reason, reject.message)
-            )
+            self.rejects.append(contacts.renumber(reject, self.rows + reject.index))
         self.batches += 1
         self.rows += rows
         self.generation = result.generation

@@ -79,10 +79,12 @@ def bitmap_of(ordinals: Ordinals) -> BitMap:
 
 def groups(codes: Codes, ordinals: Ordinals) -> Iterator[tuple[int, int, Ordinals]]:
     """(code, shard, ascending ordinals) of pairs in any order, in key order. Pairs must be distinct."""
+    if not len(codes):
+        return
     keys = (codes.astype(np.uint64) << np.uint64(32)) | ordinals.astype(np.uint64)
     keys.sort()
     cells = keys >> np.uint64(SHARD_BITS)
-    starts = np.flatnonzero(np.r_[True, cells[1:] != cells[:-1]]) if len(keys) else np.zeros(0, np.int64)
+    starts = np.flatnonzero(np.r_[True, cells[1:] != cells[:-1]])
     ends = np.r_[starts[1:], len(keys)]
     low = keys.astype(np.uint32)
     for start, end, key in zip(starts.tolist(), ends.tolist(), keys[starts].tolist(), strict=True):

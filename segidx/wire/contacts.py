@@ -6,6 +6,7 @@ left out, and `merge_rejects` puts it among those that the database returns.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import date, datetime
@@ -14,7 +15,6 @@ from itertools import islice
 
 from segidx.model.errors import InvalidContactId, InvalidValue, SegidxError
 from segidx.model.results import Contact, FieldData, Reject, WriteResult
-from segidx.model.values import scalar
 from segidx.v1 import contacts_pb2 as pb
 from segidx.wire.values import read_date, read_decimal, read_instant, write_date, write_instant
 
@@ -39,7 +39,7 @@ def read_field_value(message: pb.FieldValue) -> FieldData | None:
     if kind == "date_value":
         return read_date(message.date_value)
     if kind == "timestamp_value":
-        return read_instant(message.timestamp_value)
+        return read_instant(message.timestamp_value, round_down=True)
     if kind == "tags_value":
         return frozenset(message.tags_value.tags)
     if kind == "null_value":
@@ -48,36 +48,71 @@ def read_field_value(message: pb.FieldValue) -> FieldData | None:
 
 
 def write_field_value(value: object, message: pb.FieldValue) -> None:
-    """Fills `message` with a value of a contact's field. Raises InvalidValue for what no field can hold."""
+    """Fills `message` with a value of a contact's field; what the field makes of it is the database's to say.
+
+    Raises InvalidValue for what cannot be sent: NaN, naive datetimes, strings that are not UTF-8, other types. A float
+    goes as its shortest decimal form, as in process.
+    """
     if value is None:
         message.null_value = _NULL  # type: ignore[assignment]
-        return
-    if isinstance(value, Set | list | tuple):
+    elif isinstance(value, str):
+        message.string_value = _utf8(value)
+    elif isinstance(value, bool):
+        message.bool_value = value
+    elif isinstance(value, Decimal | numbers.Real):
+        message.decimal_value = _digits(value)
+    elif isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise InvalidValue(f"instant {value.isoformat()} has no time zone; give it one")
+        write_instant(value, message.timestamp_value)
+    elif isinstance(value, date):
+        write_date(value, message.date_value)
+    elif isinstance(value, Set | list | tuple):
         message.tags_value.SetInParent()
-        message.tags_value.tags.extend(sorted(_tag(tag) for tag in value))
-        return
-    normal = scalar(value)
-    if isinstance(normal, str):
-        message.string_value = normal
-    elif isinstance(normal, bool):
-        message.bool_value = normal
-    elif isinstance(normal, Decimal):
-        message.decimal_value = str(normal)
-    elif isinstance(normal, datetime):
-        write_instant(normal, message.timestamp_value)
+        tags = [_tag(tag) for tag in value]
+        message.tags_value.tags.extend(sorted(tags) if isinstance(value, Set) else tags)
     else:
-        assert isinstance(normal, date)
-        write_date(normal, message.date_value)
+        raise InvalidValue(f"a value of type {type(value).__name__} is not one that a field can hold")
+
+
+def _digits(value: Decimal | numbers.Real) -> str:
+    if isinstance(value, numbers.Integral):
+        return str(int(value))
+    # The shortest digits that read back as the same float, also where numpy's float64 prints itself otherwise.
+    text = float.__repr__(value) if isinstance(value, float) else str(value)
+    if not Decimal(text).is_finite():
+        raise InvalidValue(f"{text} is not a finite number")
+    return text
+
+
+def _utf8(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidValue("a string is not valid UTF-8") from error
+    return text
 
 
 def _tag(tag: object) -> str:
-    normal = scalar(tag)
-    if not isinstance(normal, str):
+    if not isinstance(tag, str):
         raise InvalidValue(f"tag {tag!r} is not a string")
-    return normal
+    return _utf8(tag)
 
 
 # --- rows --------------------------------------------------------------------------------------------------
+
+
+# How the message of a reject begins, so that a person who sees only the message finds the row.
+_ROW = "row {}: "
+
+
+def renumber(reject: Reject, index: int) -> Reject:
+    """The reject at another index, in its message too."""
+    old = _ROW.format(reject.index)
+    message = reject.message
+    if message.startswith(old):
+        message = _ROW.format(index) + message.removeprefix(old)
+    return replace(reject, index=index, message=message)
 
 
 class RowErrors:
@@ -91,7 +126,8 @@ class RowErrors:
         self.rejects: list[Reject] = []
 
     def refuse(self, contact_id: str, field: str, error: SegidxError) -> None:
-        self.rejects.append(Reject(self.seen, contact_id, field, error.reason, error.message))
+        message = f"{_ROW.format(self.seen)}{error.message}"
+        self.rejects.append(Reject(self.seen, contact_id, field, error.reason, message))
         self.seen += 1
 
     def keep(self) -> None:
@@ -102,7 +138,7 @@ class RowErrors:
         """The result with all rejects in the order of the caller's rows."""
         if not self.rejects:
             return result
-        returned = [replace(reject, index=self.kept[reject.index]) for reject in result.rejects]
+        returned = [renumber(reject, self.kept[reject.index]) for reject in result.rejects]
         return replace(result, rejects=tuple(sorted([*self.rejects, *returned], key=lambda reject: reject.index)))
 
 
@@ -117,7 +153,7 @@ def read_rows(messages: Iterable[pb.ContactRow]) -> tuple[list[Row], RowErrors]:
             for name, value in message.fields.items():
                 values[name] = read_field_value(value)
         except SegidxError as error:
-            errors.refuse(message.contact_id, name, error)
+            errors.refuse(message.contact_id[:255], name[:255], error)
             continue
         errors.keep()
         rows.append((message.contact_id, values))
@@ -130,15 +166,15 @@ def write_rows(rows: Iterable[tuple[str | bytes, Mapping[str, object]]]) -> tupl
     errors = RowErrors()
     for contact_id, values in rows:
         message = pb.ContactRow()
-        name = shown = ""
+        name, shown = "", _for_report(contact_id)
         try:
-            message.contact_id = shown = contact_id_text(contact_id)
+            message.contact_id = contact_id_text(contact_id)
             for name, value in values.items():
                 write_field_value(value, message.fields[name])
         except SegidxError as error:
             errors.refuse(shown, name, error)
         except UnicodeEncodeError:
-            errors.refuse(shown, "", InvalidValue(f"field name {name!r} is not valid UTF-8"))
+            errors.refuse(shown, _for_report(name), InvalidValue(f"field name {name!r} is not valid UTF-8"))
         else:
             errors.keep()
             messages.append(message)
@@ -175,14 +211,14 @@ class Batches:
             for reject in errors.rejects:
                 self._left_out.append(first + reject.index)
                 if len(self._rejects) < MAX_STREAM_REJECTS:
-                    self._rejects.append(replace(reject, index=first + reject.index))
+                    self._rejects.append(renumber(reject, first + reject.index))
             first += len(batch)
             if messages:
                 yield messages
 
     def merge(self, returned: Sequence[Reject]) -> tuple[Reject, ...]:
         """The first rejects of the whole stream by the caller's indices; `returned` has those of the rows sent."""
-        merged = [*self._rejects, *(replace(reject, index=self._caller_index(reject.index)) for reject in returned)]
+        merged = [*self._rejects, *(renumber(reject, self._caller_index(reject.index)) for reject in returned)]
         return tuple(sorted(merged, key=lambda reject: reject.index)[:MAX_STREAM_REJECTS])
 
     def _caller_index(self, sent: int) -> int:
@@ -193,6 +229,14 @@ class Batches:
                 break
             index += 1
         return index
+
+
+def _for_report(text: object) -> str:
+    """An id or a name as a reject shows it, whatever it is: always valid UTF-8."""
+    if text is None:
+        return ""
+    shown = text.decode(errors="backslashreplace") if isinstance(text, bytes) else str(text)
+    return shown.encode(errors="backslashreplace").decode()[:255]
 
 
 def contact_id_text(contact_id: str | bytes) -> str:

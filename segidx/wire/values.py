@@ -25,9 +25,7 @@ def read_decimal(text: str) -> Decimal:
     """The exact number a text of digits says. Raises InvalidValue for anything else, NaN and infinity included."""
     if len(text) > MAX_DECIMAL_TEXT or _DECIMAL.fullmatch(text) is None:
         raise InvalidValue(f"{text[:40]!r} is not a number in decimal digits such as '12.50'")
-    value = scalar(Decimal(text))
-    assert isinstance(value, Decimal)
-    return value
+    return Decimal(text)
 
 
 def read_date(message: values_pb2.Date) -> date:
@@ -42,12 +40,13 @@ def write_date(value: date, message: values_pb2.Date) -> None:
     message.year, message.month, message.day = value.year, value.month, value.day
 
 
-def read_instant(message: Timestamp) -> datetime:
-    """The instant in UTC. Raises InvalidValue out of the years 1 to 9999 and for what is finer than a millisecond."""
+def read_instant(message: Timestamp, *, round_down: bool = False) -> datetime:
+    """The instant in UTC. Raises InvalidValue out of the years 1 to 9999, and for what is finer than a millisecond
+    unless it may be rounded down."""
     seconds, nanos = message.seconds, message.nanos
     if not (_MIN_SECONDS <= seconds <= _MAX_SECONDS and 0 <= nanos < 1_000_000_000):
         raise InvalidValue(f"timestamp of {seconds} seconds and {nanos} nanoseconds is out of range")
-    if nanos % 1_000_000:
+    if nanos % 1_000_000 and not round_down:
         raise InvalidValue(f"timestamp of {seconds} seconds and {nanos} nanoseconds is finer than a millisecond")
     return EPOCH + timedelta(seconds=seconds, milliseconds=nanos // 1_000_000)
 
@@ -67,7 +66,7 @@ def read_scalar(message: values_pb2.Scalar) -> Scalar | None:
     if kind == "string_value":
         return scalar(message.string_value)
     if kind == "decimal_value":
-        return read_decimal(message.decimal_value) if message.decimal_value else None
+        return scalar(read_decimal(message.decimal_value)) if message.decimal_value else None
     if kind == "bool_value":
         return message.bool_value
     if kind == "date_value":

@@ -223,7 +223,7 @@ def test_returned_strings_are_copies() -> None:
     assert got.to_pylist() == TEXTS
 
 
-def test_a_block_beyond_64_kib_cannot_occur_but_one_of_the_largest_strings_packs() -> None:
+def test_a_block_of_the_largest_strings() -> None:
     texts = [chr(97 + i) * kernel.MAX_STRING for i in range(kernel.BLOCK)]
     (value,) = build(texts)
     assert kernel.read_slice([value], 0, len(texts), len(texts)).to_pylist() == texts

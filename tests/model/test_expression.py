@@ -43,10 +43,10 @@ A, B, C = IsSet("a"), IsSet("b"), IsSet("c")
 
 
 def test_operators_build_the_tree() -> None:
-    assert (A & B & C) == And((A, B, C))
-    assert (A & (B & C)) == And((A, And((B, C))))
-    assert (A | B | C) == Or((A, B, C))
-    assert (A & B | ~C) == Or((And((A, B)), Not(C)))
+    assert And((A, B, C)) == (A & B & C)
+    assert And((A, And((B, C)))) == (A & (B & C))
+    assert Or((A, B, C)) == (A | B | C)
+    assert Or((And((A, B)), Not(C))) == (A & B | ~C)
     with pytest.raises(TypeError, match="no truth value"):
         bool(A)
     with pytest.raises(TypeError, match="no truth value"):

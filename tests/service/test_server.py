@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +41,8 @@ def serve_fake(grace: float) -> tuple[subprocess.Popen[str], str]:
 
 
 @pytest.fixture(params=[signal.SIGTERM, signal.SIGINT])
-def ending(request: pytest.FixtureRequest) -> Iterator[Any]:
-    yield request.param
+def ending(request: pytest.FixtureRequest) -> Any:
+    return request.param
 
 
 def count(text: str) -> counts_pb2.CountContactsRequest:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from datetime import timedelta
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -43,7 +46,9 @@ from segidx.model.windows import (
     Rolling,
     Unit,
 )
-from segidx.testing.oracle import Oracle
+from segidx.testing.generator import Generator, RandomChooser
+from segidx.testing.oracle import Oracle, compile_regex
+from segidx.testing.pools import ABSENT_STRINGS, STRINGS
 from segidx.testing.strategies import (
     EVERY_TYPE,
     Case,
@@ -251,3 +256,16 @@ def test_a_schema_of_one_type_has_expressions(type_: FieldType) -> None:
 @given(expressions_for(EVERY_TYPE))
 def test_generated_expressions_are_well_typed(expression: Expression) -> None:
     assert Oracle(EVERY_TYPE, "UTC").members(expression, pools_for().instants[0]) == set()
+
+
+def test_the_oracle_reads_patterns_as_re2_does() -> None:
+    """Every generated pattern over every pooled string, against the RE2 inside Arrow."""
+    generator = Generator(RandomChooser(np.random.default_rng(2)), EVERY_TYPE, pools_for())
+    texts = [normalize("NFC", text) for text in (*STRINGS, *ABSENT_STRINGS, "aab", "AbX", "x@", "\u017f", "\u0131a")]
+    column = pa.array(texts)
+    for _ in range(250):
+        pattern = generator.regex()
+        for ci in (False, True):
+            ours = compile_regex(pattern, ci=ci)
+            theirs = pc.match_substring_regex(column, pattern, ignore_case=ci).to_pylist()
+            assert [ours.search(text) is not None for text in texts] == theirs, (pattern, ci)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 
+import numpy as np
 import pytest
 
 from segidx.model.errors import InvalidValue
@@ -36,6 +37,12 @@ INSTANT = datetime(2026, 3, 4, 5, 6, 7, 89000, tzinfo=UTC)
         ({"b", "a"}, frozenset({"a", "b"})),
         (frozenset(), frozenset()),
         (["a", "a"], frozenset({"a"})),
+        (0.1, Decimal("0.1")),
+        (1e22, Decimal("1e22")),
+        (np.float32(0.1), Decimal("0.1")),
+        (np.float64(0.25), Decimal("0.25")),
+        (np.int64(-3), Decimal(-3)),
+        (INSTANT.replace(microsecond=89999), INSTANT),
         (None, None),
     ],
 )
@@ -49,7 +56,18 @@ def test_a_value_survives(value: object, expected: object) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [1.5, b"bytes", object(), Decimal("NaN"), datetime(2026, 1, 1), "\ud800", {1}, INSTANT.replace(microsecond=1)],
+    [
+        float("nan"),
+        b"bytes",
+        object(),
+        Decimal("NaN"),
+        datetime(2026, 1, 1),
+        "\ud800",
+        [1],
+        {1, "a"},
+        {"\ud800"},
+        ["a", None],
+    ],
 )
 def test_what_no_field_holds_is_refused(value: object) -> None:
     with pytest.raises(InvalidValue):
@@ -59,7 +77,7 @@ def test_what_no_field_holds_is_refused(value: object) -> None:
 def test_rows_that_cannot_be_sent_are_rejects_in_their_place() -> None:
     rows = [
         ("a", {"n": 1}),
-        ("b", {"n": 1.5}),
+        ("b", {"n": float("inf")}),
         (b"\xff", {}),
         (b"c", {"x": "1"}),
         ("\ud800", {}),
@@ -68,13 +86,14 @@ def test_rows_that_cannot_be_sent_are_rejects_in_their_place() -> None:
     ]
     messages, errors = contacts.write_rows(rows)
     assert [m.contact_id for m in messages] == ["a", "c", "e"]
-    answer = WriteResult(5, 2, 2, 0, (Reject(1, "c", "x", "UNKNOWN_FIELD", "there is none"),))
+    answer = WriteResult(5, 2, 2, 0, (Reject(1, "c", "x", "UNKNOWN_FIELD", "row 1: there is none"),))
     merged = errors.merge_rejects(answer)
+    assert all(r.message.startswith(f"row {r.index}: ") for r in merged.rejects)
     assert [(r.index, r.contact_id, r.reason) for r in merged.rejects] == [
         (1, "b", "INVALID_VALUE"),
-        (2, "", "INVALID_CONTACT_ID"),
+        (2, "\\xff", "INVALID_CONTACT_ID"),
         (3, "c", "UNKNOWN_FIELD"),
-        (4, "", "INVALID_CONTACT_ID"),
+        (4, "\\ud800", "INVALID_CONTACT_ID"),
         (5, "d", "INVALID_VALUE"),
     ]
 
@@ -107,7 +126,7 @@ def test_a_contact_survives() -> None:
 def test_a_stream_knows_the_callers_index_of_every_reject() -> None:
     def rows() -> Iterator[tuple[str, dict[str, object]]]:
         for i in range(10):
-            yield f"c{i}", {"n": 1.5 if i in (0, 3, 4, 9) else 1}
+            yield f"c{i}", {"n": float("inf") if i in (0, 3, 4, 9) else 1}
 
     batches = contacts.Batches(rows(), 3)
     sent = [[m.contact_id for m in messages] for messages in batches]

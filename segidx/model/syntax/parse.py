@@ -144,7 +144,7 @@ def _reserved_before(text: str, place: int, accepts: set[str]) -> str:
 
 
 def _described(found: str, may_be_field: bool) -> str:
-    from segidx.model.syntax.build import clip
+    from segidx.model.syntax.tokens import clip
 
     text = clip(found)
     if found.startswith('"'):

@@ -1,0 +1,183 @@
+"""The real database, asked in process and over gRPC: the same answers, the same errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segidx.client import RemoteAccount, connect
+from segidx.database import Account, Database
+from segidx.model.errors import SegidxError
+from segidx.model.expression import And, AtLeast, Expression, IsSet, Not, Or, Unfinished, field, tags
+from segidx.model.results import Count, Evaluation, Explanation, Preview
+from segidx.model.schema import Field, FieldType
+from segidx.model.windows import Ago, Direction, Rolling, Unit
+from segidx.service.server import start
+
+NOW = 1_767_225_600_000  # 2026-01-01T00:00:00Z
+FIELDS = (
+    Field("country", FieldType.CATEGORY),
+    Field("tags", FieldType.TAGS),
+    Field("income", FieldType.NUMBER, 2),
+    Field("birthday", FieldType.DATE),
+    Field("seen", FieldType.TIMESTAMP),
+    Field("consent", FieldType.BOOL),
+    Field("email", FieldType.TEXT),
+)
+ROWS: list[tuple[str, dict[str, object]]] = [
+    (
+        f"c{i}",
+        {
+            "country": ["PL", "DE", "FR"][i % 3],
+            "tags": {t for t, k in (("vip", 2), ("new", 5)) if i % k == 0},
+            "income": Decimal(i * 37) / 100,
+            "birthday": date(1960 + i % 40, 1 + i % 12, 1 + i % 28),
+            "seen": datetime(2025, 1 + i % 12, 1 + i % 28, i % 24, tzinfo=UTC),
+            "consent": i % 4 == 0,
+            "email": f"user{i}@example.{['com', 'org'][i % 2]}",
+        },
+    )
+    for i in range(60)
+]
+ROWS += [("bare", {}), ("bad", {"income": "many"}), ("worse", {"incme": 1}), ("c0", {"consent": None})]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Account, RemoteAccount]]:
+    place = tmp_path_factory.mktemp("congruence")
+    with Database.open(place / "data", create=True, clock=lambda: NOW) as database:
+        local = database.account("default")
+        local.update_schema(FIELDS)
+        local.upsert(ROWS)
+        with start(database, port=0, threads=4) as server, connect(server.address, timeout=60) as client:
+            yield local, client.account("default")
+
+
+def untimed(found: Any) -> Any:
+    """A result without what may differ between two runs: how long it took."""
+    if isinstance(found, Count | Explanation | Preview):
+        return replace(found, evaluation=untimed(found.evaluation))
+    if isinstance(found, Evaluation):
+        return replace(found, elapsed_ms=0.0)
+    if isinstance(found, SegidxError):
+        return type(found), found.reason, found.message, found.path, found.metadata
+    if isinstance(found, list):
+        return [untimed(one) for one in found]
+    return found
+
+
+def outcome(call: Callable[[], Any]) -> Any:
+    try:
+        return untimed(call())
+    except SegidxError as error:
+        return untimed(error)
+
+
+def nested(depth: int) -> Expression:
+    node: Expression = IsSet("country")
+    for i in range(depth - 1):
+        node = And((node,)) if i % 3 else Not(node)
+    return node
+
+
+EXPRESSIONS: list[Expression | str] = [
+    "everyone",
+    'country = "PL" and income >= 3.5',
+    'not country = "PL"',
+    'contry = "x"',
+    "income >",
+    "",
+    field("country").isin(["PL", "DE"]) & ~tags().has("vip"),
+    (field("income") * 2 - 1 > Decimal("10.5")) | field("email").ends_with(".org"),
+    field("email").matches("^user1[0-9]@"),
+    field("email").matches("("),
+    field("income") == "ten",
+    field("birthday").age() >= 40,
+    field("birthday").anniversary(Rolling(Direction.NEXT, 7, Unit.DAY)),
+    field("seen").in_window(Ago(180, 90, Unit.DAY)),
+    field("birthday").in_window(Rolling(Direction.LAST, 3, Unit.HOUR)),
+    field("seen").before(datetime(2025, 6, 1, tzinfo=UTC)),
+    field("income").between(1, 9),
+    AtLeast(2, (tags().has("vip"), field("consent") == True, field("income") < 5)),  # noqa: E712
+    Or((Unfinished(), tags().has_none("vip"))),
+    And(()),
+    nested(64),
+    nested(65),
+]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS, ids=lambda e: str(e)[:40])
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_evaluations_agree(both: tuple[Account, RemoteAccount], expression: Any, unfinished: bool) -> None:
+    local, remote = both
+    for call in (
+        lambda a: a.count(expression, allow_unfinished=unfinished),
+        lambda a: a.explain(expression, counts=True, allow_unfinished=unfinished),
+        lambda a: a.preview(expression, limit=7, allow_unfinished=unfinished),
+        lambda a: a.preview(expression, fields=["income", "tags"], allow_unfinished=unfinished),
+    ):
+        assert outcome(lambda call=call: call(remote)) == outcome(lambda call=call: call(local))
+
+
+def test_batches_agree(both: tuple[Account, RemoteAccount]) -> None:
+    local, remote = both
+    found = untimed(remote.count_many(EXPRESSIONS))
+    assert found == untimed(local.count_many(EXPRESSIONS))
+    assert [untimed(local.count(e)) for e, f in zip(EXPRESSIONS, found, strict=True) if isinstance(f, Count)] == [
+        f for f in found if isinstance(f, Count)
+    ]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda a: a.info,
+        lambda a: a.schema(),
+        lambda a: a.get("c5"),
+        lambda a: a.get("bare"),
+        lambda a: a.get("nobody"),
+        lambda a: a.suggest("country", "p"),
+        lambda a: a.suggest("contry", "p"),
+        lambda a: a.suggest("income", "1"),
+        lambda a: a.update_schema([Field("country", FieldType.DATE)]),
+        lambda a: a.preview("everyone", fields=["nothing"]),
+        lambda a: a.stats(),
+    ],
+)
+def test_reads_agree(both: tuple[Account, RemoteAccount], call: Callable[[Any], Any]) -> None:
+    local, remote = both
+    assert outcome(lambda: call(remote)) == outcome(lambda: call(local))
+
+
+def test_writes_agree(tmp_path: Path) -> None:
+    rows = [
+        *ROWS,
+        ("c1", {"income": 1.5}),
+        ("x", {"income": Decimal("0.001")}),
+        ("", {}),
+        ("y" * 256, {}),
+        (b"\xff", {}),
+    ]
+    answers = []
+    with Database.open(tmp_path / "data", create=True, clock=lambda: NOW) as database:
+        for remote in (False, True):
+            name = "remote" if remote else "local"
+            database.create_account(replace(database.account("default").info, name=name))
+            with start(database, port=0, threads=4) as server, connect(server.address, timeout=60) as client:
+                account: Any = client.account(name) if remote else database.account(name)
+                account.update_schema(FIELDS)
+                written = account.upsert(rows)
+                tagged = account.tag(["c1", "nobody", "c2"], add=["extra"], remove=["vip"])
+                replaced = account.tag(["c4"], replace=["only"])
+                held = [account.get(f"c{i}") for i in (0, 1, 2, 4)]
+                wrong = outcome(lambda account=account: account.tag(["c1"], field="country", add=["x"]))
+            places = [[(r.index, r.field, r.reason) for r in w.rejects] for w in (written, tagged, replaced)]
+            counts = [(w.accepted, w.created, w.duplicates) for w in (written, tagged, replaced)]
+            answers.append((places, counts, held, wrong))
+    assert answers[0] == answers[1]

@@ -1,0 +1,107 @@
+// Calls a segidx server with nothing but its .proto files and prints what it was told as one line of JSON.
+// Usage: node client.js HOST:PORT PROTO_ROOT
+'use strict';
+
+const path = require('node:path');
+const grpc = require('@grpc/grpc-js');
+const loader = require('@grpc/proto-loader');
+// The protobufjs that proto-loader uses. It stops at 100 messages, one in the other; an expression of 64 levels has 130.
+const protobuf = require(require.resolve('protobufjs', { paths: [require.resolve('@grpc/proto-loader')] }));
+protobuf.util.recursionLimit = 160;
+
+const [address, root] = process.argv.slice(2);
+const definition = loader.loadSync(
+  ['counts', 'contacts', 'accounts', 'schema'].map((name) => path.join('segidx', 'v1', `${name}.proto`)),
+  { includeDirs: [root], keepCase: true, longs: Number, enums: String, defaults: true, oneofs: true },
+);
+const { segidx } = grpc.loadPackageDefinition(definition);
+const credentials = grpc.credentials.createInsecure();
+const counts = new segidx.v1.CountService(address, credentials);
+const contacts = new segidx.v1.ContactService(address, credentials);
+
+const ACCOUNT = 'accounts/default';
+
+/** Calls a unary method; resolves to { response } or { error }. `seconds` is the deadline. */
+function call(client, method, request, seconds = 60) {
+  const deadline = new Date(Date.now() + seconds * 1000);
+  return new Promise((resolve) => {
+    client[method](request, { deadline }, (error, response) => resolve(error ? { error } : { response }));
+  });
+}
+
+const RPC_TYPES = protobuf.parse(`syntax = "proto3"; package google.rpc;
+  message Any { string type_url = 1; bytes value = 2; }
+  message Status { int32 code = 1; string message = 2; repeated Any details = 3; }
+  message ErrorInfo { string reason = 1; string domain = 2; map<string, string> metadata = 3; }`).root;
+
+/** The ErrorInfo of a failed call. */
+function errorInfo(error) {
+  const status = RPC_TYPES.lookupType('google.rpc.Status').decode(error.metadata.get('grpc-status-details-bin')[0]);
+  const type = RPC_TYPES.lookupType('google.rpc.ErrorInfo');
+  return type.toObject(type.decode(status.details[0].value));
+}
+
+const is = (field, value) => ({
+  comparison: {
+    left: { field },
+    operator: 'COMPARISON_OPERATOR_EQUAL',
+    right: { constant: { string_value: value } },
+  },
+});
+
+/** `levels` conjunctions, one in the other, around a leaf. */
+function nested(levels, leaf) {
+  let node = leaf;
+  for (let i = 1; i < levels; i += 1) node = { conjunction: { operands: [node] } };
+  return node;
+}
+
+async function main() {
+  const told = {};
+  const row = (id, country) => ({ contact_id: id, fields: { country: { string_value: country } } });
+  const rows = [row('node-1', 'FR'), row('node-2', 'FR'), row('node-3', 'ES')];
+  rows.push({ contact_id: 'node-4', fields: { contry: { string_value: 'FR' } } });
+  const written = (await call(contacts, 'UpsertContacts', { account: ACCOUNT, contacts: rows })).response;
+  told.accepted = written.accepted;
+  told.rejects = written.rejects.map((reject) => [reject.index, reject.field, reject.reason]);
+
+  const count = (request, seconds) => call(counts, 'CountContacts', { account: ACCOUNT, ...request }, seconds);
+  told.text = (await count({ text: 'country = "FR"' })).response.count;
+  const either = { disjunction: { operands: [is('country', 'FR'), is('country', 'ES')] } };
+  const tree = { conjunction: { operands: [either, { negation: is('country', 'ES') }] } };
+  const counted = (await count({ expression: tree })).response;
+  told.tree = counted.count;
+  told.generation = counted.generation;
+  told.evaluated = Number.isInteger(counted.evaluated_at.seconds) && counted.evaluated_at.seconds > 0;
+
+  const wrong = { conjunction: { operands: [{ everyone: {} }, is('contry', 'FR')] } };
+  const refused = (await count({ expression: wrong })).error;
+  told.refused = { code: grpc.status[refused.code], ...errorInfo(refused) };
+
+  const skipping = { conjunction: { operands: [is('country', 'FR'), {}] } };
+  const skipped = (await count({ expression: skipping, allow_unfinished: true })).response;
+  told.skipped = [skipped.count, skipped.skipped_nodes];
+
+  told.deepest = (await count({ expression: nested(64, is('country', 'FR')) })).response.count;
+  const deeper = (await count({ expression: nested(65, is('country', 'FR')) })).error;
+  told.deeper = errorInfo(deeper).reason;
+
+  told.late = grpc.status[(await count({ text: 'everyone' }, -1)).error.code];
+
+  const stream = await new Promise((resolve) => {
+    const sink = contacts.StreamUpsertContacts((error, response) => resolve(error ? { error } : { response }));
+    sink.write({ account: ACCOUNT, contacts: [row('node-5', 'FR')] });
+    sink.write({ contacts: [row('node-6', 'FR')] });
+    sink.end();
+  });
+  told.stream = [stream.response.batches, stream.response.accepted];
+  told.contact = (
+    await call(contacts, 'GetContact', { account: ACCOUNT, contact_id: 'node-6' })
+  ).response.contact.fields.country.string_value;
+  console.log(JSON.stringify(told));
+}
+
+main().catch((error) => {
+  console.error(error);
+  process.exit(1);
+});
