@@ -8,6 +8,7 @@ Metadata lives in pyproject.toml. Switches, all off by default:
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -81,6 +82,8 @@ def generate_protos() -> None:
 
     for stale in outputs:
         stale.unlink()
+    # protoc finds the typing plugins on the PATH, which need not hold this environment's scripts.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     well_known = Path(grpc_tools.__file__).parent / "_proto"
     status = protoc.main(
         [
