@@ -336,8 +336,8 @@ def _field_stats(snapshot: Snapshot, field: Field) -> FieldStats:
     coded = field.type.is_string or field.type is FieldType.TAGS
     low = high = None
     if not coded and field.type is not FieldType.BOOL:
-        minimum, maximum, present = snapshot.column(snapshot.field_id(field)).bounds()
-        if present:
+        minimum, maximum, _ = snapshot.column(snapshot.field_id(field)).bounds()
+        if minimum is not None and maximum is not None:
             low, high = decode(field, minimum), decode(field, maximum)
     return FieldStats(
         name=field.name,

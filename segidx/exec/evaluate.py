@@ -44,7 +44,11 @@ def count(plan: Plan, context: BindContext) -> int:
         ranges = _ranges(program, plan)
         if len(ranges) == 1:
             return program.count(*ranges[0], context.stop)
-        return sum(_pool().map(lambda keys: program.count(*keys, context.stop), ranges))
+
+        def part(keys: tuple[int, int]) -> int:
+            return program.count(keys[0], keys[1], context.stop)
+
+        return sum(_pool().map(part, ranges))
 
 
 def materialise(plan: Plan, context: BindContext) -> BitMap:

@@ -78,7 +78,7 @@ def _holds(plan: CandidateCheck, candidates: _Candidates) -> Mask:
     return present & np.asarray(_compare(left, plan.operator, right), np.bool_)
 
 
-def _compare(left: Array, operator: Operator, right: Array) -> Array:
+def _compare(left: Array, operator: Operator, right: Array) -> Any:
     if operator is Operator.EQ:
         return left == right
     if operator is Operator.LT:

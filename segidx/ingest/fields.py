@@ -5,9 +5,10 @@ The four say the same thing in four ways, so no other code writes any of them al
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from segidx.ingest.batch import FieldChange
 from segidx.model.schema import Field, FieldType
@@ -71,7 +72,7 @@ class FieldEditor:
             gained, lost = present & changed, had & changed
             self.change_values(field, (values[gained], ordinals[gained]), (before[lost], ordinals[lost]))
 
-    def _stored(self, field: Field, field_id: int, values: npt.NDArray[np.int64] | pa.Array) -> npt.NDArray[np.int64]:
+    def _stored(self, field: Field, field_id: int, values: Any) -> npt.NDArray[np.int64]:
         if not field.type.is_string:
             return np.asarray(values)
         # Codes of distinct strings only: a batch repeats its categories, and the table need not see them twice.

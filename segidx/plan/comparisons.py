@@ -203,7 +203,7 @@ def holds(left: object, operator: Operator, right: object) -> bool:
         Operator.GT: left > right,  # type: ignore[operator]
         Operator.GE: left >= right,  # type: ignore[operator]
     }
-    return outcomes[operator]
+    return bool(outcomes[operator])
 
 
 def _constants(

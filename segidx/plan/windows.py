@@ -72,8 +72,10 @@ def bind_anniversary(field: Field, window: Window, context: BindContext, path: s
     start = FIRST_DAY if start is None else max(start, FIRST_DAY)
     end = LAST_DAY + 1 if end is None else min(end, LAST_DAY + 1)
     low, high, present = context.snapshot.column(context.field_id(field)).bounds()
-    if not present or start >= end:
-        return nothing(f"no contact has {field.name}" if not present else "the window is empty", path)
+    if low is None or high is None:
+        return nothing(f"no contact has {field.name}", path)
+    if start >= end:
+        return nothing("the window is empty", path)
     if field.type is FieldType.DATE:
         hits = anniversary_days(start, end, low, high)
         share = float(hits.mean())

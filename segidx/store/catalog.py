@@ -15,6 +15,7 @@ from segidx.store.layout import (
     META_GENERATION,
     META_HASH_KEY,
     META_SCHEMA,
+    Handle,
     Reader,
     Writer,
 )
@@ -42,14 +43,14 @@ class Catalog:
         return replace(self, schema=schema, field_ids=ids)
 
 
-def _required(txn: Reader, db: object, key: bytes) -> bytes:
+def _required(txn: Reader, db: Handle, key: bytes) -> bytes:
     value = txn.get(key, db=db)
     if value is None:
         raise CorruptData(f"the catalog has no {key.decode()!r}; restore from a backup")
     return bytes(value)
 
 
-def read_catalog(txn: Reader, db: object) -> Catalog:
+def read_catalog(txn: Reader, db: Handle) -> Catalog:
     """The catalog as this transaction sees it. Raises CorruptData."""
     try:
         fields = json.loads(_required(txn, db, META_SCHEMA))
@@ -66,15 +67,15 @@ def read_catalog(txn: Reader, db: object) -> Catalog:
         raise CorruptData(f"the catalog cannot be read ({error}); restore from a backup") from error
 
 
-def read_generation(txn: Reader, db: object) -> int:
+def read_generation(txn: Reader, db: Handle) -> int:
     return int(_U64.unpack(_required(txn, db, META_GENERATION))[0])
 
 
-def write_generation(txn: Writer, db: object, generation: int) -> None:
+def write_generation(txn: Writer, db: Handle, generation: int) -> None:
     txn.put(META_GENERATION, _U64.pack(generation), db=db)
 
 
-def write_schema(txn: Writer, db: object, catalog: Catalog) -> None:
+def write_schema(txn: Writer, db: Handle, catalog: Catalog) -> None:
     rows = [
         {"id": catalog.field_ids[f.name], "name": f.name, "type": f.type.value, "scale": f.scale}
         for f in catalog.schema
@@ -82,7 +83,7 @@ def write_schema(txn: Writer, db: object, catalog: Catalog) -> None:
     txn.put(META_SCHEMA, json.dumps(rows, ensure_ascii=False).encode(), db=db)
 
 
-def write_catalog(txn: Writer, db: object, catalog: Catalog) -> None:
+def write_catalog(txn: Writer, db: Handle, catalog: Catalog) -> None:
     """All of it: what a new account begins with."""
     account = catalog.account
     txn.put(META_FORMAT, _U64.pack(catalog.format_version), db=db)

@@ -14,13 +14,13 @@ import numpy.typing as npt
 from segidx.kernels.bitmaps import Column, CorruptColumn
 from segidx.kernels.columns import CHUNK_ROWS, decode_chunk, encode_chunk
 from segidx.model.errors import CorruptData
-from segidx.store.layout import Reader, Writer, block_key
+from segidx.store.layout import Handle, Reader, Writer, block_key
 
 Values = npt.NDArray[np.int64]
 Present = npt.NDArray[np.bool_]
 
 
-def open_column(txn: Reader, db: object, field: int, size: int) -> Column:
+def open_column(txn: Reader, db: Handle, field: int, size: int) -> Column:
     """The column over ordinals 0 to size-1. It borrows LMDB's pages, like a posting (see `open_posting`)."""
     try:
         return Column([txn.get(block_key(field, chunk), db=db) for chunk in range(-(-size // CHUNK_ROWS))])
@@ -28,7 +28,7 @@ def open_column(txn: Reader, db: object, field: int, size: int) -> Column:
         raise CorruptData(f"column of field {field}: {error}; restore from a backup") from error
 
 
-def _chunk(txn: Reader, db: object, field: int, chunk: int) -> tuple[Values, npt.NDArray[np.uint8]]:
+def _chunk(txn: Reader, db: Handle, field: int, chunk: int) -> tuple[Values, npt.NDArray[np.uint8]]:
     value = txn.get(block_key(field, chunk), db=db)
     if value is None:
         return np.zeros(CHUNK_ROWS, np.int64), np.zeros(CHUNK_ROWS, np.uint8)
@@ -39,7 +39,7 @@ def _chunk(txn: Reader, db: object, field: int, chunk: int) -> tuple[Values, npt
 
 
 def change_column(
-    txn: Writer, db: object, field: int, ordinals: npt.NDArray[np.uint32], values: Values, present: Present
+    txn: Writer, db: Handle, field: int, ordinals: npt.NDArray[np.uint32], values: Values, present: Present
 ) -> tuple[Values, Present]:
     """Set the values of distinct ascending `ordinals` (missing where not `present`).
 
@@ -64,7 +64,7 @@ def change_column(
     return before, had
 
 
-def scan_column(txn: Reader, db: object, field: int, size: int) -> Iterator[tuple[int, Values, Present]]:
+def scan_column(txn: Reader, db: Handle, field: int, size: int) -> Iterator[tuple[int, Values, Present]]:
     """(first ordinal, values, present) of every stored chunk of ordinals 0 to size-1; copies."""
     for chunk in range(-(-size // CHUNK_ROWS)):
         if txn.get(block_key(field, chunk), db=db) is not None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segidx.model.errors import CorruptData
-from segidx.store.layout import HEADER_BYTES, KIND_COUNTS, Reader, Writer, block_key, open_value, seal
+from segidx.store.layout import HEADER_BYTES, KIND_COUNTS, Handle, Reader, Writer, block_key, open_value, seal
 
 BLOCK_CODES = 4096
 HAS_POSTING = 1 << 31
@@ -22,7 +22,7 @@ _BYTES = BLOCK_CODES * _ENTRY.size
 Counts = npt.NDArray[np.uint32]
 
 
-def _payload(txn: Reader, db: object, field: int, block: int) -> memoryview | None:
+def _payload(txn: Reader, db: Handle, field: int, block: int) -> memoryview | None:
     value = txn.get(block_key(field, block), db=db)
     if value is None:
         return None
@@ -32,7 +32,7 @@ def _payload(txn: Reader, db: object, field: int, block: int) -> memoryview | No
     return payload
 
 
-def read_entry(txn: Reader, db: object, field: int, code: int) -> tuple[int, bool]:
+def read_entry(txn: Reader, db: Handle, field: int, code: int) -> tuple[int, bool]:
     """(contacts that hold the value, whether it has postings) of one code."""
     payload = _payload(txn, db, field, code // BLOCK_CODES)
     if payload is None:
@@ -41,13 +41,13 @@ def read_entry(txn: Reader, db: object, field: int, code: int) -> tuple[int, boo
     return entry & ~HAS_POSTING, bool(entry & HAS_POSTING)
 
 
-def read_block(txn: Reader, db: object, field: int, block: int) -> Counts:
+def read_block(txn: Reader, db: Handle, field: int, block: int) -> Counts:
     """A copy of the 4,096 raw entries of a block (zeros where it is absent)."""
     payload = _payload(txn, db, field, block)
     return np.zeros(BLOCK_CODES, np.uint32) if payload is None else np.frombuffer(payload, "<u4").astype(np.uint32)
 
 
-def read_entries(txn: Reader, db: object, field: int, size: int) -> tuple[Counts, npt.NDArray[np.bool_]]:
+def read_entries(txn: Reader, db: Handle, field: int, size: int) -> tuple[Counts, npt.NDArray[np.bool_]]:
     """(counts u32[size], has-posting bool[size]) of codes 0 to size-1; copies."""
     blocks = [read_block(txn, db, field, b) for b in range(-(-size // BLOCK_CODES))]
     raw = np.concatenate(blocks)[:size] if blocks else np.zeros(0, np.uint32)
@@ -56,7 +56,7 @@ def read_entries(txn: Reader, db: object, field: int, size: int) -> tuple[Counts
 
 def change_entries(
     txn: Writer,
-    db: object,
+    db: Handle,
     field: int,
     codes: npt.NDArray[np.int64],
     deltas: npt.NDArray[np.int64],

@@ -27,7 +27,7 @@ from segidx.model.errors import (
 from segidx.model.schema import AccountInfo, Schema
 from segidx.store.catalog import Catalog, read_catalog, write_catalog
 from segidx.store.directory import ACCOUNTS, DataDirectory, sync_directory
-from segidx.store.layout import DATABASES, DB_META, FORMAT_VERSION
+from segidx.store.layout import DATABASES, DB_META, FORMAT_VERSION, Handle
 from segidx.store.snapshot import PointerCache, Snapshot
 
 # Address space, not memory or disk: reserved once, so that the map never moves under a pointer.
@@ -38,7 +38,7 @@ _MAX_READERS = 2048
 class WriteTransaction:
     """LMDB's one write transaction with the account's databases. Values read are valid until the next write."""
 
-    def __init__(self, txn: lmdb.Transaction, dbs: dict[bytes, object]) -> None:
+    def __init__(self, txn: lmdb.Transaction, dbs: dict[bytes, Handle]) -> None:
         self.txn = txn
         self.dbs = dbs
         self.catalog: Catalog = read_catalog(txn, dbs[DB_META])
@@ -67,7 +67,7 @@ class AccountStore:
         except lmdb.Error as error:
             raise CorruptData(f"{path} cannot be opened: {error}") from error
         try:
-            self._dbs: dict[bytes, object] = {name: self._env.open_db(name, create=False) for name in DATABASES}
+            self._dbs: dict[bytes, Handle] = {name: self._env.open_db(name, create=False) for name in DATABASES}
             with self._env.begin(buffers=True) as txn:
                 catalog = read_catalog(txn, self._dbs[DB_META])
         except lmdb.Error as error:

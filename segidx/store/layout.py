@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Protocol
+from typing import Any, Protocol
 
 from segidx.model.errors import CorruptData
 
@@ -41,16 +41,20 @@ _POSTING_KEY = struct.Struct(">HIH")
 _BLOCK_KEY = struct.Struct(">HHI")
 
 
+# A database handle of py-lmdb, opaque.
+Handle = Any
+
+
 class Reader(Protocol):
     """What reading needs of an LMDB transaction."""
 
-    def get(self, key: bytes, default: None = None, *, db: object) -> memoryview | bytes | None: ...
+    def get(self, key: bytes, default: None = None, *, db: Handle) -> memoryview | bytes | None: ...
 
 
 class Writer(Reader, Protocol):
-    def put(self, key: bytes, value: bytes, *, db: object) -> bool: ...
+    def put(self, key: bytes, value: bytes, *, db: Handle) -> bool: ...
 
-    def delete(self, key: bytes, *, db: object) -> bool: ...
+    def delete(self, key: bytes, *, db: Handle) -> bool: ...
 
 
 def posting_key(field: int, code: int, shard: int) -> bytes:

@@ -18,6 +18,7 @@ from segidx.store.layout import (
     HEADER_BYTES,
     KIND_POSTING,
     SHARD_BITS,
+    Handle,
     Reader,
     Writer,
     open_value,
@@ -29,7 +30,7 @@ Ordinals = npt.NDArray[np.uint32]
 Codes = npt.NDArray[np.int64]
 
 
-def open_posting(txn: Reader, db: object, field: int, code: int, shards: int) -> Posting:
+def open_posting(txn: Reader, db: Handle, field: int, code: int, shards: int) -> Posting:
     """The posting over shards 0 to shards-1; empty where nothing is stored.
 
     It borrows LMDB's pages: valid only while a read transaction of the same transaction id is open.
@@ -45,7 +46,7 @@ def open_posting(txn: Reader, db: object, field: int, code: int, shards: int) ->
         raise CorruptData(f"posting of field {field}, code {code}: {error}; restore from a backup") from error
 
 
-def read_shard(txn: Reader, db: object, field: int, code: int, shard: int) -> BitMap:
+def read_shard(txn: Reader, db: Handle, field: int, code: int, shard: int) -> BitMap:
     """A copy of one shard of a posting, its checksum verified."""
     value = txn.get(posting_key(field, code, shard), db=db)
     if value is None:
@@ -61,7 +62,7 @@ def read_shard(txn: Reader, db: object, field: int, code: int, shard: int) -> Bi
     return bitmap
 
 
-def write_shard(txn: Writer, db: object, field: int, code: int, shard: int, bitmap: BitMap) -> None:
+def write_shard(txn: Writer, db: Handle, field: int, code: int, shard: int, bitmap: BitMap) -> None:
     """Store one shard of a posting; an empty one is deleted."""
     key = posting_key(field, code, shard)
     if not bitmap:
@@ -93,7 +94,7 @@ def groups(codes: Codes, ordinals: Ordinals) -> Iterator[tuple[int, int, Ordinal
 
 def change_postings(
     txn: Writer,
-    db: object,
+    db: Handle,
     field: int,
     added: tuple[Codes, Ordinals],
     removed: tuple[Codes, Ordinals],

@@ -29,6 +29,7 @@ from segidx.store.layout import (
     LIVE_CODE,
     SHARD_BITS,
     SYSTEM_FIELD,
+    Handle,
 )
 from segidx.store.postings import open_posting
 from segidx.store.strings import StringTable
@@ -67,7 +68,7 @@ class PointerCache:
 class Snapshot:
     """Reads of one transaction. Not for several threads at once; what it returns may be evaluated by many."""
 
-    def __init__(self, txn: lmdb.Transaction, dbs: dict[bytes, object], cache: PointerCache) -> None:
+    def __init__(self, txn: lmdb.Transaction, dbs: dict[bytes, Handle], cache: PointerCache) -> None:
         self._txn = txn
         self._dbs = dbs
         self._entries = cache.entries(txn.id())
