@@ -68,6 +68,9 @@ class TagEditor:
     def _replace(self, field: Field, existing: Ordinals, wanted: Pairs) -> None:
         """Make `wanted` the tags of its ordinals and of `existing`, which alone may hold tags now."""
         current = self._current(self._editor.catalog.field_ids[field.name], existing)
+        if not len(current[0]):  # as in an import of new contacts: there is nothing to compare with
+            self._write(field, wanted, current, np.unique(wanted[1]), _NO_PAIRS[1])
+            return
         have, want = _keys(*current), _keys(*wanted)
         gained, lost = np.setdiff1d(want, have), np.setdiff1d(have, want)
         self._write(

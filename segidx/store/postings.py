@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pyroaring import BitMap
 
 from segidx.kernels.bitmaps import CorruptPosting, Posting
+from segidx.kernels.grouping import group_pairs
 from segidx.model.errors import CorruptData
 from segidx.store.layout import (
     HEADER_BYTES,
@@ -82,14 +83,12 @@ def groups(codes: Codes, ordinals: Ordinals) -> Iterator[tuple[int, int, Ordinal
     """(code, shard, ascending ordinals) of pairs in any order, in key order. Pairs must be distinct."""
     if not len(codes):
         return
-    keys = (codes.astype(np.uint64) << np.uint64(32)) | ordinals.astype(np.uint64)
-    keys.sort()
-    cells = keys >> np.uint64(SHARD_BITS)
-    starts = np.flatnonzero(np.r_[True, cells[1:] != cells[:-1]])
-    ends = np.r_[starts[1:], len(keys)]
-    low = keys.astype(np.uint32)
-    for start, end, key in zip(starts.tolist(), ends.tolist(), keys[starts].tolist(), strict=True):
-        yield key >> 32, (key & 0xFFFFFFFF) >> SHARD_BITS, low[start:end]
+    codes, ordinals = group_pairs(codes, ordinals)
+    shards = ordinals >> SHARD_BITS
+    starts = np.flatnonzero(np.r_[True, (codes[1:] != codes[:-1]) | (shards[1:] != shards[:-1])])
+    ends = np.r_[starts[1:], len(codes)]
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        yield int(codes[start]), int(shards[start]), ordinals[start:end]
 
 
 def change_postings(
