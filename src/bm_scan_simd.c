@@ -184,9 +184,10 @@ AVX512 static void range_2_avx512(const uint8_t *codes, uint32_t rows, uint64_t 
     uint32_t done = rows & ~63u;
     for (uint32_t r = 0; r < done; r += 64) {
         const uint8_t *p = codes + 2 * (size_t)r;
-        uint64_t a = _mm512_cmple_epu16_mask(_mm512_sub_epi16(_mm512_loadu_si512(p), l), s);
-        uint64_t b = _mm512_cmple_epu16_mask(_mm512_sub_epi16(_mm512_loadu_si512(p + 64), l), s);
-        out[r >> 6] = a | b << 32;
+        /* through _cvtmask32_u32: widened from __mmask32 itself, gcc 12 may leave the upper half undefined */
+        uint32_t a = _cvtmask32_u32(_mm512_cmple_epu16_mask(_mm512_sub_epi16(_mm512_loadu_si512(p), l), s));
+        uint32_t b = _cvtmask32_u32(_mm512_cmple_epu16_mask(_mm512_sub_epi16(_mm512_loadu_si512(p + 64), l), s));
+        out[r >> 6] = (uint64_t)a | (uint64_t)b << 32;
     }
     RANGE_TAIL(u16)
 }

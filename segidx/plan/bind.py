@@ -126,7 +126,8 @@ def _has_tags(predicate: HasTags, context: BindContext, path: str) -> Plan:
     def one(*tags: str) -> Plan:
         codes = equal_codes(context, field, tags, ci=predicate.ci)
         sought = " or ".join(f'"{tag}"' for tag in tags[:3]) + (" ..." if len(tags) > 3 else "")
-        return plan_codes(context, field, codes, path, sought=sought)
+        text = tags[0] if len(codes) == len(tags) == 1 and not predicate.ci else None
+        return plan_codes(context, field, codes, path, sought=sought, text=text)
 
     if predicate.mode is TagMode.ALL:
         return all_of([one(tag) for tag in predicate.tags], context.total, path)

@@ -223,11 +223,13 @@ def _field_constant(
     value = constant.value
     if field.type.is_string:
         assert isinstance(value, str)
+        exact = operator is Operator.EQ and not ci
         if operator is Operator.EQ:
             codes = equal_codes(context, field, [value], ci=ci)
         else:
             codes = compared_codes(context, field, operator, value)
-        return plan_codes(context, field, codes, path, sought=f'{operator.value} "{value}"')
+        sought = f'{operator.value} "{value}"'
+        return plan_codes(context, field, codes, path, sought=sought, text=value if exact else None)
     if field.type is FieldType.BOOL:
         field_id, code = context.field_id(field), int(bool(value))
         count = context.snapshot.value_count(field_id, code)

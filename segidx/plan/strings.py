@@ -20,11 +20,13 @@ from segidx.model.expression import Operator, TextOperator
 from segidx.model.results import Estimate
 from segidx.model.schema import Field, FieldType
 from segidx.plan.context import BindContext
-from segidx.plan.nodes import Nothing, Plan, PostingScan, TableScan, any_of, nothing
+from segidx.plan.nodes import Plan, PostingScan, TableScan, any_of, nothing
 
 _STEP = 1 << 16
 # Bytes that reading one posting costs beyond its contents: header, directory, cache misses.
 _POSTING_OVERHEAD = 256
+# Up to so many values are looked up one by one, more in bulk.
+_FEW = 32
 
 Codes = npt.NDArray[np.int64]
 Matcher = Callable[[pa.Array], pa.Array]
@@ -44,6 +46,9 @@ def equal_codes(context: BindContext, field: Field, wanted: Sequence[str], *, ci
     if ci:
         folded = pa.array([fold(w) for w in wanted], pa.string())
         return matching_codes(context, field, lambda strings: pc.is_in(_fold_all(strings), folded))
+    if len(wanted) <= _FEW:
+        few = {context.snapshot.code_of(field, text) for text in wanted}
+        return np.array(sorted(code for code in few if code is not None), np.int64)
     codes = context.snapshot.dictionary(field).find(pa.array(list(wanted), pa.string()))
     return np.unique(codes[codes >= 0])
 
@@ -103,23 +108,27 @@ def matching_codes(context: BindContext, field: Field, matches: Matcher) -> Code
     return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
-def plan_codes(context: BindContext, field: Field, codes: Codes, path: str, *, sought: str) -> Plan:
-    """The contacts that hold one of the ascending codes: an OR of postings, or a scan of the column."""
+def plan_codes(
+    context: BindContext, field: Field, codes: Codes, path: str, *, sought: str, text: str | None = None
+) -> Plan:
+    """The contacts that hold one of the ascending codes: an OR of postings, or a scan of the column.
+
+    `sought` says for what reason nobody was found; `text` is the string of a sole code, where it is known.
+    """
     if len(codes) == 1:
-        return plan_code(context, field, int(codes[0]), path)
-    counts, kept = context.snapshot.value_counts(field) if len(codes) else (np.zeros(0), np.zeros(0, np.bool_))
-    codes = codes[counts[codes] > 0] if len(codes) else codes
+        return _plan_code(context, field, int(codes[0]), path, text)
+    held, kept = _statistics(context, field, codes)
+    codes, held, kept = codes[held > 0], held[held > 0], kept[held > 0]
     if not len(codes):
         return nothing(f"no contact has {field.name} {sought}", path)
     field_id = context.field_id(field)
-    held = counts[codes].astype(np.int64)
     containers = -(-context.snapshot.size >> 16)
     posting_bytes = int(np.minimum(2 * held, 8192 * containers).sum()) + _POSTING_OVERHEAD * len(codes)
-    if field.type is FieldType.TAGS or (kept[codes].all() and posting_bytes <= _column_bytes(context, len(counts))):
+    if field.type is FieldType.TAGS or (kept.all() and posting_bytes <= _column_bytes(context, field)):
         strings = context.snapshot.dictionary(field).get(codes.astype(np.uint32)).to_pylist()
         scans = [
-            PostingScan(_exact(count), path, field_id, code, f'{field.name} "{text}"')
-            for code, count, text in zip(codes.tolist(), held.tolist(), strings, strict=True)
+            PostingScan(_exact(count), path, field_id, code, f'{field.name} "{value}"')
+            for code, count, value in zip(codes.tolist(), held.tolist(), strings, strict=True)
         ]
         return scans[0] if len(scans) == 1 else any_of(scans, context.total, path)
     base = int(codes[0])
@@ -130,20 +139,35 @@ def plan_codes(context: BindContext, field: Field, codes: Codes, path: str, *, s
     )
 
 
-def plan_code(context: BindContext, field: Field, code: int, path: str) -> Plan:
+def _plan_code(context: BindContext, field: Field, code: int, path: str, text: str | None) -> Plan:
     """The contacts that hold one code."""
     field_id = context.field_id(field)
     count = context.snapshot.value_count(field_id, code)
-    text = context.snapshot.dictionary(field).get_one(code)
+    label = f'{field.name} "{context.snapshot.dictionary(field).get_one(code) if text is None else text}"'
     if not count:
-        return Nothing(Estimate(0, 0, 0), path, f'no contact has {field.name} "{text}"')
+        return nothing(f"no contact has {label}", path)
     if context.snapshot.has_posting(field, code):
-        return PostingScan(_exact(count), path, field_id, code, f'{field.name} "{text}"')
-    return TableScan(_exact(count), path, field_id, code, b"\x01", f'{field.name} "{text}"')
+        return PostingScan(_exact(count), path, field_id, code, label)
+    return TableScan(_exact(count), path, field_id, code, b"\x01", label)
 
 
-def _column_bytes(context: BindContext, distinct: int) -> int:
+def _statistics(
+    context: BindContext, field: Field, codes: Codes
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """(contacts that hold each code, whether it has a posting)."""
+    snapshot = context.snapshot
+    if len(codes) <= _FEW:
+        field_id = context.field_id(field)
+        listed = codes.tolist()
+        held = np.array([snapshot.value_count(field_id, code) for code in listed], np.int64)
+        return held, np.array([snapshot.has_posting(field, code) for code in listed], np.bool_)
+    counts, kept = snapshot.value_counts(field)
+    return counts[codes].astype(np.int64), kept[codes]
+
+
+def _column_bytes(context: BindContext, field: Field) -> int:
     """Bytes that a scan of a coded column reads."""
+    distinct = len(context.snapshot.dictionary(field))
     width = 1 if distinct < 255 else 2 if distinct < 65_535 else 4
     return context.snapshot.size * width
 

@@ -77,6 +77,7 @@ class Snapshot:
             catalog = read_catalog(txn, dbs[DB_META])
             self._entries["catalog"] = catalog
         self.catalog = cast(Catalog, catalog)
+        self._tables: dict[int, StringTable] = {}
         self.ids = self._table(IDS_TABLE)
         self.size = len(self.ids)  # ordinals given out, dead ones included
 
@@ -85,7 +86,11 @@ class Snapshot:
         return self.catalog.generation
 
     def _table(self, table: int) -> StringTable:
-        return StringTable(self._txn, self._dbs[DB_STRINGS], table, self.catalog.hash_key)
+        found = self._tables.get(table)
+        if found is None:
+            found = StringTable(self._txn, self._dbs[DB_STRINGS], table, self.catalog.hash_key)
+            self._tables[table] = found
+        return found
 
     def field_id(self, field: Field) -> int:
         return self.catalog.field_ids[field.name]
@@ -123,15 +128,28 @@ class Snapshot:
         """Contacts that have a value of the field (at least one tag)."""
         return self.value_count(SYSTEM_FIELD, self.field_id(field))
 
+    def code_of(self, field: Field, text: str) -> int | None:
+        """The code of a string in the field's dictionary; remembered, since an editor asks for it at every key."""
+        key = (field.name, text)
+        if key not in self._entries:
+            self._entries[key] = self.dictionary(field).find_one(text)
+        return cast("int | None", self._entries[key])
+
+    def value_entry(self, field_id: int, code: int) -> tuple[int, bool]:
+        """(contacts that hold one value, whether its count says that a posting is kept)."""
+        key = (field_id, code, "count")
+        found = self._entries.get(key)
+        if found is None:
+            found = self._entries[key] = counts.read_entry(self._txn, self._dbs[DB_COUNTS], field_id, code)
+        return cast("tuple[int, bool]", found)
+
     def value_count(self, field_id: int, code: int) -> int:
         """Contacts that hold one value."""
-        return counts.read_entry(self._txn, self._dbs[DB_COUNTS], field_id, code)[0]
+        return self.value_entry(field_id, code)[0]
 
     def has_posting(self, field: Field, code: int) -> bool:
         """Whether the value's posting is kept. All are, but those of rare texts."""
-        if field.type is not FieldType.TEXT:
-            return True
-        return counts.read_entry(self._txn, self._dbs[DB_COUNTS], self.field_id(field), code)[1]
+        return field.type is not FieldType.TEXT or self.value_entry(self.field_id(field), code)[1]
 
     def value_counts(self, field: Field) -> tuple[counts.Counts, npt.NDArray[np.bool_]]:
         """(contacts, whether a posting is kept) for every code of a dictionary, in order of code; copies."""
