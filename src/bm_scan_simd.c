@@ -199,7 +199,7 @@ AVX512 static void range_4_avx512(const uint8_t *codes, uint32_t rows, uint64_t 
         uint64_t word = 0;
         for (uint32_t h = 0; h < 4; h++) {
             __m512i v = _mm512_sub_epi32(_mm512_loadu_si512(codes + 4 * (size_t)(r + 16 * h)), l);
-            word |= (uint64_t)_mm512_cmple_epu32_mask(v, s) << (16 * h);
+            word |= (uint64_t)_cvtmask16_u32(_mm512_cmple_epu32_mask(v, s)) << (16 * h);
         }
         out[r >> 6] = word;
     }
@@ -213,7 +213,7 @@ AVX512 static void range_8_avx512(const uint8_t *codes, uint32_t rows, uint64_t 
         uint64_t word = 0;
         for (uint32_t h = 0; h < 8; h++) {
             __m512i v = _mm512_sub_epi64(_mm512_loadu_si512(codes + 8 * (size_t)(r + 8 * h)), l);
-            word |= (uint64_t)_mm512_cmple_epu64_mask(v, s) << (8 * h);
+            word |= (uint64_t)_cvtmask8_u32(_mm512_cmple_epu64_mask(v, s)) << (8 * h);
         }
         out[r >> 6] = word;
     }
@@ -230,7 +230,7 @@ AVX512 static void lookup_2_avx512(const uint8_t *codes, uint32_t rows, const ui
             __m512i v = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
             __m512i got = _mm512_i32gather_epi32(_mm512_srli_epi32(v, 5), (const int *)lut, 4);
             __m512i want = _mm512_sllv_epi32(one, _mm512_and_si512(v, low));
-            word |= (uint64_t)_mm512_test_epi32_mask(got, want) << (16 * h);
+            word |= (uint64_t)_cvtmask16_u32(_mm512_test_epi32_mask(got, want)) << (16 * h);
         }
         out[r >> 6] = word;
     }

@@ -22,7 +22,9 @@ MAX_ORDINALS = 1 << 32
 # Field 0 is the system's: its code 0 is the live universe, its code F says which contacts have field F set.
 SYSTEM_FIELD = 0
 LIVE_CODE = 0
-IDS_TABLE = 0  # the string table of contact ids; a field's dictionary has the field's id
+# The string table of contact ids; a field's dictionary has the field's id. The largest table comes last in key order,
+# since LMDB fills pages well only when it appends at a database's end.
+IDS_TABLE = 0xFFFF
 
 DB_META = b"meta"
 DB_STRINGS = b"strings"
