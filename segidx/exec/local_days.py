@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segidx.model.windows import local_date, to_days
-from segidx.plan.calendar import day_start
+from segidx.plan.calendar import day_cuts
 
 _DAY = 86_400_000
 Days = npt.NDArray[np.int64]
@@ -17,14 +17,19 @@ Days = npt.NDArray[np.int64]
 def local_days(instants: npt.NDArray[np.int64], zone: tzinfo) -> Days:
     """The local calendar day (since 1970) of each instant (milliseconds).
 
-    A local day changes at most twice within one UTC day, so the zone is asked once for each UTC day that occurs.
+    The zone is asked once for each UTC day that occurs: within one, a local day begins at most twice. Only on a day
+    whose clock goes back across midnight is it asked for each instant.
     """
     utc_days, inverse = np.unique(instants // _DAY, return_inverse=True)
-    # The local day at the UTC day's start, then the instants at which the next two local days begin.
     first = np.array([_local_day(int(d) * _DAY, zone) for d in utc_days], np.int64)
-    second = np.array([day_start(int(d) + 1, zone) for d in first], np.int64)
-    third = np.array([day_start(int(d) + 2, zone) for d in first], np.int64)
-    return np.asarray(first[inverse] + (instants >= second[inverse]) + (instants >= third[inverse]), np.int64)
+    cuts = [[day_cuts(int(d) + i, zone) for i in range(3)] for d in first]
+    second = np.array([c[1][0] for c in cuts], np.int64)
+    third = np.array([c[2][0] for c in cuts], np.int64)
+    days = np.asarray(first[inverse] + (instants >= second[inverse]) + (instants >= third[inverse]), np.int64)
+    repeated = np.array([any(len(c) > 1 for c in three) for three in cuts], np.bool_)
+    for row in np.flatnonzero(repeated[inverse]).tolist():
+        days[row] = _local_day(int(instants[row]), zone)
+    return days
 
 
 def _local_day(millis: int, zone: tzinfo) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 
 import numpy as np
 import numpy.typing as npt
 
-from segidx.model.windows import MAX_INSTANT, MIN_INSTANT, from_days, midnight, to_days
+from segidx.model.windows import MAX_INSTANT, MIN_INSTANT, from_days, local_date, midnight, to_days
 
 FIRST_DAY = to_days(date.min)
 LAST_DAY = to_days(date.max)
@@ -49,13 +49,53 @@ def _last_true(holds: Callable[[int], bool]) -> int | None:
     return low
 
 
-def day_start(day: int, zone: tzinfo) -> int:
-    """The instant at which a local day (since 1970) begins; the ends of time outside the years 1 to 9999."""
+def day_cuts(day: int, zone: tzinfo) -> list[int]:
+    """The instants at which 'the local date is `day` or later' turns true, false, true, ...
+
+    One, the local midnight, but where a clock goes back across midnight: there the new date begins, the old one comes
+    back, and the new one begins again (St John's, each autumn from 1987 to 2010). Days are counted since 1970; outside
+    the years 1 to 9999 the ends of time stand for their midnights.
+    """
     if day < FIRST_DAY:
-        return MIN_INSTANT
+        return [MIN_INSTANT]
     if day > LAST_DAY:
-        return MAX_INSTANT + 1
-    return midnight(from_days(day), zone)
+        return [MAX_INSTANT + 1]
+    date_ = from_days(day)
+    first = midnight(date_, zone)
+    local = datetime(date_.year, date_.month, date_.day)
+    earlier, later = (local.replace(tzinfo=zone, fold=fold).utcoffset() for fold in (0, 1))
+    if earlier is None or later is None or earlier <= later:  # equal: an ordinary midnight; less: one in a gap
+        return [first]
+    again = first + (earlier - later) // timedelta(milliseconds=1)
+    low, high = first, again  # the date is `day` at low; it is earlier just before `again`: find where it goes back
+    while high - low > 1:
+        middle = (low + high) // 2
+        if to_days(local_date(middle, zone)) >= day:
+            low = middle
+        else:
+            high = middle
+    return [first, high, again] if high < again else [first]
+
+
+Instants = list[tuple[int | None, int | None]]
+
+
+def instants_of_days(first: int | None, last: int | None, zone: tzinfo) -> Instants:
+    """The ranges of instants, both ends included and None open, whose local date lies in [first, last]."""
+    starts = [None] if first is None else day_cuts(first, zone)
+    ends = [None] if last is None else day_cuts(last + 1, zone)
+    # Where the date is `first` or later: from each even cut to the next odd one.
+    later = [(a, b) for a, b in zip(starts[::2], [*starts[1::2], None], strict=True)]
+    # Where it is `last` or earlier: up to the first cut, and from each odd cut to the next even one.
+    earlier: Instants = [(None, ends[0]), *zip(ends[1::2], ends[2::2], strict=True)]
+    found: Instants = []
+    for a, b in later:
+        for c, d in earlier:
+            low = max((x for x in (a, c) if x is not None), default=None)
+            end = min((x for x in (b, d) if x is not None), default=None)
+            if low is None or end is None or low < end:
+                found.append((low, None if end is None else end - 1))
+    return sorted(found, key=lambda r: -(2**63) if r[0] is None else r[0])
 
 
 def anniversary_days(start: int, end: int, first: int, last: int) -> npt.NDArray[np.bool_]:

@@ -22,7 +22,7 @@ from segidx.model.values import (
     Value,
 )
 from segidx.model.windows import to_days, to_millis
-from segidx.plan.calendar import FIRST_DAY, LAST_DAY, day_start, last_day_with_age
+from segidx.plan.calendar import FIRST_DAY, LAST_DAY, last_day_with_age
 from segidx.plan.constants import fold_constant
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import CandidateCheck, Plan, PostingScan, all_of, complement, everything, nothing
@@ -39,7 +39,7 @@ from segidx.plan.values import (
     ValueKind,
     fields_in,
 )
-from segidx.plan.windows import plan_range
+from segidx.plan.windows import plan_local_days, plan_range
 from segidx.store.layout import SYSTEM_FIELD
 
 _FLIPPED = {
@@ -242,10 +242,8 @@ def _field_constant(
     if field.type is FieldType.TIMESTAMP and constant.kind is ValueKind.DATE:
         # The instants whose local date compares so: whole local days.
         first = None if operator in (Operator.LT, Operator.LE) else value + (operator is Operator.GT)
-        end = None if operator in (Operator.GT, Operator.GE) else value + (operator is not Operator.LT)
-        low = None if first is None else day_start(first, context.zone)
-        high = None if end is None else day_start(end, context.zone) - 1
-        return plan_range(context, field, low, high, path)
+        last = None if operator in (Operator.GT, Operator.GE) else value - (operator is Operator.LT)
+        return plan_local_days(context, field, first, last, path)
     return _range(field, operator, Fraction(value), context, path)
 
 
@@ -300,11 +298,7 @@ def _days_constant(
         low_day, high_day = None, last
     else:
         low_day, high_day = None if last is None else last + 1, None
-    if field.type is FieldType.DATE:
-        return plan_range(context, field, low_day, high_day, path)
-    low = None if low_day is None else day_start(low_day, context.zone)
-    high = None if high_day is None else day_start(high_day + 1, context.zone) - 1
-    return plan_range(context, field, low, high, path)
+    return plan_local_days(context, field, low_day, high_day, path)
 
 
 def _last_day(value: BoundAge | BoundDaysSince, least: int, context: BindContext) -> int | None:

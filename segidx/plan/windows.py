@@ -17,7 +17,7 @@ from segidx.model.windows import (
     resolve_instants,
     to_days,
 )
-from segidx.plan.calendar import FIRST_DAY, LAST_DAY, anniversary_days, day_start, runs
+from segidx.plan.calendar import FIRST_DAY, LAST_DAY, anniversary_days, instants_of_days, runs
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import Plan, RangeScan, TableScan, any_of, nothing
 
@@ -31,6 +31,16 @@ def plan_range(context: BindContext, field: Field, low: int | None, high: int | 
     return RangeScan(
         Estimate(lo, min(hi, max(lo, round(expected))), hi), path, context.field_id(field), low, high, field.name
     )
+
+
+def plan_local_days(context: BindContext, field: Field, first: int | None, last: int | None, path: str) -> Plan:
+    """The contacts whose date, or whose timestamp's local date, lies in the days [first, last] since 1970."""
+    if field.type is FieldType.DATE:
+        return plan_range(context, field, first, last, path)
+    ranges = [plan_range(context, field, *ends, path) for ends in instants_of_days(first, last, context.zone)]
+    if not ranges:
+        return nothing(f"no instant of {field.name} has such a local date", path)
+    return ranges[0] if len(ranges) == 1 else any_of(ranges, context.total, path)
 
 
 def _floor(low: int | None) -> int:
@@ -82,10 +92,9 @@ def bind_anniversary(field: Field, window: Window, context: BindContext, path: s
         estimate = Estimate(0, round(share * present), present)
         bits = np.packbits(hits, bitorder="little").tobytes()
         return TableScan(estimate, path, context.field_id(field), low, bits, field.name)
-    first = to_days(local_date(low, context.zone))
-    hits = anniversary_days(start, end, first, to_days(local_date(high, context.zone)))
-    ranges = [
-        plan_range(context, field, day_start(first + a, context.zone), day_start(first + b + 1, context.zone) - 1, path)
-        for a, b in runs(hits)
-    ]
+    # A day more on either side: where a clock goes back across midnight, a later instant has an earlier date.
+    first = max(FIRST_DAY, to_days(local_date(low, context.zone)) - 1)
+    last = min(LAST_DAY, to_days(local_date(high, context.zone)) + 1)
+    hits = anniversary_days(start, end, first, last)
+    ranges = [plan_local_days(context, field, first + a, first + b, path) for a, b in runs(hits)]
     return any_of(ranges, context.total, path) if ranges else nothing("no anniversary falls in the window", path)
