@@ -45,8 +45,10 @@ class Target:
                 yield client
         else:
             from segidx.database import Database
+            from segidx.model.syntax import parse
 
             assert self.data is not None
+            parse("everyone")  # compiles the grammar, which is the process's cost and not the evaluation's
             with Database.open(self.data, read_only=not write, create=create) as database:
                 yield database
 

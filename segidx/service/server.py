@@ -19,6 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from segidx.model.errors import InvalidArgument, ServerUnavailable
+from segidx.model.syntax import parse
 from segidx.service import convert
 from segidx.service.accounts import AccountService, SchemaService
 from segidx.service.contacts import ContactService
@@ -80,6 +81,7 @@ def start(
     """
     if threads < 2 or max_message_bytes < 1024 or not 0 <= port <= 65535:
         raise InvalidArgument("a server needs 2 threads, messages of 1024 bytes and a port of 0 to 65535 at the least")
+    parse("everyone")  # compiles the grammar now, not within the first caller's deadline
     pool = ThreadPoolExecutor(threads, thread_name_prefix="segidx-call")
     server = grpc.server(
         pool,
