@@ -25,6 +25,7 @@ from segidx.database import Database
 from segidx.model.syntax import format_expression
 
 ROUNDS = 5
+SHOWN = 20  # disagreements printed
 Runs = dict[str, list[list[Run]]]  # by system: for each case, for each of its expressions
 
 
@@ -59,8 +60,10 @@ def _run(options: argparse.Namespace, directory: Path, stack: ExitStack) -> int:
     systems = {**own, **{name: peer for name, peer in peers.items() if peer is not None}}
     runs = {name: [[s.prepare(e) for e in case.expressions] for case in cases] for name, s in systems.items()}
     wrong = disagreements(cases, runs)
-    for line in wrong:
+    for line in wrong[:SHOWN]:
         print(f"answers disagree: {line}", file=sys.stderr)
+    if len(wrong) > SHOWN:
+        print(f"answers disagree on {len(wrong) - SHOWN} expressions more", file=sys.stderr)
     if wrong:
         return 1
     print(f"answers agree: {len(cases) * options.instances} expressions, {', '.join(systems)}", flush=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from segidx.model.expression import Expression
 from segidx.model.schema import Field, FieldType
 from segidx.model.syntax import format_expression
 from segidx.plan.context import BindContext
+from segidx.store import layout
 from segidx.store.layout import FORMAT_VERSION
 
 BATCH_ROWS = 1_000_000
@@ -32,7 +34,14 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 def store_corpus(corpus: Corpus, directory: Path) -> tuple[Path, float | None]:
     """(the data directory, seconds it took to load or None if it was loaded before)."""
-    stamp = {"contacts": corpus.size, "seed": corpus.seed, "corpus": CORPUS_VERSION, "format": FORMAT_VERSION}
+    stamp = {
+        "contacts": corpus.size,
+        "seed": corpus.seed,
+        "corpus": CORPUS_VERSION,
+        "format": FORMAT_VERSION,
+        # Between releases the layout may change under one version; old data must not be measured with new code.
+        "layout": zlib.crc32(Path(layout.__file__).read_bytes()),
+    }
     return stored(directory, stamp, lambda path: _load(corpus, path))
 
 

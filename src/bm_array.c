@@ -96,45 +96,73 @@ uint32_t bm_array_andnot(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t
     return k;
 }
 
-/* Neighbours in an array mostly share a word, so that a plain loop waits for its own store each time (5 cycles).
- * Four quarters at once, byte by byte, keep the read-modify-writes independent: about 1.2 cycles an element. */
-#define FOUR_QUARTERS(op)                                                                    \
-    uint32_t q = n / 4;                                                                      \
-    const bm_u16 *b = a + q, *c = b + q, *d = c + q;                                         \
-    for (uint32_t i = 0; i < q; i++) {                                                       \
-        uint32_t u = a[i], v = b[i], w = c[i], x = d[i];                                     \
-        bits[u >> 3] op(1u << (u & 7));                                                      \
-        bits[v >> 3] op(1u << (v & 7));                                                      \
-        bits[w >> 3] op(1u << (w & 7));                                                      \
-        bits[x >> 3] op(1u << (x & 7));                                                      \
-    }                                                                                        \
-    for (uint32_t i = 4 * q; i < n; i++) bits[a[i] >> 3] op(1u << (a[i] & 7));
+/* Setting bits one by one waits for its own store whenever neighbours share a word (5 cycles); four quarters of the
+ * array at once keep the read-modify-writes apart. Measured, ns an element at 200 to 4,000: 0.76, with BMI2 shifts 0.55.
+ * The bodies are compiled once for the baseline and once for BMI2. */
+#define INLINE static inline __attribute__((always_inline))
 
-#define SET_BIT |= (uint8_t)
-#define CLEAR_BIT &= (uint8_t) ~
-
-void bm_array_set(const bm_u16 *a, uint32_t n, uint8_t *bits) { FOUR_QUARTERS(SET_BIT) }
-
-void bm_array_clear(const bm_u16 *a, uint32_t n, uint8_t *bits) { FOUR_QUARTERS(CLEAR_BIT) }
-
-uint32_t bm_array_count_in_bits(const bm_u16 *a, uint32_t n, const uint8_t *bits) {
-    uint32_t k = 0, l = 0, i = 0;
-    for (; i + 2 <= n; i += 2) {
-        k += (bits[a[i] >> 3] >> (a[i] & 7)) & 1u;
-        l += (bits[a[i + 1] >> 3] >> (a[i + 1] & 7)) & 1u;
+INLINE void set_body(const bm_u16 *a, uint32_t n, uint8_t *bits, bool clear) {
+    bm_u64 *words = (bm_u64 *)bits;
+    uint32_t q = n / 4;
+    const bm_u16 *b = a + q, *c = b + q, *d = c + q;
+#define ONE(v)                                                                         \
+    do {                                                                               \
+        uint64_t at = (v);                                                             \
+        if (clear) words[at >> 6] &= ~(1ull << (at & 63));                             \
+        else words[at >> 6] |= 1ull << (at & 63);                                      \
+    } while (0)
+    for (uint32_t i = 0; i < q; i++) {
+        ONE(a[i]);
+        ONE(b[i]);
+        ONE(c[i]);
+        ONE(d[i]);
     }
-    if (i < n) k += (bits[a[i] >> 3] >> (a[i] & 7)) & 1u;
-    return k + l;
+    for (uint32_t i = 4 * q; i < n; i++) ONE(a[i]);
+#undef ONE
 }
 
-void bm_array_test_bits(const bm_u16 *a, uint32_t n, const uint8_t *bits, uint64_t *mask) {
+INLINE uint32_t in_bits(const uint8_t *bits, uint32_t v) { return ((uint32_t)bits[v >> 3] >> (v & 7)) & 1u; }
+
+INLINE uint32_t count_body(const bm_u16 *a, uint32_t n, const uint8_t *bits) {
+    uint32_t k = 0, l = 0, i = 0;
+    for (; i + 2 <= n; i += 2) {
+        k += in_bits(bits, a[i]);
+        l += in_bits(bits, a[i + 1]);
+    }
+    return i < n ? k + l + in_bits(bits, a[i]) : k + l;
+}
+
+INLINE void test_body(const bm_u16 *a, uint32_t n, const uint8_t *bits, uint64_t *mask) {
     for (uint32_t w = 0; w * 64 < n; w++, a += 64) {
         uint32_t m = n - w * 64 < 64 ? n - w * 64 : 64;
         uint64_t got = 0;
-        for (uint32_t i = 0; i < m; i++) got |= (uint64_t)((bits[a[i] >> 3] >> (a[i] & 7)) & 1u) << i;
+        for (uint32_t i = 0; i < m; i++) got |= (uint64_t)in_bits(bits, a[i]) << i;
         mask[w] = got;
     }
 }
+
+#define LEVEL(name, attributes)                                                                                    \
+    attributes static void set_##name(const bm_u16 *a, uint32_t n, uint8_t *bits) { set_body(a, n, bits, false); }  \
+    attributes static void clear_##name(const bm_u16 *a, uint32_t n, uint8_t *bits) { set_body(a, n, bits, true); } \
+    attributes static uint32_t count_##name(const bm_u16 *a, uint32_t n, const uint8_t *bits) {                     \
+        return count_body(a, n, bits);                                                                             \
+    }                                                                                                              \
+    attributes static void test_##name(const bm_u16 *a, uint32_t n, const uint8_t *bits, uint64_t *mask) {          \
+        test_body(a, n, bits, mask);                                                                               \
+    }
+
+LEVEL(scalar, )
+
+void bm_use_scalar_arrays(bm_simd *ops) {
+    ops->array_and = bm_array_and_scalar;
+    ops->array_and_count = bm_array_and_count_scalar;
+    ops->array_set = set_scalar;
+    ops->array_clear = clear_scalar;
+    ops->array_count_in_bits = count_scalar;
+    ops->array_test_bits = test_scalar;
+}
+
+uint32_t bm_array_seek(const bm_u16 *a, uint32_t from, uint32_t n, uint16_t v) { return gallop(a, from, n, v); }
 
 void bm_array_test_gallop(const bm_u16 *a, uint32_t n, const bm_u16 *b, uint32_t nb, uint64_t *mask) {
     uint32_t j = 0;
@@ -153,12 +181,17 @@ void bm_array_test_gallop(const bm_u16 *a, uint32_t n, const bm_u16 *b, uint32_t
  * first place only, so that place is compared apart. */
 #define SSE __attribute__((target("sse4.2,popcnt")))
 
+LEVEL(bmi2, __attribute__((target("bmi,bmi2,popcnt"))))
+
 static uint8_t packs[256][16]; /* shuffles that move the lanes of a mask to the front */
 
 SSE static inline uint32_t matches(__m128i b, __m128i a) {
     return (uint32_t)_mm_cvtsi128_si32(
         _mm_cmpistrm(b, a, _SIDD_UWORD_OPS | _SIDD_CMP_EQUAL_ANY | _SIDD_BIT_MASK));
 }
+
+/* 8 if a <= b, else 0, by the sign: a comparison would be compiled to a branch that is mispredicted half the time. */
+static inline uint32_t advance(uint32_t a, uint32_t b) { return (a - b - 1) >> 31 << 3; }
 
 SSE static uint32_t and_sse(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t nb, uint16_t *out, uint32_t cap) {
     if (na * BM_GALLOP_RATIO < nb) return gallop_and(a, na, b, nb, out, cap);
@@ -173,27 +206,39 @@ SSE static uint32_t and_sse(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint3
         uint32_t m = matches(vb, va);
         _mm_storeu_si128((__m128i *)(out + k), _mm_shuffle_epi8(va, _mm_loadu_si128((const __m128i *)packs[m & 255])));
         k += (uint32_t)_mm_popcnt_u32(m);
-        i += (uint32_t)(amax <= bmax) << 3;
-        j += (uint32_t)(bmax <= amax) << 3;
+        i += advance(amax, bmax);
+        j += advance(bmax, amax);
     }
     return k + bm_array_and_scalar(a + i, na - i, b + j, nb - j, out + k, cap - k);
 }
 
+/* A step waits for the comparison of the one before (10 cycles), so two halves of a go side by side. */
 SSE static uint32_t and_count_sse(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t nb) {
     if (na * BM_GALLOP_RATIO < nb) return gallop_and(a, na, b, nb, NULL, 0);
     if (nb * BM_GALLOP_RATIO < na) return gallop_and(b, nb, a, na, NULL, 0);
-    uint32_t i = 0, j = 0, k = 0;
+    uint32_t i = 0, j = 0, k = 0, half = na / 2;
     if (na && nb && a[0] == 0 && b[0] == 0) k = 1;
     if (na && a[0] == 0) i = 1;
     if (nb && b[0] == 0) j = 1;
-    while (i + 8 <= na && j + 8 <= nb) {
-        __m128i va = _mm_loadu_si128((const __m128i *)(a + i)), vb = _mm_loadu_si128((const __m128i *)(b + j));
-        uint16_t amax = a[i + 7], bmax = b[j + 7];
-        k += (uint32_t)_mm_popcnt_u32(matches(vb, va));
-        i += (uint32_t)(amax <= bmax) << 3;
-        j += (uint32_t)(bmax <= amax) << 3;
+    if (half < i) half = i;
+    uint32_t ii = half, cut = half < na ? gallop(b, j, nb, a[half]) : nb, jj = cut;
+#define STEP(i, j)                                                                                         \
+    do {                                                                                                   \
+        __m128i va = _mm_loadu_si128((const __m128i *)(a + i)), vb = _mm_loadu_si128((const __m128i *)(b + j)); \
+        uint16_t amax = a[i + 7], bmax = b[j + 7];                                                         \
+        k += (uint32_t)_mm_popcnt_u32(matches(vb, va));                                                    \
+        i += advance(amax, bmax);                                                                          \
+        j += advance(bmax, amax);                                                                          \
+    } while (0)
+    while (i + 8 <= half && j + 8 <= cut && ii + 8 <= na && jj + 8 <= nb) {
+        STEP(i, j);
+        STEP(ii, jj);
     }
-    return k + bm_array_and_count_scalar(a + i, na - i, b + j, nb - j);
+    while (i + 8 <= half && j + 8 <= cut) STEP(i, j);
+    while (ii + 8 <= na && jj + 8 <= nb) STEP(ii, jj);
+#undef STEP
+    k += bm_array_and_count_scalar(a + i, half - i, b + j, cut - j);
+    return k + bm_array_and_count_scalar(a + ii, na - ii, b + jj, nb - jj);
 }
 
 void bm_use_sse_arrays(bm_simd *ops) {
@@ -209,5 +254,9 @@ void bm_use_sse_arrays(bm_simd *ops) {
     }
     ops->array_and = and_sse;
     ops->array_and_count = and_count_sse;
+    ops->array_set = set_bmi2;
+    ops->array_clear = clear_bmi2;
+    ops->array_count_in_bits = count_bmi2;
+    ops->array_test_bits = test_bmi2;
 }
 #endif

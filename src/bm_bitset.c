@@ -172,20 +172,27 @@ AVX2 static uint32_t extract_avx2(const uint8_t *bits, uint64_t flip, uint16_t *
     return extract_body(bits, flip, out, cap);
 }
 
-/* 32 positions at a time, compressed to the front of a register and stored whole: BM_PAD bytes of overhang. */
+/* 32 positions at a time, compressed to the front of a register and stored whole: BM_PAD bytes of overhang. Empty words
+ * are skipped eight at a time, since a branch on each would be mispredicted half the time in a sparse bitset. */
 AVX512 static uint32_t extract_avx512(const uint8_t *bits, uint64_t flip, uint16_t *out, uint32_t cap) {
-    const __m512i step = _mm512_set1_epi16(32);
-    __m512i at = _mm512_set_epi16(31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10,
-                                  9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i lanes = _mm512_set_epi16(31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12,
+                                           11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i f = _mm512_set1_epi64((long long)flip), half = _mm512_set1_epi16(32);
     uint32_t k = 0;
-    for (uint32_t w = 0; w < 2 * BM_WORDS; w++) {
-        uint32_t m = ((const bm_u32 *)bits)[w] ^ (uint32_t)flip;
-        if (m) {
-            _mm512_storeu_si512(out + k, _mm512_maskz_compress_epi16(m, at));
-            k += (uint32_t)_mm_popcnt_u32(m);
+    for (uint32_t group = 0; group < BM_WORDS; group += 8) {
+        __m512i v = _mm512_xor_si512(_mm512_loadu_si512(bits + 8 * (size_t)group), f);
+        uint32_t some = _cvtmask8_u32(_mm512_test_epi64_mask(v, v)) & 0xff;
+        for (; some; some &= some - 1) {
+            uint32_t w = group + (uint32_t)__builtin_ctz(some);
+            uint64_t word = ((const bm_u64 *)bits)[w] ^ flip;
+            __m512i at = _mm512_add_epi16(lanes, _mm512_set1_epi16((short)(w * 64)));
+            _mm512_storeu_si512(out + k, _mm512_maskz_compress_epi16((__mmask32)word, at));
+            k += (uint32_t)_mm_popcnt_u32((uint32_t)word);
+            if (k >= cap) return cap;
+            _mm512_storeu_si512(out + k, _mm512_maskz_compress_epi16((__mmask32)(word >> 32), _mm512_add_epi16(at, half)));
+            k += (uint32_t)_mm_popcnt_u32((uint32_t)(word >> 32));
             if (k >= cap) return cap;
         }
-        at = _mm512_add_epi16(at, step);
     }
     return k;
 }

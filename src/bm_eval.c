@@ -1,6 +1,6 @@
 /* Evaluating a node over one whole container.
  *
- * An ALL goes one of two ways. If an operand other than a scan holds 4,096 rows at most, that one becomes a list of
+ * An ALL goes one of two ways. If a posting holds 4,096 rows at most, or an inner node fewer still, that one becomes a list of
  * candidates and the others filter it. Otherwise the plain bitsets are only listed, arrays and runs are worked into
  * one accumulator, inner nodes and scans are evaluated into a second buffer, and one n-ary pass reads everything once
  * and counts; a count writes nothing back. When the accumulator turns out sparse, candidates take over midway. */
@@ -51,7 +51,7 @@ static uint32_t narrow(bm_ctx *x, const bm_u16 *cand, uint32_t n, const bm_ranke
             continue;
         }
         if (c && c->type == BM_BITS && count_only) {
-            uint32_t got = bm_array_count_in_bits(cand, n, c->data);
+            uint32_t got = bm_ops.array_count_in_bits(cand, n, c->data);
             return e & 1 ? n - got : got;
         }
         bm_test(x, e, cand, n, mask);
@@ -126,10 +126,9 @@ static uint32_t take_plain(bm_ctx *x, bm_dense *d, bm_ranked *kids, uint32_t m, 
         if (bm_ranked_hi(kids[i]) < *least) *least = bm_ranked_hi(kids[i]);
         if (c->type == BM_BITS) d->src[d->n++] = (bm_src){c->data, e & 1 ? ~0ull : 0};
         if (c->type != BM_RUNS || e & 1) continue;
-        if (d->used) bm_runs_keep((const bm_u16 *)c->data, c->runs, d->acc);
+        if (d->used) bm_ops.runs_keep((const bm_u16 *)c->data, c->runs, d->acc);
         else {
-            memset(d->acc, 0, BM_BITS_BYTES);
-            bm_runs_set((const bm_u16 *)c->data, c->runs, d->acc);
+            bm_ops.runs_write((const bm_u16 *)c->data, c->runs, d->acc);
             d->used = true;
         }
     }
@@ -143,8 +142,8 @@ static uint32_t take_plain(bm_ctx *x, bm_dense *d, bm_ranked *kids, uint32_t m, 
         if (c->type == BM_BITS || !(e & 1)) continue;
         if (!d->used) memset(d->acc, 0xff, BM_BITS_BYTES);
         d->used = true;
-        if (c->type == BM_ARRAY) bm_array_clear((const bm_u16 *)c->data, c->card, d->acc);
-        else bm_runs_clear((const bm_u16 *)c->data, c->runs, d->acc);
+        if (c->type == BM_ARRAY) bm_ops.array_clear((const bm_u16 *)c->data, c->card, d->acc);
+        else bm_ops.runs_clear((const bm_u16 *)c->data, c->runs, d->acc);
     }
     if (d->used) d->src[d->n++] = (bm_src){d->acc, 0};
     return left;
@@ -166,7 +165,7 @@ static uint32_t all_dense(bm_ctx *x, bm_ranked *kids, uint32_t m, uint8_t *dst, 
     if (left && d.n && least <= BM_FOLD_EARLY) fold(&d);
     for (uint32_t i = 0; i < left; i++) {
         if (!d.known || x->halted) return give_empty(out);
-        if (d.known <= BM_SWITCH_TO_CANDIDATES) {
+        if (d.known <= (bm_ranked_scan(kids[i]) ? BM_SWITCH_BEFORE_SCAN : BM_SWITCH_BEFORE_INNER)) {
             uint16_t *a = bm_take(x, BM_BUF);
             uint32_t n = bm_ops.extract(d.acc, 0, a, BM_ARRAY_MAX);
             return narrow(x, (const bm_u16 *)a, n, kids + i, left - i, a, (uint16_t *)other, dst, out);
@@ -208,11 +207,14 @@ static uint32_t all(bm_ctx *x, const bm_node *node, uint8_t *dst, bm_val *out) {
         else count = bm_eval_count(x, e);
     } else {
         uint32_t lead = m, least = BM_ARRAY_MAX + 1;
-        for (uint32_t i = 0; i < m; i++)
-            if (!bm_ranked_scan(kids[i]) && bm_ranked_hi(kids[i]) < least) {
-                least = bm_ranked_hi(kids[i]);
+        for (uint32_t i = 0; i < m; i++) {
+            uint32_t hi = bm_ranked_hi(kids[i]);
+            bool posting = x->prog->nodes[bm_ranked_edge(kids[i]) >> 1].kind == BM_NODE_POSTING;
+            if (hi < least && (posting || (hi <= BM_INNER_LEAD && !bm_ranked_scan(kids[i])))) {
+                least = hi;
                 lead = i;
             }
+        }
         const bm_container *a = m == 2 && !out ? plain(x, bm_ranked_edge(kids[0])) : NULL;
         const bm_container *b = a ? plain(x, bm_ranked_edge(kids[1])) : NULL;
         if (b) {

@@ -24,14 +24,31 @@ typedef struct {
     /* Intersection of two arrays; out must overlap neither and has slack. */
     uint32_t (*array_and)(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t nb, uint16_t *out, uint32_t cap);
     uint32_t (*array_and_count)(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t nb);
+    void (*array_set)(const bm_u16 *a, uint32_t n, uint8_t *bits);
+    void (*array_clear)(const bm_u16 *a, uint32_t n, uint8_t *bits);
+    uint32_t (*array_count_in_bits)(const bm_u16 *a, uint32_t n, const uint8_t *bits);
+    void (*array_test_bits)(const bm_u16 *a, uint32_t n, const uint8_t *bits, uint64_t *mask);
+    /* The union of the runs as a bitset: written to dst, or combined with it. dst is scratch. */
+    void (*runs_write)(const bm_u16 *runs, uint32_t n, uint8_t *dst);
+    void (*runs_set)(const bm_u16 *runs, uint32_t n, uint8_t *dst);
+    void (*runs_clear)(const bm_u16 *runs, uint32_t n, uint8_t *dst);
+    void (*runs_keep)(const bm_u16 *runs, uint32_t n, uint8_t *dst); /* clears what lies between them */
     /* Rows whose code lies in lo..lo + span, for codes of 1, 2, 4 and 8 bytes; writes (rows + 63) / 64 words. */
     void (*range[4])(const uint8_t *codes, uint32_t rows, uint64_t lo, uint64_t span, uint64_t *out);
     /* Rows whose code's bit is set in lut (256 bits, 65,536 bits), for codes of 1 and 2 bytes. */
     void (*lookup[2])(const uint8_t *codes, uint32_t rows, const uint64_t *lut, uint64_t *out);
+    /* Codes of 4 bytes in a wide table: rows with code - lo <= span and bit (code - lo + at) of bits set. at + span is
+     * below 2^31. */
+    void (*lookup_wide)(const uint8_t *codes, uint32_t rows, uint32_t lo, uint32_t span, const uint64_t *bits,
+                        uint32_t at, uint64_t *out);
 } bm_simd;
 
 extern bm_simd bm_ops;
-extern const bm_simd bm_ops_scalar;
+extern const bm_simd bm_ops_scalar; /* of bitsets and scans; arrays and runs add their own */
+void bm_use_scalar_arrays(bm_simd *ops);
+void bm_use_scalar_runs(bm_simd *ops);
+void bm_use_avx2_runs(bm_simd *ops);
+void bm_use_avx512_runs(bm_simd *ops);
 void bm_use_avx2_bits(bm_simd *ops);
 void bm_use_avx512_bits(bm_simd *ops);
 void bm_use_sse_arrays(bm_simd *ops);
@@ -56,10 +73,8 @@ uint32_t bm_array_and_scalar(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint
 uint32_t bm_array_and_count_scalar(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t nb);
 uint32_t bm_array_or(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t nb, uint16_t *out, uint32_t cap);
 uint32_t bm_array_andnot(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t nb, uint16_t *out, uint32_t cap);
-void bm_array_set(const bm_u16 *a, uint32_t n, uint8_t *bits);
-void bm_array_clear(const bm_u16 *a, uint32_t n, uint8_t *bits);
-uint32_t bm_array_count_in_bits(const bm_u16 *a, uint32_t n, const uint8_t *bits);
-void bm_array_test_bits(const bm_u16 *a, uint32_t n, const uint8_t *bits, uint64_t *mask);
+/* The first index >= from whose element is >= v, or n. */
+uint32_t bm_array_seek(const bm_u16 *a, uint32_t from, uint32_t n, uint16_t v);
 /* Membership of each of a in the array b, by binary search: for b much longer than a. */
 void bm_array_test_gallop(const bm_u16 *a, uint32_t n, const bm_u16 *b, uint32_t nb, uint64_t *mask);
 bool bm_array_has(const bm_u16 *a, uint32_t n, uint16_t v);
@@ -69,12 +84,11 @@ static inline uint32_t bm_run_last(const bm_u16 *runs, uint32_t i) { /* clamped:
     uint32_t last = (uint32_t)runs[2 * i] + runs[2 * i + 1];
     return last > 65535u ? 65535u : last;
 }
-void bm_runs_set(const bm_u16 *runs, uint32_t n, uint8_t *bits);
-void bm_runs_clear(const bm_u16 *runs, uint32_t n, uint8_t *bits);
-void bm_runs_keep(const bm_u16 *runs, uint32_t n, uint8_t *bits); /* clears what lies between the runs */
 uint32_t bm_runs_and_count(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t nb);
 uint32_t bm_runs_count_in_bits(const bm_u16 *runs, uint32_t n, const uint8_t *bits);
 uint32_t bm_runs_to_array(const bm_u16 *runs, uint32_t n, uint16_t *out, uint32_t cap);
+uint32_t bm_runs_count_in_array(const bm_u16 *runs, uint32_t n, const bm_u16 *a, uint32_t na);
+/* Bits of the candidates inside the runs; for few runs: two searches each. */
 void bm_runs_test(const bm_u16 *cand, uint32_t n, const bm_u16 *runs, uint32_t nruns, uint64_t *mask);
 bool bm_runs_has(const bm_u16 *runs, uint32_t n, uint16_t v);
 

@@ -2,15 +2,15 @@
 #include "bm_leaf.h"
 
 static void set_container(uint8_t *bits, const bm_container *c) {
-    if (c->type == BM_ARRAY) bm_array_set((const bm_u16 *)c->data, c->card, bits);
-    else if (c->type == BM_RUNS) bm_runs_set((const bm_u16 *)c->data, c->runs, bits);
+    if (c->type == BM_ARRAY) bm_ops.array_set((const bm_u16 *)c->data, c->card, bits);
+    else if (c->type == BM_RUNS) bm_ops.runs_set((const bm_u16 *)c->data, c->runs, bits);
     else
         for (uint32_t w = 0; w < BM_WORDS; w++) ((bm_u64 *)bits)[w] |= ((const bm_u64 *)c->data)[w];
 }
 
 static void clear_container(uint8_t *bits, const bm_container *c) {
-    if (c->type == BM_ARRAY) bm_array_clear((const bm_u16 *)c->data, c->card, bits);
-    else if (c->type == BM_RUNS) bm_runs_clear((const bm_u16 *)c->data, c->runs, bits);
+    if (c->type == BM_ARRAY) bm_ops.array_clear((const bm_u16 *)c->data, c->card, bits);
+    else if (c->type == BM_RUNS) bm_ops.runs_clear((const bm_u16 *)c->data, c->runs, bits);
     else
         for (uint32_t w = 0; w < BM_WORDS; w++) ((bm_u64 *)bits)[w] &= ~((const bm_u64 *)c->data)[w];
 }

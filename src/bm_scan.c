@@ -65,6 +65,20 @@ static void translate(const bm_table *t, const bm_chunk *c, uint64_t *lut) {
     }
 }
 
+/* A table over codes of 4 bytes. The chunk overlaps the table, so that some code does. `all` is scratch. */
+static void wide_bits(const bm_table *t, const bm_chunk *c, uint64_t *out, uint64_t *all) {
+    uint64_t top = (uint64_t)c->max - (uint64_t)c->base + 1;
+    bool inside = t->base <= c->base; /* the table begins at or before the chunk's values */
+    uint64_t at = inside ? (uint64_t)c->base - (uint64_t)t->base : 0;
+    uint64_t first = inside ? 1 : (uint64_t)t->base - (uint64_t)c->base + 1;
+    uint64_t span = t->nbits - at - 1 < top - first ? t->nbits - at - 1 : top - first;
+    bm_ops.lookup_wide(c->codes, c->rows, (uint32_t)first, (uint32_t)span, t->words, (uint32_t)at, out);
+    if (!t->negate) return;
+    memset(all, 0, BM_CHUNK_WORDS * 8);
+    bm_ops.range[2](c->codes, c->rows, 1, top - 1, all);
+    for (uint32_t w = 0; w < BM_CHUNK_WORDS; w++) out[w] = all[w] & ~out[w];
+}
+
 static void set_rows(uint64_t *out, uint32_t rows) {
     for (uint32_t w = 0; w < BM_CHUNK_WORDS; w++)
         out[w] = rows >= (w + 1) * 64 ? ~0ull : rows > w * 64 ? bm_ones(rows - w * 64) : 0;
@@ -87,6 +101,8 @@ static void chunk_bits(const bm_scan *s, const bm_chunk *c, uint64_t *out, uint6
     } else if (c->width <= 2) {
         translate(s->table, c, lut);
         bm_ops.lookup[c->width - 1](c->codes, c->rows, lut, out);
+    } else if (c->width == 4) {
+        wide_bits(s->table, c, out, lut);
     } else {
         for (uint32_t r = 0; r < c->rows; r++) out[r >> 6] |= (uint64_t)in_table(s->table, c, bm_code(c, r)) << (r & 63);
     }

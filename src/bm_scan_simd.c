@@ -41,14 +41,27 @@ static void lookup_2(const uint8_t *codes, uint32_t rows, const uint64_t *lut, u
     lookup_tail(codes, 2, 0, rows, lut, out);
 }
 
+static inline void wide_tail(const uint8_t *codes, uint32_t from, uint32_t rows, uint32_t lo, uint32_t span,
+                             const uint64_t *bits, uint32_t at, uint64_t *out) {
+    for (uint32_t r = from; r < rows; r++) {
+        uint32_t d = ((const bm_u32 *)codes)[r] - lo, bit = d <= span ? d + at : at;
+        if (!(r & 63)) out[r >> 6] = 0;
+        out[r >> 6] |= (uint64_t)(d <= span && ((bits[bit >> 6] >> (bit & 63)) & 1)) << (r & 63);
+    }
+}
+
+static void lookup_wide(const uint8_t *codes, uint32_t rows, uint32_t lo, uint32_t span, const uint64_t *bits,
+                        uint32_t at, uint64_t *out) {
+    wide_tail(codes, 0, rows, lo, span, bits, at, out);
+}
+
 const bm_simd bm_ops_scalar = {
     .all = bm_bits_all_scalar,
     .extract = bm_bits_extract_scalar,
     .compact = bm_compact_scalar,
-    .array_and = bm_array_and_scalar,
-    .array_and_count = bm_array_and_count_scalar,
     .range = {range_u8, range_u16, range_u32, range_u64},
     .lookup = {lookup_1, lookup_2},
+    .lookup_wide = lookup_wide,
 };
 
 #if defined(__x86_64__)
@@ -162,6 +175,25 @@ AVX2 static void lookup_2_avx2(const uint8_t *codes, uint32_t rows, const uint64
     lookup_tail(codes, 2, done, rows, lut, out);
 }
 
+AVX2 static void lookup_wide_avx2(const uint8_t *codes, uint32_t rows, uint32_t lo, uint32_t span, const uint64_t *bits,
+                                  uint32_t at, uint64_t *out) {
+    const __m256i l = _mm256_set1_epi32((int)lo), s = _mm256_set1_epi32((int)span), a = _mm256_set1_epi32((int)at);
+    const __m256i low = _mm256_set1_epi32(31);
+    uint32_t done = rows & ~63u;
+    for (uint32_t r = 0; r < done; r += 64) {
+        uint64_t word = 0;
+        for (uint32_t h = 0; h < 8; h++) {
+            __m256i v = _mm256_sub_epi32(load256(codes + 4 * (size_t)(r + 8 * h)), l);
+            __m256i in = _mm256_cmpeq_epi32(_mm256_min_epu32(v, s), v), bit = _mm256_add_epi32(v, a);
+            __m256i got = _mm256_mask_i32gather_epi32(_mm256_setzero_si256(), (const int *)bits, _mm256_srli_epi32(bit, 5), in, 4);
+            __m256i top = _mm256_sllv_epi32(got, _mm256_sub_epi32(low, _mm256_and_si256(bit, low)));
+            word |= (uint64_t)(uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(top)) << (8 * h);
+        }
+        out[r >> 6] = word;
+    }
+    wide_tail(codes, done, rows, lo, span, bits, at, out);
+}
+
 void bm_use_avx2_scans(bm_simd *ops) {
     ops->range[0] = range_1_avx2;
     ops->range[1] = range_2_avx2;
@@ -169,6 +201,7 @@ void bm_use_avx2_scans(bm_simd *ops) {
     ops->range[3] = range_8_avx2;
     ops->lookup[0] = lookup_1_avx2;
     ops->lookup[1] = lookup_2_avx2;
+    ops->lookup_wide = lookup_wide_avx2;
 }
 
 AVX512 static void range_1_avx512(const uint8_t *codes, uint32_t rows, uint64_t lo, uint64_t span, uint64_t *out) {
@@ -237,7 +270,28 @@ AVX512 static void lookup_2_avx512(const uint8_t *codes, uint32_t rows, const ui
     lookup_tail(codes, 2, done, rows, lut, out);
 }
 
+AVX512 static void lookup_wide_avx512(const uint8_t *codes, uint32_t rows, uint32_t lo, uint32_t span,
+                                      const uint64_t *bits, uint32_t at, uint64_t *out) {
+    const __m512i l = _mm512_set1_epi32((int)lo), s = _mm512_set1_epi32((int)span), a = _mm512_set1_epi32((int)at);
+    const __m512i one = _mm512_set1_epi32(1), low = _mm512_set1_epi32(31);
+    uint32_t done = rows & ~63u;
+    for (uint32_t r = 0; r < done; r += 64) {
+        uint64_t word = 0;
+        for (uint32_t h = 0; h < 4; h++) {
+            __m512i v = _mm512_sub_epi32(_mm512_loadu_si512(codes + 4 * (size_t)(r + 16 * h)), l);
+            __mmask16 in = _mm512_cmple_epu32_mask(v, s);
+            __m512i bit = _mm512_add_epi32(v, a);
+            __m512i got = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), in, _mm512_srli_epi32(bit, 5), bits, 4);
+            __m512i want = _mm512_sllv_epi32(one, _mm512_and_si512(bit, low));
+            word |= (uint64_t)_cvtmask16_u32(_mm512_test_epi32_mask(got, want)) << (16 * h);
+        }
+        out[r >> 6] = word;
+    }
+    wide_tail(codes, done, rows, lo, span, bits, at, out);
+}
+
 void bm_use_avx512_scans(bm_simd *ops) {
+    ops->lookup_wide = lookup_wide_avx512;
     ops->range[0] = range_1_avx512;
     ops->range[1] = range_2_avx512;
     ops->range[2] = range_4_avx512;

@@ -5,7 +5,7 @@ bm_simd bm_ops;
 
 static bool has_avx2(void) {
 #if defined(__x86_64__)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("popcnt") &&
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt") &&
            __builtin_cpu_supports("sse4.2");
 #else
     return false;
@@ -27,15 +27,19 @@ const char *bm_simd_choose(const char *wanted) {
     if (wanted && strcmp(wanted, "avx2") == 0 && level > 1) level = 1;
     if (wanted && strcmp(wanted, "scalar") == 0) level = 0;
     bm_ops = bm_ops_scalar;
+    bm_use_scalar_arrays(&bm_ops);
+    bm_use_scalar_runs(&bm_ops);
 #if defined(__x86_64__)
     if (level >= 1) {
         bm_use_sse_arrays(&bm_ops);
         bm_use_avx2_bits(&bm_ops);
         bm_use_avx2_scans(&bm_ops);
+        bm_use_avx2_runs(&bm_ops);
     }
     if (level >= 2) {
         bm_use_avx512_bits(&bm_ops);
         bm_use_avx512_scans(&bm_ops);
+        bm_use_avx512_runs(&bm_ops);
     }
 #endif
     return level == 2 ? "avx512" : level == 1 ? "avx2" : "scalar";

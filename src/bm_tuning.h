@@ -20,10 +20,13 @@
 #define BM_MASK_WORDS (BM_ARRAY_MAX / 64)     /* one bit a candidate */
 
 /* --- choices ------------------------------------------------------------------------------------------ */
-/* An AND whose accumulated bitset holds this many or fewer continues as a candidate list. A candidate costs
- * about 1.2 cycles a bit test and 3 a column gather; a whole bitset operand about 150 cycles, an inner node
- * several times that. */
-#define BM_SWITCH_TO_CANDIDATES 2048u
+/* An AND whose accumulated bitset holds this many or fewer continues as a candidate list: extraction costs 1 to 3
+ * microseconds, a gathered candidate 1.5 ns, a column scanned whole 2 to 20 microseconds. Before an inner node the
+ * list must be so short that its arrays are searched, not laid out. */
+#define BM_SWITCH_BEFORE_SCAN 2048u
+#define BM_SWITCH_BEFORE_INNER 192u
+/* An inner node leads an AND as a candidate list when it holds this many or fewer; a posting up to BM_ARRAY_MAX. */
+#define BM_INNER_LEAD 192u
 /* When the narrowest plain operand of an AND holds at most this many, the plain operands are folded before
  * anything dear is evaluated, because their intersection may well be empty or sparse. */
 #define BM_FOLD_EARLY 12288u
@@ -32,9 +35,9 @@
 /* A union of arrays stays an array below this total: clearing and counting 8 KiB costs about 250 cycles,
  * a merged element about 7. */
 #define BM_MERGE_MAX 64u
-/* Runs against something else: at most this many runs are walked one by one, more are expanded into the
- * bitset in L1 (about 6 cycles a run, no mispredictions). */
-#define BM_WALK_RUNS 24u
+/* Up to this many runs are set range by range (8 ns each), more by flipping ends and a running XOR (bm_run.c);
+ * up to this many candidates are searched for in the runs one by one. */
+#define BM_WALK_RUNS 64u
 /* A shared inner node is remembered within one container when its unfolded size reaches this. */
 #define BM_MEMO_WEIGHT 4u
 /* ... and candidate mode evaluates it whole rather than per candidate from this size on. */

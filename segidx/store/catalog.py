@@ -53,6 +53,9 @@ def _required(txn: Reader, db: Handle, key: bytes) -> bytes:
 def read_catalog(txn: Reader, db: Handle) -> Catalog:
     """The catalog as this transaction sees it. Raises CorruptData."""
     try:
+        hash_key = _required(txn, db, META_HASH_KEY)
+        if len(hash_key) != 16:
+            raise ValueError(f"its hash key has {len(hash_key)} bytes instead of 16")
         fields = json.loads(_required(txn, db, META_SCHEMA))
         schema = Schema(tuple(Field(f["name"], FieldType(f["type"]), f["scale"]) for f in fields))
         return Catalog(
@@ -61,7 +64,7 @@ def read_catalog(txn: Reader, db: Handle) -> Catalog:
             schema=schema,
             field_ids={f["name"]: f["id"] for f in fields},
             generation=read_generation(txn, db),
-            hash_key=_required(txn, db, META_HASH_KEY),
+            hash_key=hash_key,
         )
     except (ValueError, TypeError, KeyError, struct.error) as error:
         raise CorruptData(f"the catalog cannot be read ({error}); restore from a backup") from error

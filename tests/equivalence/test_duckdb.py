@@ -30,7 +30,8 @@ HOUSEHOLDS = """
         SELECT household_id, list(DISTINCT 'campaign-' || campaign_id) AS campaigns
         FROM read_parquet('{data}/campaigns.parquet') GROUP BY 1)
     SELECT CAST(household_id AS VARCHAR) AS id, (cents / 100)::DECIMAL(18, 2) AS total_sales, baskets, first_day,
-           last_seen, coalesce(campaigns, []) AS tags, age, income, home_ownership, marital_status, household_comp, kids_count
+           last_seen, coalesce(campaigns, []) AS tags,
+           age, income, home_ownership, marital_status, household_comp, kids_count
     FROM spent FULL JOIN read_parquet('{data}/demographics.parquet') USING (household_id)
     LEFT JOIN sent USING (household_id)
 """

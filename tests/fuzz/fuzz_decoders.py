@@ -1,0 +1,131 @@
+"""Fuzzing the readers of postings and column chunks: damaged bytes raise the typed error or evaluate, never crash.
+
+    python tests/fuzz/fuzz_decoders.py --seconds 60 --seed 1
+
+Most worth running against a build with SEGIDX_SANITIZE=address,undefined. What a damaged value counts does not matter;
+that reading it stays inside its bytes does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import time
+
+import numpy as np
+from pyroaring import BitMap
+
+from segidx.kernels.bitmaps import CorruptPosting, Posting, Program, validate
+from segidx.kernels.columns import Column, CorruptColumn, decode_chunk, encode_chunk, verify_chunk
+
+ROWS = 65536
+
+
+def _bits(pick: random.Random) -> BitMap:
+    out = BitMap()
+    for start in (0, ROWS, 3 * ROWS, 4 * ROWS)[: pick.randrange(1, 5)]:
+        form = pick.randrange(4)
+        if form == 0:
+            out |= BitMap(start + pick.randrange(ROWS) for _ in range(pick.choice([1, 40, 3000])))
+        elif form == 1:
+            out |= BitMap(range(start + pick.randrange(5), start + ROWS, pick.choice([2, 3, 11])))
+        elif form == 2:
+            length = pick.choice([3, 50, 800])
+            for _ in range(pick.choice([1, 5, 80])):
+                first = start + pick.randrange(ROWS - length)
+                out |= BitMap(range(first, first + length))
+        else:
+            out |= BitMap(range(start, start + ROWS))
+    return out
+
+
+def posting_bytes(pick: random.Random) -> bytes:
+    bits = _bits(pick)
+    if pick.random() < 0.7:
+        bits.run_optimize()
+    return bits.serialize()
+
+
+def chunk_bytes(pick: random.Random) -> bytes:
+    rows = pick.choice([1, 100, 5000, 16384])
+    rng = np.random.default_rng(pick.randrange(1 << 30))
+    values = rng.integers(0, pick.choice([2, 200, 60_000, 1 << 30, 1 << 50]), rows)
+    return encode_chunk(values, rng.random(rows) < pick.choice([0.1, 0.9, 1]))
+
+
+def damage(data: bytes, pick: random.Random) -> bytes:
+    """Bytes changed, mostly in the header; cut; or doubled."""
+    out = bytearray(data)
+    for _ in range(pick.choice([0, 1, 1, 2, 8])):
+        at = pick.randrange(min(len(out), pick.choice([4, 16, 64, 1 << 20])))
+        out[at] = pick.choice([0, 1, 0x7F, 0x80, 0xFF, out[at] ^ (1 << pick.randrange(8)), pick.randrange(256)])
+    if pick.random() < 0.15:
+        del out[pick.randrange(len(out)) :]
+    if pick.random() < 0.05:
+        out += out[: pick.randrange(1, 100)]
+    return bytes(out)
+
+
+def _posting(pick: random.Random) -> Posting | None:
+    overlay = [damage(posting_bytes(pick), pick) if pick.random() < 0.3 else None for _ in range(2)]
+    try:
+        return Posting([damage(posting_bytes(pick), pick)], *overlay)
+    except CorruptPosting:
+        return None
+
+
+def _column(pick: random.Random) -> Column | None:
+    try:
+        return Column([damage(chunk_bytes(pick), pick) if pick.random() < 0.9 else None for _ in range(4)])
+    except CorruptColumn:
+        return None
+
+
+def once(pick: random.Random) -> bool:
+    """One case; whether anything opened and was evaluated."""
+    data = damage(posting_bytes(pick), pick)
+    validate(data)
+    chunk = damage(chunk_bytes(pick), pick)
+    verify_chunk(chunk)
+    with contextlib.suppress(CorruptColumn):
+        decode_chunk(chunk)
+    postings = [p for p in (_posting(pick) for _ in range(4)) if p is not None]
+    columns = [c for c in (_column(pick) for _ in range(2)) if c is not None]
+    if not postings:
+        return False
+    program = Program()
+    nodes = [program.posting(p) for p in postings]
+    for column in columns:
+        low = pick.randrange(1 << pick.randrange(1, 50))
+        nodes.append(program.range(column, low, low + pick.randrange(1 << pick.randrange(1, 50))))
+        nodes.append(program.table(column, low, bytes(pick.randrange(256) for _ in range(40)), pick.random() < 0.5))
+        column.take(np.arange(0, ROWS, 97, dtype=np.uint32))
+    for _ in range(6):
+        some = [n if pick.random() < 0.7 else program.negate(n) for n in pick.choices(nodes, k=3)]
+        join = pick.choice([program.all_of, program.any_of, lambda s: program.at_least(2, s)])
+        nodes.append(join(some))
+    universe = pick.choice(postings)
+    program.finish(nodes[-1], universe)
+    program.count()
+    program.any()
+    program.materialise()
+    universe.contains_many(np.arange(0, 5 * ROWS, 1009, dtype=np.uint32))
+    return True
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    end, cases, opened = time.monotonic() + chosen.seconds, 0, 0
+    pick = random.Random(chosen.seed)
+    while time.monotonic() < end:
+        opened += once(pick)
+        cases += 1
+    print(f"{cases} cases from seed {chosen.seed}, {opened} evaluated, no crash")
+
+
+if __name__ == "__main__":
+    main()
