@@ -1,185 +1,296 @@
-"""Full files, snapshots beside writes, damaged bytes, and newer formats."""
+"""An account's environment: full quotas and disks, newer formats, isolation of snapshots, the cache of pointers."""
 
 from __future__ import annotations
 
-import resource
-import signal
+import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import lmdb
-import numpy as np
 import pytest
 
 from segidx.database import Account, Database
-from segidx.model.errors import CorruptData, NewerFormat, SegidxError, StorageFull
+from segidx.exec.evaluate import count
+from segidx.exec.query import prepare
+from segidx.model.errors import Closed, CorruptData, NewerFormat, StorageFull
 from segidx.model.schema import Field, FieldType
-from segidx.store.environment import AccountStore
-from segidx.store.postings import groups
+from segidx.plan.context import BindContext
+from segidx.store.layout import DATABASES, META_FORMAT
+from segidx.store.snapshot import PointerCache, Snapshot
 
-FIELDS = [Field("n", FieldType.NUMBER), Field("city", FieldType.CATEGORY), Field("tags", FieldType.TAGS)]
+FIELDS = [
+    Field("n", FieldType.NUMBER),
+    Field("city", FieldType.CATEGORY),
+    Field("note", FieldType.TEXT),
+    Field("tags", FieldType.TAGS),
+]
+QUOTA = 4 << 20
 
 
-def store_of(account: Account) -> AccountStore:
-    return account._store
+def rows(first: int, last: int, *, note: str = "") -> list[tuple[str, dict[str, object]]]:
+    return [
+        (f"c{i:07d}", {"n": i, "city": f"city-{i % 7}", "tags": {f"tag-{i % 3}"}, "note": f"{i}{note}"})
+        for i in range(first, last)
+    ]
 
 
-def rows(first: int, last: int, n: int) -> list[tuple[str, dict[str, object]]]:
-    return [(f"c{i}", {"n": n, "city": f"city-{n % 3}", "tags": {f"t{n % 5}"}}) for i in range(first, last)]
+def check_holds(account: Account, total: int) -> None:
+    """Exactly rows 0 to total-1, seen through every structure."""
+    assert account.count("everyone").count == total
+    assert account.count(f"n >= 0 and n < {total}").count == total
+    assert account.count(f"n >= {total}").count == 0
+    for rest in range(7):
+        assert account.count(f'city = "city-{rest}"').count == len(range(rest, total, 7))
+    for rest in range(3):
+        assert account.count(f'tags has "tag-{rest}"').count == len(range(rest, total, 3))
+    assert account.count("note is set").count == total
+    assert account.stats().contacts == total
 
 
-def test_a_full_quota_writes_nothing_and_breaks_nothing(tmp_path: Path) -> None:
-    Database.open(tmp_path / "d", create=True).close()
-    with Database.open(tmp_path / "d", quota_bytes=2 << 20) as database:
+@pytest.fixture
+def account(tmp_path: Path) -> Iterator[Account]:
+    with Database.open(tmp_path / "data", create=True) as database:
+        database.account().update_schema(FIELDS)
+        yield database.account()
+
+
+def count_in(snapshot: Snapshot, account: Account, text: str) -> int:
+    context = BindContext(snapshot, 0, account.info.tz)
+    return count(prepare(text, context).plan, context)
+
+
+# --- quota and disk ----------------------------------------------------------------------------------------
+
+
+def test_a_full_quota_refuses_the_batch_whole_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    with Database.open(path, create=True, quota_bytes=QUOTA) as database:
         account = database.account()
         account.update_schema(FIELDS)
-        account.upsert(rows(0, 100, 1))
+        account.upsert(rows(0, 500))
+        generation = account.stats().generation
+        too_much = rows(0, 8000, note="x" * 1500)  # 12 MB of notes, over contacts that exist and new ones
+        for _ in range(2):
+            with pytest.raises(StorageFull, match=r"quota.*nothing of this batch was written"):
+                account.upsert(too_much)
+            assert account.stats().generation == generation
+            check_holds(account, 500)
+            assert account.count('note ends with "x"').count == 0
+        account.upsert(rows(500, 600))
+        check_holds(account, 600)
+        assert account.stats().file_bytes <= QUOTA
+    with Database.open(path) as database:  # a larger quota: the refused batch fits
+        check_holds(database.account(), 600)
+        assert database.account().upsert(too_much).created == 7400
+        check_holds(database.account(), 8000)
 
-        def fill() -> None:
-            for i in range(100):
-                account.upsert(rows(i * 10_000, (i + 1) * 10_000, 2 + i))
 
-        with pytest.raises(StorageFull, match="nothing of this batch"):
-            fill()
-        total = account.count("everyone").count
-        assert total % 10_000 == 0 or total == 100, "a batch is there whole or not at all"
-        assert account.count("n is set").count == total
-    with Database.open(tmp_path / "d") as database:
-        assert database.account().count("everyone").count == total
-        database.account().upsert([("one more", {"n": 1})])
-        assert database.account().count("everyone").count == total + 1
-
-
+# SIGXFSZ is ignored by Python, so that a write past the limit fails as it does on a full disk.
 FULL_DISK = """
-import resource, signal, sys
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_environment import FIELDS, check_holds, rows
 from segidx.database import Database
 from segidx.model.errors import StorageFull
-sys.path.insert(0, sys.argv[2])
-from test_environment import rows
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 with Database.open(sys.argv[1]) as database:
     account = database.account()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (3 << 20, resource.RLIM_INFINITY))
-    done = account.stats().generation
-    try:
-        for i in range(100):
-            done = account.upsert(rows(i * 10_000, (i + 1) * 10_000, 2 + i)).generation
-    except StorageFull as error:
-        print(done, account.stats().generation)
+    account.upsert(rows(0, 500))
+    limit = account.stats().file_bytes + 65_536
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    for _ in range(2):
+        try:
+            account.upsert(rows(0, 8000, note="x" * 1500))
+        except StorageFull as error:
+            print(error.message)
+        check_holds(account, 500)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    account.upsert(rows(500, 600))
+    check_holds(account, 600)
 """
 
 
-def test_a_full_disk_writes_nothing_and_breaks_nothing(tmp_path: Path) -> None:
-    """A limit on the file's size stands in for a full disk: LMDB's writes fail in the middle of a commit."""
-    assert resource.RLIMIT_FSIZE is not None
-    assert signal.SIGXFSZ
-    with Database.open(tmp_path / "d", create=True) as database:
+def test_a_full_disk_refuses_the_batch_whole(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    with Database.open(path, create=True) as database:
         database.account().update_schema(FIELDS)
-        database.account().upsert(rows(0, 100, 1))
-    command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "d"), str(Path(__file__).parent)]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
-    acknowledged, seen = map(int, found.stdout.split())
-    assert acknowledged == seen
-    with Database.open(tmp_path / "d") as database:
-        account = database.account()
-        assert account.stats().generation == acknowledged
-        total = account.count("everyone").count
-        assert account.count("n is set and city is set and tags is set").count == total
-        account.upsert(rows(0, 50, 9))
-        assert account.count("n = 9").count == 50
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path), str(Path(__file__).parent)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("nothing of this batch was written") == 2
+    with Database.open(path) as database:
+        check_holds(database.account(), 600)
+        assert database.account().count('note ends with "x"').count == 0
+        assert database.account().stats().generation == 2
 
 
-def test_a_snapshot_sees_one_generation(tmp_path: Path) -> None:
-    with Database.open(tmp_path / "d", create=True) as database:
-        account = database.account()
-        account.update_schema(FIELDS)
-        account.upsert(rows(0, 10, 1))
-        with store_of(account).snapshot() as before:
-            account.upsert(rows(0, 20, 2))
-            assert before.live_count() == 10
-            assert before.generation == 1
-            assert before.universe().cardinality == 10
-        with store_of(account).snapshot() as after:
-            assert (after.live_count(), after.generation, after.universe().cardinality) == (20, 2, 20)
+# --- what cannot be opened ---------------------------------------------------------------------------------
 
 
-def test_counts_on_many_threads_belong_to_their_generation(tmp_path: Path) -> None:
-    """Generation g gives the first 10 g contacts the value g: a count that mixes two generations is found out."""
-    with Database.open(tmp_path / "d", create=True) as database:
-        account = database.account()
-        account.update_schema(FIELDS)
-        account.upsert(rows(0, 10, 1))
-        wrong: list[object] = []
-        done = threading.Event()
-
-        def read() -> None:
-            while not done.is_set():
-                try:
-                    everyone, newest, tagged = account.count_many(["everyone", "n is set", 'not tags has "none"'])
-                    for found in (everyone, newest, tagged):
-                        assert not isinstance(found, SegidxError)
-                        if found.count != 10 * found.evaluation.generation:
-                            wrong.append(found)
-                except Exception as error:  # collected: an exception in a thread would pass unseen
-                    wrong.append(error)
-
-        threads = [threading.Thread(target=read) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for generation in range(2, 60):
-            account.upsert(rows(0, 10 * generation, generation))
-        done.set()
-        for thread in threads:
-            thread.join()
-        assert not wrong
+def meta_of(path: Path, key: bytes, value: bytes | None) -> None:
+    """Overwrite or remove an entry of an account's meta database."""
+    with lmdb.open(str(path / "accounts" / "default"), max_dbs=len(DATABASES), map_size=1 << 30) as env:
+        meta = env.open_db(b"meta", create=False)
+        with env.begin(write=True) as txn:
+            assert txn.put(key, value, db=meta) if value is not None else txn.delete(key, db=meta)
 
 
-def _meta(path: Path, key: bytes, value: bytes) -> None:
-    env = lmdb.open(str(path), max_dbs=8)
-    with env.begin(write=True) as txn:
-        txn.put(key, value, db=env.open_db(b"meta", txn=txn))
-    env.close()
+def test_an_account_of_a_newer_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    with Database.open(path, create=True) as database:
+        database.account().upsert([("a", {})])
+    meta_of(path, META_FORMAT, struct.pack("<Q", 2))
+    for read_only in (False, True):
+        with Database.open(path, read_only=read_only) as database:
+            for _ in range(2):  # the refusal leaves nothing open behind it
+                with pytest.raises(NewerFormat, match="has format 2; this segidx reads up to 1: upgrade") as caught:
+                    database.account()
+            assert caught.value.metadata == {"found": "2", "supported": "1"}
+    meta_of(path, META_FORMAT, struct.pack("<Q", 1))
+    with Database.open(path) as database:
+        assert database.account().count("everyone").count == 1
 
 
-def test_a_newer_account_and_a_broken_catalog_are_refused(tmp_path: Path) -> None:
-    Database.open(tmp_path / "d", create=True).close()
-    place = tmp_path / "d" / "accounts" / "default"
-    _meta(place, b"format", (2).to_bytes(8, "little"))
-    with Database.open(tmp_path / "d") as database, pytest.raises(NewerFormat, match="upgrade segidx"):
-        database.account()
-    _meta(place, b"format", (1).to_bytes(8, "little"))
-    _meta(place, b"schema", b"{broken")
-    with Database.open(tmp_path / "d") as database, pytest.raises(CorruptData, match="catalog"):
+@pytest.mark.parametrize("key", [b"format", b"account", b"schema", b"generation", b"hash_key"])
+@pytest.mark.parametrize("value", [None, b"\xff{"])
+def test_a_damaged_catalog_is_corrupt_data(tmp_path: Path, key: bytes, value: bytes | None) -> None:
+    path = tmp_path / "data"
+    Database.open(path, create=True).close()
+    meta_of(path, key, value)
+    with Database.open(path) as database, pytest.raises(CorruptData):
+        database.account().upsert([("a", {})])
+
+
+def test_a_missing_database_is_corrupt_data(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    Database.open(path, create=True).close()
+    with lmdb.open(str(path / "accounts" / "default"), max_dbs=len(DATABASES), map_size=1 << 30) as env:
+        columns = env.open_db(b"columns", create=False)
+        with env.begin(write=True) as txn:
+            txn.drop(columns)
+    with Database.open(path) as database, pytest.raises(CorruptData, match="lacks a database"):
         database.account()
 
 
-def test_damaged_postings_and_columns_are_named(tmp_path: Path) -> None:
-    with Database.open(tmp_path / "d", create=True) as database:
-        database.account().update_schema(FIELDS)
-        database.account().upsert(rows(0, 100, 1))
-    env = lmdb.open(str(tmp_path / "d" / "accounts" / "default"), max_dbs=8)
-    with env.begin(write=True) as txn:
-        for name in (b"postings", b"columns"):
-            db = env.open_db(name, txn=txn)
-            for key, value in list(txn.cursor(db=db)):
-                txn.put(key, value[:20] + b"\xff" * (len(value) - 20), db=db)
-    env.close()
-    with Database.open(tmp_path / "d") as database:
-        for text in ('city = "city-1"', "n = 1"):
-            with pytest.raises(CorruptData):
-                database.account().count(text)
-        with pytest.raises(CorruptData):
-            database.account().upsert(rows(0, 10, 2))
+def test_a_closed_account_says_so(tmp_path: Path) -> None:
+    with Database.open(tmp_path / "data", create=True) as database:
+        account = database.account()
+    with pytest.raises(Closed):
+        account.count("everyone")
+    with pytest.raises(Closed):
+        account.upsert([("a", {})])
+    with pytest.raises(Closed):
+        database.account()
 
 
-def test_no_pairs_make_no_groups() -> None:
-    assert list(groups(np.zeros(0, np.int64), np.zeros(0, np.uint32))) == []
+# --- snapshots ---------------------------------------------------------------------------------------------
 
 
-def test_groups_split_at_shards() -> None:
-    edge = 1 << 20
-    ordinals = np.array([edge, edge - 1, 5, 2 * edge], np.uint32)
-    found = [(code, shard, members.tolist()) for code, shard, members in groups(np.array([1, 1, 0, 1]), ordinals)]
-    assert found == [(0, 0, [5]), (1, 0, [edge - 1]), (1, 1, [edge]), (1, 2, [2 * edge])]
+def test_a_snapshot_never_sees_later_writes(account: Account) -> None:
+    account.upsert(rows(0, 300))
+    with account._store.snapshot() as old:
+        assert count_in(old, account, "n < 100") == 100
+        account.upsert([(f"c{i:07d}", {"n": 1000, "city": "elsewhere", "tags": {"new"}}) for i in range(50)])
+        account.upsert(rows(300, 400))
+        with account._store.snapshot() as new:
+            assert new.generation == old.generation + 2
+            for text, before, after in (
+                ("n < 100", 100, 50),
+                ("everyone", 300, 400),
+                ("n = 1000", 0, 50),
+                ('city = "elsewhere"', 0, 50),
+                ('city = "city-0"', 43, 50),
+                ('tags has "new"', 0, 50),
+                ("not n < 100", 200, 350),
+            ):
+                assert count_in(old, account, text) == before, text
+                assert count_in(new, account, text) == after, text
+        assert (old.size, old.live_count()) == (300, 300)
+
+
+def test_a_failed_write_shows_to_nobody(account: Account) -> None:
+    account.upsert(rows(0, 10))
+
+    class Refused(Exception): ...
+
+    def write_and_fail() -> None:
+        with account._store.write() as write:
+            for db in write.dbs.values():
+                write.txn.drop(db, delete=False)
+            raise Refused
+
+    with pytest.raises(Refused):
+        write_and_fail()
+    check_holds(account, 10)
+    account.upsert(rows(10, 20))
+    check_holds(account, 20)
+
+
+def test_the_cache_serves_one_transaction_id_only() -> None:
+    cache = PointerCache()
+    first = cache.entries(5)
+    first["x"] = 1
+    assert cache.entries(5) is first
+    assert cache.entries(4) == {}, "an older snapshot is never given newer pointers"
+    cache.entries(4)["x"] = "old"
+    assert cache.entries(5) == {"x": 1}
+    assert cache.entries(6) == {}
+    assert cache.entries(5) == {}
+    cache.entries(6)["y"] = 2
+    cache.clear()
+    assert cache.entries(6) == {}
+
+
+def test_counts_are_those_of_their_generation_among_writes_and_snapshots(account: Account) -> None:
+    """Batch g moves contacts to value g and adds some, so that every count tells which generation it is of."""
+    batches, per_batch = 40, 25
+    start = account.stats().generation
+    wrong: list[str] = []
+    seen: set[int] = set()
+    finished = threading.Event()
+
+    def check(snapshot: Snapshot) -> None:
+        done = snapshot.generation - start
+        seen.add(done)
+        for text, wanted in (
+            ("everyone", done * per_batch),
+            (f"n = {done}", per_batch * (done > 0) + (done > 1)),  # g1-0 has moved there from generation 2 on
+            (f"n = {done + 1}", 0),
+            (f'tags has "t{done % 4}"', per_batch * len(range(done, 0, -4))),
+            (f'city = "city-{done}" or city = "city-{done + 1}"', per_batch * (done > 0)),
+        ):
+            found = count_in(snapshot, account, text)
+            if found != wanted:
+                wrong.append(f"generation {done}: {text} holds {found}, not {wanted}")
+
+    def read() -> None:
+        try:
+            while not finished.is_set() and not wrong:
+                with account._store.snapshot() as older:
+                    check(older)
+                    with account._store.snapshot() as newer:
+                        check(newer)
+                        check(older)
+        except Exception as error:
+            wrong.append(repr(error))
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    try:
+        for g in range(1, batches + 1):
+            added = [(f"g{g}-{i}", {"n": g, "city": f"city-{g}", "tags": {f"t{g % 4}"}}) for i in range(per_batch)]
+            moved = [] if g == 1 else [("g1-0", {"n": g})]
+            account.upsert([*added, *moved])
+    finally:
+        finished.set()
+        for reader in readers:
+            reader.join()
+    with account._store.snapshot() as last:
+        check(last)
+    assert not wrong, wrong[0]
+    assert batches in seen
