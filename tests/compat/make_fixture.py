@@ -1,0 +1,80 @@
+"""Makes the tiny data directory of the current format that `test_format_1.py` opens for ever.
+
+    python tests/compat/make_fixture.py DIR
+
+Run it once for a new format, into a new folder; never again over an old one: the point of the fixture is that it was
+written by the code of its time.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import lmdb
+
+from segidx.database import Database
+from segidx.model.schema import AccountInfo, Field, FieldType
+from segidx.store.layout import DATABASES
+
+ACCOUNT = AccountInfo("shop", "Europe/Warsaw", "PLN", 2)
+FIELDS = (
+    Field("tags", FieldType.TAGS),
+    Field("interests", FieldType.TAGS),
+    Field("country", FieldType.CATEGORY),
+    Field("spent", FieldType.NUMBER, 2),
+    Field("visits", FieldType.NUMBER),
+    Field("seen", FieldType.TIMESTAMP),
+    Field("born", FieldType.DATE),
+    Field("consent", FieldType.BOOL),
+    Field("email", FieldType.TEXT),
+)
+COUNTRIES = ("PL", "DE", "Österreich")
+CONTACTS = 200
+
+
+def fields_of(i: int) -> dict[str, object]:
+    """What contact number i is given at first; every seventh has nothing at all."""
+    if i % 7 == 6:
+        return {}
+    fields: dict[str, object] = {
+        "tags": {"all", f"third-{i % 3}"},
+        "country": COUNTRIES[i % 3],
+        "spent": Decimal(i * i - 1000).scaleb(-2),
+        "seen": datetime(2024, 3, 31, i % 24, 30, 0, 250_000, UTC),
+        "born": date(1900 + i % 120, 1 + i % 12, 1 + i % 28),
+        "consent": i % 2 == 0,
+        "email": "łódź@example.com" if i % 2 else f"user{i}@example.com",  # one has a posting, the others none
+    }
+    if i % 5 == 0:
+        fields |= {"interests": {"żagle"}, "visits": 10**15 + i}
+    return fields
+
+
+def main(place: Path) -> None:
+    with tempfile.TemporaryDirectory() as build:
+        write(Path(build))
+        for name in ("default", "shop"):
+            target = place / "accounts" / name
+            target.mkdir(parents=True)
+            source = Path(build) / "accounts" / name
+            with lmdb.open(str(source), max_dbs=len(DATABASES), readonly=True, lock=False) as env:
+                env.copy(str(target), compact=True)
+        (place / "segidx.json").write_bytes((Path(build) / "segidx.json").read_bytes())
+
+
+def write(directory: Path) -> None:
+    with Database.open(directory, create=True) as database:
+        shop = database.create_account(ACCOUNT)
+        shop.update_schema(FIELDS)
+        shop.upsert([(f"contact-{i}", fields_of(i)) for i in range(CONTACTS)])
+        # Changes too, so that emptied values and removed tags are in the file.
+        shop.upsert([("contact-0", {"country": "FR", "spent": None}), ("kontakt ż", {"email": "ż@example.com"})])
+        shop.tag(["contact-0", "contact-1"], add=["late"], remove=["third-1"])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
