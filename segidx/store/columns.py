@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segidx.kernels.bitmaps import Column, CorruptColumn
-from segidx.kernels.columns import CHUNK_ROWS, decode_chunk, encode_chunk
+from segidx.kernels.columns import CHUNK_ROWS, decode_chunk, encode_chunk, verify_chunk
 from segidx.model.errors import CorruptData
 from segidx.store.layout import Handle, Reader, Writer, block_key
 
@@ -29,9 +29,13 @@ def open_column(txn: Reader, db: Handle, field: int, size: int) -> Column:
 
 
 def _chunk(txn: Reader, db: Handle, field: int, chunk: int) -> tuple[Values, npt.NDArray[np.uint8]]:
+    """A copy of a chunk, its checksum verified: nothing is ever built on damaged bytes."""
     value = txn.get(block_key(field, chunk), db=db)
     if value is None:
         return np.zeros(CHUNK_ROWS, np.int64), np.zeros(CHUNK_ROWS, np.uint8)
+    problem = verify_chunk(value)
+    if problem is not None:
+        raise CorruptData(f"column of field {field}, chunk {chunk}: {problem}; restore from a backup")
     try:
         return decode_chunk(value)
     except CorruptColumn as error:

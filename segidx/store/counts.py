@@ -22,11 +22,11 @@ _BYTES = BLOCK_CODES * _ENTRY.size
 Counts = npt.NDArray[np.uint32]
 
 
-def _payload(txn: Reader, db: Handle, field: int, block: int) -> memoryview | None:
+def _payload(txn: Reader, db: Handle, field: int, block: int, *, checksum: bool = False) -> memoryview | None:
     value = txn.get(block_key(field, block), db=db)
     if value is None:
         return None
-    _, payload = open_value(KIND_COUNTS, value, f"counts of field {field}, block {block}")
+    _, payload = open_value(KIND_COUNTS, value, f"counts of field {field}, block {block}", checksum=checksum)
     if len(payload) != _BYTES:
         raise CorruptData(f"counts of field {field}, block {block}: {len(payload)} bytes instead of {_BYTES}")
     return payload
@@ -41,9 +41,9 @@ def read_entry(txn: Reader, db: Handle, field: int, code: int) -> tuple[int, boo
     return entry & ~HAS_POSTING, bool(entry & HAS_POSTING)
 
 
-def read_block(txn: Reader, db: Handle, field: int, block: int) -> Counts:
+def read_block(txn: Reader, db: Handle, field: int, block: int, *, checksum: bool = False) -> Counts:
     """A copy of the 4,096 raw entries of a block (zeros where it is absent)."""
-    payload = _payload(txn, db, field, block)
+    payload = _payload(txn, db, field, block, checksum=checksum)
     return np.zeros(BLOCK_CODES, np.uint32) if payload is None else np.frombuffer(payload, "<u4").astype(np.uint32)
 
 
@@ -73,7 +73,7 @@ def change_entries(
     blocks = codes // BLOCK_CODES
     for block in np.unique(blocks):
         lo, hi = np.searchsorted(blocks, [block, block + 1])
-        entries = read_block(txn, db, field, int(block))
+        entries = read_block(txn, db, field, int(block), checksum=True)  # never build on damage
         within = codes[lo:hi] - block * BLOCK_CODES
         old = entries[within]
         counts[lo:hi] = (old & np.uint32(HAS_POSTING - 1)).astype(np.int64) + deltas[lo:hi]
