@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.cases import INSTANCES, Case, make_cases
+from bench.contention import Contention
 from bench.corpus import SCALES, SEED, Corpus, make_corpus
 from bench.machine import this_machine
 from bench.own import Embedded, Evaluate, OverGrpc, store_corpus
@@ -68,6 +69,7 @@ def _run(options: argparse.Namespace, directory: Path, stack: ExitStack) -> int:
         return 1
     print(f"answers agree: {len(cases) * options.instances} expressions, {', '.join(systems)}", flush=True)
 
+    contention = Contention()
     results = []
     for i, case in enumerate(cases):
         figures: Mapping[str, float] = {}
@@ -76,9 +78,11 @@ def _run(options: argparse.Namespace, directory: Path, stack: ExitStack) -> int:
         variants = {name: figures.get(name) for name in own if name != Embedded.name}
         answers = {name: figures.get(name) for name in peers}
         results.append(CaseResult(case.name, case.what, figures.get(Embedded.name), variants, answers))
-    report = Report("count", options.scale, size, options.seed, machine, results)
+    foreign = None if options.answers_only else contention.share()
+    report = Report("count", options.scale, size, options.seed, machine, results, foreign)
     if not options.answers_only:
         print(report.table())
+        print(report.conditions())
     if options.json:
         report.write_json(options.json)
     return 0

@@ -1,6 +1,7 @@
 """The one shape in which every benchmark reports: a table for people, JSON for machines.
 
-    {"bench": "count", "scale": "small", "contacts": 1000000, "seed": 7, "machine": {...}, "cases": [
+    {"bench": "count", "scale": "small", "contacts": 1000000, "seed": 7, "machine": {...},
+     "foreign_cpu": 0.01, "cases": [
         {"case": "and_2", "unit": "ms", "segidx": 0.1, "segidx_grpc": 0.6, "peers": {"duckdb": 5.0, "chdb": null},
          "answers_agree": true}]}
 
@@ -15,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from bench.contention import LIMIT
 from bench.machine import Machine
 
 Figures = Mapping[str, float | None]
@@ -54,6 +56,7 @@ class Report:
     seed: int
     machine: Machine
     cases: Sequence[CaseResult]
+    foreign_cpu: float | None = None  # the share of the cores that other processes used while it was timed
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -62,11 +65,21 @@ class Report:
             "contacts": self.contacts,
             "seed": self.seed,
             "machine": asdict(self.machine),
+            "foreign_cpu": _rounded(self.foreign_cpu),
             "cases": [case.to_json() for case in self.cases],
         }
 
     def write_json(self, path: Path) -> None:
         path.write_text(json.dumps(self.to_json(), indent=2) + "\n")
+
+    def conditions(self) -> str:
+        """One line: whether the machine was the benchmark's own."""
+        if self.foreign_cpu is None:
+            return "other processes: not known (install psutil)"
+        line = f"other processes used {self.foreign_cpu:.0%} of the cores"
+        return (
+            line if self.foreign_cpu <= LIMIT else line + ": DO NOT QUOTE these figures, run again on an idle machine"
+        )
 
     def table(self) -> str:
         """A Markdown table: a row a case, a column a system, and how many times segidx's figure each peer's is."""

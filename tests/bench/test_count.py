@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from bench import count
+from bench import contention, count
 from bench.__main__ import main
 from bench.cases import FAMILIES
+from bench.contention import Contention
+from bench.machine import this_machine
 from bench.peers import PEERS, pyroaring_lmdb
+from bench.report import Report
 from segidx.model.expression import Expression
 
 INSTALLED = [name for name in ("duckdb", "chdb") if importlib.util.find_spec(name)]
@@ -89,6 +92,27 @@ def test_a_peer_that_is_not_installed_is_null_with_a_reason(
     for case in json.loads(out.read_text())["cases"]:
         assert case["peers"]["duckdb"] is None
         assert case["peers"]["pyroaring_lmdb"] > 0
+
+
+def test_a_busy_machine_is_said_not_hidden() -> None:
+    def conditions(share: float | None) -> str:
+        return Report("count", "smoke", 1, 1, this_machine(), [], share).conditions()
+
+    assert "DO NOT QUOTE" in conditions(0.3)
+    assert "DO NOT QUOTE" not in conditions(0.01)
+    assert "not known" in conditions(None)
+
+
+def test_own_work_is_no_contention_of_others() -> None:
+    """What this process burns is taken off; what is left may be anything, but never the whole."""
+    psutil = pytest.importorskip("psutil")
+    watch, before = Contention(), sum(psutil.Process().cpu_times()[:2])
+    while sum(psutil.Process().cpu_times()[:2]) - before < 0.5:
+        pass
+    own = sum(psutil.Process().cpu_times()[:2]) - before
+    share, (_, total) = watch.share(), contention._machine()
+    assert share is not None
+    assert share * (total - watch._total) <= (total - watch._total) - own + 0.2
 
 
 def test_the_list_and_a_wrong_name(capsys: pytest.CaptureFixture[str]) -> None:
