@@ -96,7 +96,7 @@ class _Evaluation:
                 return functools.reduce(BitMap.__and__, rest, first)
             case AtLeast(count=count, operands=operands):
                 return self._at_least(count, operands)
-        raise NotImplementedError(f"no bitmap for {expression}")
+        raise TypeError(f"no bitmap for {expression}")
 
     def _count_and(self, operands: tuple[Expression, ...]) -> int:
         """Intersect what is asked for; then take the negated, or look the numbers of the survivors up."""

@@ -33,7 +33,7 @@ def condition(expression: Expression) -> str:
             return f"income BETWEEN {minor_units(low)} AND {minor_units(high)}"
         case In(options=options):
             return "country IN (" + ", ".join(f"'{option}'" for option in options) + ")"
-    raise NotImplementedError(f"no SQL for {expression}")
+    raise TypeError(f"no SQL for {expression}")
 
 
 def minor_units(value: Value) -> int:
