@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 
 # What is compiled: an installation is stale when any of these is newer.
-NATIVE := setup.py $(wildcard src/*.pyx src/*.pxd src/*.c src/*.h proto/segidx/v1/*.proto)
+NATIVE := setup.py $(wildcard src/*.pyx src/*.pxi src/*.c src/*.h proto/segidx/v1/*.proto)
 PACKAGING := pyproject.toml requirements.lock
 
 # The variables of single targets.

@@ -40,7 +40,7 @@ def extensions() -> list[Extension]:
     from Cython.Build import cythonize
 
     cflags, lflags = compile_flags()
-    headers = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "src").glob("*.h"))
+    headers = sorted(str(p.relative_to(ROOT)) for p in [*(ROOT / "src").glob("*.h"), *(ROOT / "src").glob("*.pxi")])
     found = [
         Extension(
             name,

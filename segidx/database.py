@@ -16,12 +16,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from types import TracebackType
 
 import numpy as np
 
-from segidx.exec.evaluate import count, materialise
+from segidx.exec.evaluate import count, materialise, stop_errors
 from segidx.exec.explain import explain_plan
 from segidx.exec.fetch import decode, fetch_contacts
 from segidx.exec.query import Limits, Prepared, prepare
@@ -30,8 +31,18 @@ from segidx.ingest.batch import ContactBatch
 from segidx.ingest.rows import batch_from_rows
 from segidx.ingest.values import tag_names
 from segidx.ingest.writer import Writer
+from segidx.ingest.writes import batches_from_writes
 from segidx.kernels.bitmaps import Stop
-from segidx.model.errors import Closed, ContactNotFound, InvalidArgument, Kind, ReadOnly, SegidxError
+from segidx.model.errors import (
+    Closed,
+    ContactNotFound,
+    GenerationExpired,
+    GenerationNotReached,
+    InvalidArgument,
+    Kind,
+    ReadOnly,
+    SegidxError,
+)
 from segidx.model.expression import Expression
 from segidx.model.results import (
     Contact,
@@ -47,9 +58,12 @@ from segidx.model.results import (
 from segidx.model.schema import DEFAULT_ACCOUNT, AccountInfo, Field, FieldType, Schema
 from segidx.model.syntax import format_expression
 from segidx.model.windows import from_millis
+from segidx.model.writes import Changes, ContactChange, ContactWrite
 from segidx.plan.context import BindContext
 from segidx.store.directory import DataDirectory
 from segidx.store.environment import AccountStore, create_account, open_account
+from segidx.store.feed import KINDS, oldest_change, read_changes
+from segidx.store.layout import DB_CHANGES
 from segidx.store.snapshot import Snapshot
 
 MAX_PREVIEW = 1000
@@ -123,11 +137,14 @@ class Database:
     def close(self) -> None:
         """Close every account and give the writer's lock up."""
         with self._lock:
-            if self._open:
-                self._open = False
-                for account in self._accounts.values():
-                    account._store.close()
-                self._directory.close()
+            if not self._open:
+                return
+            self._open = False
+            accounts = list(self._accounts.values())
+        # Outside the lock: what is queued is committed first.
+        for account in accounts:
+            account.close()
+        self._directory.close()
 
     def _check_open(self) -> None:
         if not self._open:
@@ -149,7 +166,12 @@ class Account:
         self._store = store
         self._clock = clock
         self._limits = limits
-        self._writer = Writer(store)
+        self._writer = Writer(store, clock)
+
+    def close(self) -> None:
+        """Commit what is queued and close the account's files. `Database.close` does this for all."""
+        self._writer.close()
+        self._store.close()
 
     @property
     def info(self) -> AccountInfo:
@@ -248,6 +270,20 @@ class Account:
         self._check_writable()
         return self._writer.apply(batch)
 
+    def write(self, rows: Iterable[ContactWrite], *, batch_key: str = "") -> WriteResult:
+        """Write fields, tags and flags of contacts: one batch, applied in order and committed together.
+
+        Bad rows are returned as rejects; the others stand. A batch sent again with its `batch_key` (up to 128 bytes,
+        remembered for 48 hours) gets the first answer again and changes nothing.
+        """
+        return self.submit(rows, batch_key=batch_key).result()
+
+    def submit(self, rows: Iterable[ContactWrite], *, batch_key: str = "") -> Future[WriteResult]:
+        """`write` without waiting for the disk: rows are checked now, and committed in the order of submission. Waits
+        while too much is queued. The future's result is the acknowledgement."""
+        self._check_writable()
+        return self._writer.submit(batches_from_writes(rows, self.schema()), batch_key)
+
     def tag(
         self,
         contact_ids: Sequence[str],
@@ -261,11 +297,79 @@ class Account:
         self._check_writable()
         return self._writer.tag(
             contact_ids,
-            field,
+            self.schema()[field],
             add=tag_names(add),
             remove=tag_names(remove),
-            replace=None if replace is None else tag_names(replace),
+            replace_with=None if replace is None else tag_names(replace),
         )
+
+    def merge(self) -> None:
+        """Fold all committed changes into the base now, instead of when the merger would. Changes no answer."""
+        self._check_writable()
+        self._writer.merger.merge_all()
+
+    # --- generations and changes ---
+
+    def generation(self) -> int:
+        """The newest committed generation."""
+        return self._store.state().generation
+
+    def wait_for_generation(self, generation: int, *, stop: Stop | None = None, timeout: float = 10.0) -> None:
+        """Return when the generation is committed. Raises GenerationNotReached after `timeout` seconds, Stopped's
+        errors (Cancelled, DeadlineExceeded) earlier."""
+        end = time.monotonic() + timeout
+        pause = 0.001
+        while (current := self.generation()) < generation:
+            with stop_errors():
+                if stop is not None:
+                    stop.check()
+            left = end - time.monotonic()
+            if left <= 0:
+                raise GenerationNotReached(
+                    f"generation {generation} was not committed in time; the newest is {current}:"
+                    " ask again, or for one that a write has returned",
+                    generation=generation,
+                    current=current,
+                )
+            time.sleep(min(pause, left))
+            pause = min(pause * 2, 0.05)
+
+    def changes(self, after: int, *, max_contacts: int = 10_000) -> list[Changes]:
+        """What was committed behind the generation `after`, oldest first: at least one part where there is any, and
+        more until they hold `max_contacts`.
+
+        Raises GenerationExpired when changes behind `after` are no longer kept, and InvalidArgument when `after` is in
+        the future.
+        """
+        if max_contacts < 1:
+            raise InvalidArgument(f"max_contacts must be 1 or more, not {max_contacts}", argument="max_contacts")
+        with self._store.snapshot() as snapshot:
+            if not 0 <= after <= snapshot.generation:
+                raise InvalidArgument(
+                    f"generation {after} is not one of 0 to {snapshot.generation}", argument="after_generation"
+                )
+            if after == snapshot.generation:
+                return []
+            db = snapshot.dbs.get(DB_CHANGES)
+            oldest = None if db is None else oldest_change(snapshot.txn, db)
+            if oldest is None or after < oldest - 1:
+                kept_from = snapshot.generation if oldest is None else oldest - 1
+                raise GenerationExpired(
+                    f"changes behind generation {after} are no longer kept; read everything again,"
+                    f" then ask from generation {kept_from} or later",
+                    after=after,
+                    oldest=kept_from,
+                )
+            found: list[Changes] = []
+            contacts = 0
+            for part in read_changes(snapshot.txn, db, after):
+                ids = snapshot.ids.get(part.ordinals).to_pylist()
+                changed = tuple(ContactChange(i, KINDS[k]) for i, k in zip(ids, part.kinds.tolist(), strict=True))
+                found.append(Changes(part.generation, from_millis(part.time), changed, part.last))
+                contacts += len(changed)
+                if contacts >= max_contacts:
+                    break
+            return found
 
     # --- schema and statistics ---
 
@@ -282,6 +386,8 @@ class Account:
         """Sizes and counts of the account."""
         sizes, used, free = self._store.sizes()
         with self._store.snapshot() as snapshot:
+            view = snapshot.view
+            oldest = view.segments[0].first_time if view.segments else None
             return Stats(
                 account=self.info.name,
                 generation=snapshot.generation,
@@ -294,6 +400,11 @@ class Account:
                 file_bytes=self._store.file_bytes,
                 free_pages=free,
                 sizes=sizes,
+                log_bytes=view.log_bytes,
+                log_records=snapshot.generation - snapshot.state.merged,
+                overlay_bytes=view.bytes,
+                merged_generation=snapshot.state.merged,
+                merge_lag_seconds=0.0 if oldest is None else max(0, self._clock() - oldest) / 1000,
             )
 
     # --- helpers ---
@@ -336,7 +447,7 @@ def _field_stats(snapshot: Snapshot, field: Field) -> FieldStats:
     coded = field.type.is_string or field.type is FieldType.TAGS
     low = high = None
     if not coded and field.type is not FieldType.BOOL:
-        minimum, maximum, _ = snapshot.column(snapshot.field_id(field)).bounds()
+        minimum, maximum = snapshot.column_bounds(snapshot.field_id(field))
         if minimum is not None and maximum is not None:
             low, high = decode(field, minimum), decode(field, maximum)
     return FieldStats(

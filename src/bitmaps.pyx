@@ -40,9 +40,19 @@ cdef extern from "bm.h" nogil:
         uint32_t checksum
         uint8_t width
 
+    ctypedef struct bm_layer:
+        const uint32_t *ordinals
+        const int64_t *values
+        const uint8_t *present
+        uint32_t n
+        int64_t least
+        int64_t most
+
     ctypedef struct bm_column:
         bm_chunk *at
         uint32_t n
+        const bm_layer *layers
+        uint32_t nlayers
 
     ctypedef struct bm_table:
         int64_t base
@@ -196,7 +206,7 @@ cdef class Posting:
 
     `parts` hold B: portable Roaring buffers whose container keys ascend from part to part, each behind `skip` bytes of
     value header. `added` (A) and `removed` (R) are one portable Roaring buffer each, without such a header, or None.
-    R is expected inside B and A disjoint from B; `cardinality` relies on that, evaluation does not.
+    `cardinality` relies on R lying inside B and A beside it; evaluation takes any A and R (see `overlaid`).
 
     Opening checks headers, offsets and extents (CorruptPosting says which part and why) and copies nothing. The buffers
     are BORROWED: a reference to each is kept, which keeps bytes objects alive, but a memoryview into an LMDB page is
@@ -205,6 +215,7 @@ cdef class Posting:
 
     cdef bm_posting c
     cdef _Buffers held
+    cdef Posting under  # whose base this one shares
 
     def __cinit__(self, parts, added=None, removed=None, Py_ssize_t skip=0):
         cdef list pieces = list(parts)
@@ -220,9 +231,23 @@ cdef class Posting:
         self.c.card -= <int64_t>bm_dir_card(&self.c.removed)
 
     def __dealloc__(self):
-        free(self.c.base.at)
+        if self.under is None:
+            free(self.c.base.at)
         free(self.c.added.at)
         free(self.c.removed.at)
+
+    def overlaid(self, added=None, removed=None):
+        """This posting's base under other A and R, sharing what was opened; the new posting keeps this one alive.
+
+        A and R may overlap B anyhow, as they do while a merge is half done: then `cardinality` is only an upper bound
+        of some sense, and the exact one is the caller's to know.
+        """
+        cdef Posting over = Posting((), added, removed)
+        free(over.c.base.at)
+        over.under = self
+        over.c.base = self.c.base
+        over.c.card += <int64_t>bm_dir_card(&self.c.base)
+        return over
 
     @property
     def cardinality(self):
@@ -279,6 +304,9 @@ def validate(buffer):
     with nogil:
         reason = bm_validate(<const uint8_t *>view.buf, view.len)
     return None if reason == NULL else reason.decode()
+
+
+include "deltas.pxi"
 
 
 # --- columns ---------------------------------------------------------------------------------------------------
@@ -378,6 +406,9 @@ cdef class Column:
 
     cdef bm_column c
     cdef _Buffers held
+    cdef Column under  # whose chunks this one shares
+    cdef bm_layer *layers
+    cdef tuple deltas  # that own the layers' memory
 
     def __cinit__(self, chunks, Py_ssize_t skip=0):
         cdef list pieces = list(chunks)
@@ -404,13 +435,43 @@ cdef class Column:
                 raise CorruptColumn(i, reason.decode())
 
     def __dealloc__(self):
-        free(self.c.at)
+        if self.under is None:
+            free(self.c.at)
+        free(self.layers)
+
+    def overlaid(self, uint32_t field, tuple deltas):
+        """This column's chunks under the values that `deltas` (oldest first) hold of the field; itself where they hold
+        none. Shares what was opened and keeps this column and the deltas alive."""
+        cdef Delta delta
+        cdef int64_t at
+        cdef list having = [d for d in deltas if bm_delta_field(&(<Delta>d).c, field) >= 0]
+        if not having:
+            return self
+        cdef Column over = Column(())
+        free(over.c.at)
+        over.under = self
+        over.c = self.c
+        over.deltas = tuple(having)
+        over.layers = <bm_layer *>calloc(len(having), sizeof(bm_layer))
+        if over.layers == NULL:
+            raise MemoryError
+        for i, delta in enumerate(having):
+            at = bm_delta_field(&delta.c, field)
+            over.layers[i] = delta.layer(at)
+        over.c.layers = over.layers
+        over.c.nlayers = len(having)
+        return over
 
     def __len__(self):
         return self.c.n
 
+    @property
+    def layered(self):
+        """Whether deltas lie above the chunks, so that `bounds` and estimates are no longer tight."""
+        return self.c.nlayers > 0
+
     def zone(self, uint32_t chunk):
-        """(min, max, present) of a chunk's values, or None when it has none."""
+        """(min, max, present) of a stored chunk's values, whatever lies above it; None when it has none."""
         if chunk >= self.c.n or not self.c.at[chunk].present:
             return None
         return self.c.at[chunk].base, self.c.at[chunk].max, self.c.at[chunk].present
@@ -429,7 +490,10 @@ cdef class Column:
         return values, present
 
     def bounds(self):
-        """(min, max, present) over all chunks, from their headers; (None, None, 0) when there is no value."""
+        """(min, max, present) over all chunks, from their headers; (None, None, 0) when there is no value.
+
+        Under deltas: bounds that contain every value, and at most how many there are.
+        """
         cdef int64_t low, high
         cdef uint64_t present
         bm_column_bounds(&self.c, &low, &high, &present)
@@ -439,7 +503,7 @@ cdef class Column:
         """(least, expected, most) contacts with lo <= value <= hi, from chunk headers alone.
 
         least counts chunks that lie inside, most those that overlap, expected interpolates within the overlapping ones
-        as if values were spread evenly.
+        as if values were spread evenly. Rows that deltas touch widen both ends.
         """
         cdef uint64_t least, most
         cdef double expected

@@ -76,10 +76,25 @@ typedef struct {
     uint8_t width; /* bytes a code: 0, 1, 2, 4, 8 */
 } bm_chunk;
 
+/* Newer values of some rows: those of one field in one delta (bm_delta.h). */
+typedef struct {
+    const bm_u32 *ordinals; /* ascending */
+    const bm_i64 *values;
+    const uint8_t *present;
+    uint32_t n;
+    int64_t least, most; /* of the present values */
+} bm_layer;
+
+/* Chunks, and the layers above them, oldest first: a row's value is that of the newest layer that has the row. */
 typedef struct {
     bm_chunk *at;
     uint32_t n;
+    const bm_layer *layers;
+    uint32_t nlayers;
 } bm_column;
+
+/* The rows first..last of a layer, as indices [*from, *to). */
+void bm_layer_rows(const bm_layer *l, uint32_t first, uint32_t last, uint32_t *from, uint32_t *to);
 
 /* A set of integers as bits, least significant first: value v is in it iff bit v - base is set. */
 typedef struct {
@@ -97,6 +112,8 @@ const char *bm_chunk_plan(bm_chunk *chunk, const int64_t *values, const uint8_t 
 void bm_chunk_write(const bm_chunk *chunk, const int64_t *values, const uint8_t *present, uint8_t *out);
 void bm_chunk_read(const bm_chunk *chunk, int64_t *values, uint8_t *present);
 void bm_column_take(const bm_column *c, const uint32_t *ordinals, size_t n, int64_t *values, uint8_t *present);
+/* Bounds of the values and at most how many there are, from headers and layers alone: never narrower than the truth,
+ * and exact where there is no layer. */
 void bm_column_bounds(const bm_column *c, int64_t *min, int64_t *max, uint64_t *present);
 void bm_column_estimate(const bm_column *c, int64_t lo, int64_t hi, uint64_t *least, double *expected, uint64_t *most);
 

@@ -104,12 +104,38 @@ void bm_chunk_read(const bm_chunk *c, int64_t *values, uint8_t *present) {
     }
 }
 
+void bm_layer_rows(const bm_layer *l, uint32_t first, uint32_t last, uint32_t *from, uint32_t *to) {
+    uint32_t lo = 0, hi = l->n;
+    while (lo < hi) {
+        uint32_t mid = (lo + hi) / 2;
+        if (l->ordinals[mid] < first) lo = mid + 1;
+        else hi = mid;
+    }
+    *from = lo;
+    hi = l->n;
+    while (lo < hi) {
+        uint32_t mid = (lo + hi) / 2;
+        if (l->ordinals[mid] <= last) lo = mid + 1;
+        else hi = mid;
+    }
+    *to = lo;
+}
+
 void bm_column_take(const bm_column *c, const uint32_t *ordinals, size_t n, int64_t *values, uint8_t *present) {
     for (size_t i = 0; i < n; i++) {
         uint32_t at = ordinals[i] / BM_CHUNK_ROWS, row = ordinals[i] % BM_CHUNK_ROWS;
+        for (uint32_t l = c->nlayers; l-- > 0;) { /* the newest that has the row */
+            uint32_t from, to;
+            bm_layer_rows(&c->layers[l], ordinals[i], ordinals[i], &from, &to);
+            if (from == to) continue;
+            present[i] = c->layers[l].present[from] != 0;
+            values[i] = present[i] ? c->layers[l].values[from] : 0;
+            goto next;
+        }
         uint64_t code = at < c->n && row < c->at[at].rows ? bm_code(&c->at[at], row) : 0;
         present[i] = code != 0;
         values[i] = code ? decode(&c->at[at], code) : 0;
+    next:;
     }
 }
 
@@ -123,21 +149,43 @@ void bm_column_bounds(const bm_column *c, int64_t *min, int64_t *max, uint64_t *
         if (!*present || k->max > *max) *max = k->max;
         *present += k->present;
     }
+    for (uint32_t i = 0; i < c->nlayers; i++) {
+        const bm_layer *l = &c->layers[i];
+        if (!l->n) continue;
+        if (!*present || l->least < *min) *min = l->least;
+        if (!*present || l->most > *max) *max = l->most;
+        *present += l->n;
+    }
+}
+
+/* The share of the values [base, top] that lies in [lo, hi], if they are spread evenly. */
+static double share(int64_t lo, int64_t hi, int64_t base, int64_t top) {
+    if (lo > hi || hi < base || lo > top) return 0;
+    int64_t from = lo > base ? lo : base, to = hi < top ? hi : top;
+    return ((double)difference(to, from) + 1) / ((double)difference(top, base) + 1);
 }
 
 void bm_column_estimate(const bm_column *c, int64_t lo, int64_t hi, uint64_t *least, double *expected, uint64_t *most) {
+    uint64_t rows = 0, touched = 0;
     *least = *most = 0;
     *expected = 0;
     for (uint32_t i = 0; i < c->n; i++) {
         const bm_chunk *k = &c->at[i];
+        rows += k->present;
         if (!k->present || lo > hi || hi < k->base || lo > k->max) continue;
         *most += k->present;
-        if (lo <= k->base && hi >= k->max) {
-            *least += k->present;
-            *expected += k->present;
-            continue;
-        }
-        int64_t from = lo > k->base ? lo : k->base, to = hi < k->max ? hi : k->max;
-        *expected += k->present * (((double)difference(to, from) + 1) / ((double)difference(k->max, k->base) + 1));
+        if (lo <= k->base && hi >= k->max) *least += k->present;
+        *expected += k->present * share(lo, hi, k->base, k->max);
+    }
+    if (!c->nlayers) return;
+    for (uint32_t i = 0; i < c->nlayers; i++) touched += c->layers[i].n;
+    /* Any touched row may have left, and may have come where the layer's values reach. */
+    *least = *least > touched ? *least - touched : 0;
+    if (rows) *expected *= 1 - (double)(touched < rows ? touched : rows) / (double)rows;
+    for (uint32_t i = 0; i < c->nlayers; i++) {
+        const bm_layer *l = &c->layers[i];
+        double part = l->n * share(lo, hi, l->least, l->most);
+        *expected += part;
+        if (part > 0) *most += l->n;
     }
 }

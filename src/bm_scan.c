@@ -32,6 +32,49 @@ void bm_scan_bounds(const bm_scan *s, uint32_t key, uint32_t *least, uint32_t *m
         if (z != NONE) *most += c->present;
         if (z == ALL) *least += c->present;
     }
+    for (uint32_t i = 0; i < s->column->nlayers; i++) {
+        uint32_t from, to;
+        bm_layer_rows(&s->column->layers[i], key << 16, key << 16 | 0xffff, &from, &to);
+        *least = *least > to - from ? *least - (to - from) : 0;
+        *most += to - from;
+    }
+    if (*most > BM_ROWS) *most = BM_ROWS;
+}
+
+/* Whether a layer's value matches. */
+static inline bool layer_match(const bm_scan *s, const bm_layer *l, uint32_t at) {
+    int64_t v = l->values[at];
+    if (!l->present[at]) return false;
+    if (!s->table) return s->lo <= v && v <= s->hi;
+    uint64_t bit = (uint64_t)v - (uint64_t)s->table->base; /* wraps to huge below the table */
+    bool in = bit < s->table->nbits && ((s->table->words[bit >> 6] >> (bit & 63)) & 1);
+    return in != s->table->negate;
+}
+
+static void layer_bits(const bm_scan *s, const bm_layer *l, uint32_t key, uint64_t *bits) {
+    uint32_t from, to;
+    bm_layer_rows(l, key << 16, key << 16 | 0xffff, &from, &to);
+    for (uint32_t i = from; i < to; i++) {
+        uint32_t row = l->ordinals[i] & 0xffff;
+        bits[row >> 6] = (bits[row >> 6] & ~(1ull << (row & 63))) | (uint64_t)layer_match(s, l, i) << (row & 63);
+    }
+}
+
+static void layer_test(const bm_scan *s, const bm_layer *l, uint32_t key, const bm_u16 *cand, uint32_t n, uint64_t *mask) {
+    uint32_t at, to;
+    bm_layer_rows(l, key << 16, key << 16 | 0xffff, &at, &to);
+    for (uint32_t i = 0; i < n && at < to; i++) {
+        uint32_t wanted = key << 16 | cand[i], hi = to, step = 1;
+        while (at + step < to && l->ordinals[at + step] < wanted) step *= 2; /* gallops: either list may be the longer */
+        if (at + step < to) hi = at + step + 1;
+        while (at < hi) {
+            uint32_t mid = (at + hi) / 2;
+            if (l->ordinals[mid] < wanted) at = mid + 1;
+            else hi = mid;
+        }
+        if (at == to || l->ordinals[at] != wanted) continue;
+        mask[i >> 6] = (mask[i >> 6] & ~(1ull << (i & 63))) | (uint64_t)layer_match(s, l, at) << (i & 63);
+    }
 }
 
 static inline bool in_table(const bm_table *t, const bm_chunk *c, uint64_t code) {
@@ -115,6 +158,7 @@ void bm_scan_bits(const bm_scan *s, uint32_t key, uint8_t *dst, uint64_t *lut) {
         if (at < s->column->n) chunk_bits(s, &s->column->at[at], out, lut);
         else memset(out, 0, BM_CHUNK_WORDS * 8);
     }
+    for (uint32_t i = 0; i < s->column->nlayers; i++) layer_bits(s, &s->column->layers[i], key, (uint64_t *)dst);
 }
 
 /* Candidates m of one chunk from `cand`; bit i of the result into mask at position at + i. */
@@ -160,4 +204,5 @@ void bm_scan_test(const bm_scan *s, uint32_t key, const bm_u16 *cand, uint32_t n
         if (at < s->column->n) test_chunk(s, &s->column->at[at], cand + i, i, end - i, mask);
         i = end;
     }
+    for (uint32_t i = 0; i < s->column->nlayers; i++) layer_test(s, &s->column->layers[i], key, cand, n, mask);
 }

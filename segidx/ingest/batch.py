@@ -32,14 +32,39 @@ class FieldChange:
 
 
 @dataclass(frozen=True, slots=True)
+class TagEdits:
+    """Single tags of one tags field given (`added`) and taken: one element each in `rows`, `tags` (a pyarrow string
+    array, NFC) and `added`. A row and a tag occur together once, and no row is in the field's FieldChange."""
+
+    rows: Rows
+    tags: pa.Array
+    added: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class FlagEdits:
+    """Flags of channels set and cleared, each row and flag once. `codes` are those of `segidx.store.layout`."""
+
+    rows: Rows
+    codes: npt.NDArray[np.int64]
+    values: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
 class ContactBatch:
     """Contacts to create or update: `ids` is a pyarrow string array of distinct valid ids.
 
     Fields that a contact's row did not name stay as they are. `duplicates` counts earlier rows that a later row
-    with the same id replaced; `rejects` the rows that were refused (their indices are those of the caller's rows).
+    with the same id replaced, or was joined with; `rejects` the rows that were refused (their indices are those of the
+    caller's rows). Ids of which `must_exist` says so (None: no id) are refused where there is no such contact, under
+    the caller's row number in `indices`.
     """
 
     ids: pa.Array
     changes: dict[str, FieldChange] = field(default_factory=dict)
     duplicates: int = 0
     rejects: tuple[Reject, ...] = ()
+    edits: dict[str, TagEdits] = field(default_factory=dict)
+    flags: FlagEdits | None = None
+    must_exist: npt.NDArray[np.bool_] | None = None
+    indices: Rows | None = None

@@ -76,14 +76,14 @@ def _columns(rows: Iterable[Mapping[str, Stored | None]], schema: Schema) -> dic
     return {
         name: FieldChange(
             rows=np.array(set_rows, np.int64),
-            values=_values(schema[name], values),
+            values=field_values(schema[name], values),
             cleared=np.array(cleared, np.int64),
         )
         for name, (set_rows, values, cleared) in found.items()
     }
 
 
-def _values(field: Field, values: list[Stored]) -> np.ndarray | pa.Array:
+def field_values(field: Field, values: list[Stored]) -> np.ndarray | pa.Array:
     if field.type is FieldType.TAGS:
         return pa.array([list(cast(tuple[str, ...], v)) for v in values], TAG_LIST)
     if field.type.is_string:

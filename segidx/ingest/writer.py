@@ -1,114 +1,314 @@
-"""The writer: the only code that changes contact data. One batch is one transaction and one generation.
+"""The writer of one account: the only code that changes its contact data.
 
-It applies a batch straight to the base: string tables, columns, postings and counts, in that order, and returns when
-LMDB has synced. An error leaves nothing of the batch behind.
+Batches wait in a bounded queue; one thread takes all that wait, finds out what each changes, and commits them together:
+one log record, one transaction, one sync, one generation. Only then are they acknowledged. Large batches of an import
+go straight into the base instead, one transaction each. An error leaves nothing of the batches concerned behind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
-from segidx.ingest.batch import ContactBatch
-from segidx.ingest.fields import FieldEditor
-from segidx.ingest.tags import TagEditor
-from segidx.model.errors import ContactNotFound, InvalidArgument, StorageFull, TypeMismatch
-from segidx.model.results import Reject, WriteResult
+from segidx.ingest.batch import ContactBatch, FieldChange, TagEdits
+from segidx.ingest.changes import BatchChanges, changes_of
+from segidx.ingest.merger import Merger
+from segidx.ingest.pending import Pending
+from segidx.ingest.rows import TAG_LIST
+from segidx.kernels.deltas import Delta
+from segidx.model.errors import Closed, InvalidArgument, SegidxError, TypeMismatch
+from segidx.model.results import WriteResult
 from segidx.model.schema import Field, FieldType, Schema
-from segidx.store.catalog import write_generation, write_schema
+from segidx.model.writes import MAX_BATCH_KEY_BYTES
+from segidx.store.base import OneTransaction, fold
+from segidx.store.catalog import write_schema
 from segidx.store.environment import AccountStore, WriteTransaction
-from segidx.store.layout import DB_META, DB_STRINGS, IDS_TABLE, LIVE_CODE, MAX_ORDINALS
-from segidx.store.strings import StringTable
+from segidx.store.feed import append_changes
+from segidx.store.layout import DB_CHANGES, DB_LOG, DB_META, DB_RECEIPTS
+from segidx.store.log import Record, append_record
+from segidx.store.overlay import merged_delta
+from segidx.store.receipts import read_receipt, write_receipt
+
+log = logging.getLogger(__name__)
+
+# Batches from so many contacts on go straight to the base: their own log record would be as large as what it spares.
+BULK_CONTACTS = 20_000
+# Contacts that may wait in the queue; then `submit` waits.
+QUEUE_CONTACTS = 40_000
+# Contacts of one commit, so that none takes long.
+GROUP_CONTACTS = 10_000
+
+Clock = Callable[[], int]  # milliseconds since 1970
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    batches: tuple[ContactBatch, ...]
+    key: str
+    done: Future[WriteResult]
+
+    @property
+    def contacts(self) -> int:
+        return sum(len(b.ids) for b in self.batches)
+
+
+@dataclass(slots=True)
+class _Group:
+    """What the batches of one commit come to."""
+
+    pending: Pending
+    changes: list[BatchChanges]
+    answers: list[tuple[_Waiting, WriteResult]]
 
 
 class Writer:
-    """Applies batches to one account. Safe to call from several threads: one transaction runs at a time."""
+    """Applies batches to one account. Safe to call from several threads. Its thread begins with the first batch."""
 
-    def __init__(self, store: AccountStore) -> None:
+    def __init__(self, store: AccountStore, clock: Clock) -> None:
         self._store = store
+        self._clock = clock
+        self.merger = Merger(store, clock)
+        self._queue: deque[_Waiting] = deque()
+        self._queued = 0
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closing = False
+
+    # --- for callers ---
 
     def declare(self, fields: Iterable[Field]) -> Schema:
         """Add fields to the schema. Raises SchemaConflict for a change of type or scale. Not a generation."""
         with self._store.write() as write:
-            catalog = write.catalog.with_fields(fields)
-            if catalog is not write.catalog:
+            old = write.catalog()
+            catalog = old.with_fields(fields)
+            if catalog.schema is not old.schema:
                 write_schema(write.txn, write.dbs[DB_META], catalog)
+                write.save_state(replace(write.state, schema=write.state.schema + 1))
             return catalog.schema
 
-    def apply(self, batch: ContactBatch) -> WriteResult:
-        """Create or update the batch's contacts. On return it is on the disk.
+    def submit(self, batches: Sequence[ContactBatch], batch_key: str = "") -> Future[WriteResult]:
+        """Queue batches to be committed together, behind all that was submitted before; waits while the queue is full.
 
-        Raises StorageFull (nothing was written) and UnknownField for a field that was never declared.
+        The future's result means that they are on the disk. It raises StorageFull (nothing of them was written),
+        UnknownField for a field that was never declared, and Closed.
         """
-        if not len(batch.ids):
-            return WriteResult(self._generation(), 0, 0, batch.duplicates, batch.rejects)
-        with self._store.write() as write:
-            ids = _ids(write)
-            codes, first_new = ids.insert(batch.ids)
-            if len(ids) > MAX_ORDINALS - 1:
-                raise StorageFull(f"account {self._store.info.name!r} has given out all {MAX_ORDINALS} ordinals")
-            ordinals = codes.astype(np.uint32)
-            editor = FieldEditor(write, len(ids))
-            created = ordinals[codes >= first_new]
-            editor.mark_system(LIVE_CODE, created, np.zeros(0, np.uint32))
-            tag_editor = TagEditor(editor)
-            for name, change in batch.changes.items():
-                field = write.catalog.schema[name]
-                if field.type is FieldType.TAGS:
-                    tag_editor.assign(field, change, ordinals, first_new)
-                else:
-                    editor.assign(field, change, ordinals)
-            generation = _advance(write)
-        return WriteResult(generation, len(ordinals), len(created), batch.duplicates, batch.rejects)
+        if len(batch_key.encode(errors="surrogatepass")) > MAX_BATCH_KEY_BYTES:
+            raise InvalidArgument(f"a batch key has at most {MAX_BATCH_KEY_BYTES} bytes", argument="batch_key")
+        waiting = _Waiting(tuple(batches), batch_key, Future())
+        with self._changed:
+            while not self._closing and self._queued and self._queued + waiting.contacts > QUEUE_CONTACTS:
+                self._changed.wait()
+            if self._closing:
+                raise Closed(f"account {self._store.info.name!r} is closed")
+            self._queue.append(waiting)
+            self._queued += waiting.contacts
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="segidx-writer", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+        return waiting.done
+
+    def apply(self, batch: ContactBatch) -> WriteResult:
+        """Create or update the batch's contacts. On return it is on the disk. Raises what `submit`'s future does."""
+        return self.submit([batch]).result()
 
     def tag(
         self,
         contact_ids: Sequence[str],
-        field_name: str,
+        field: Field,
         *,
         add: Sequence[str] = (),
         remove: Sequence[str] = (),
-        replace: Sequence[str] | None = None,
+        replace_with: Sequence[str] | None = None,
     ) -> WriteResult:
         """Add and remove tags of contacts, or replace all their tags of the field. Unknown contacts are rejects.
 
-        `add`, `remove` and `replace` hold NFC strings. A contact named twice counts once.
+        `add`, `remove` and `replace_with` hold NFC strings. A contact named twice counts once.
         """
-        if replace is not None and (add or remove):
+        if field.type is not FieldType.TAGS:
+            raise TypeMismatch(f"field {field.name!r} is a {field.type.value} field; only tags fields hold tags")
+        if replace_with is not None and (add or remove):
             raise InvalidArgument("replace goes without add and remove")
         both = sorted(set(add) & set(remove))
         if both:
             raise InvalidArgument(f"tag {both[0]!r} is to be both added and removed")
-        with self._store.write() as write:
-            field = write.catalog.schema[field_name]
-            if field.type is not FieldType.TAGS:
-                raise TypeMismatch(f"field {field_name!r} is a {field.type.value} field; only tags fields hold tags")
-            codes = _ids(write).find(pa.array(contact_ids, pa.string()))
-            rejects = tuple(
-                Reject(i, contact_ids[i], "", ContactNotFound.reason, f"there is no contact {contact_ids[i]!r}")
-                for i in np.flatnonzero(codes < 0).tolist()
+        ids = list(dict.fromkeys(contact_ids))
+        rows = np.arange(len(ids))
+        changes: dict[str, FieldChange] = {}
+        edits: dict[str, TagEdits] = {}
+        if replace_with:
+            tags = pa.array([sorted(set(replace_with))] * len(ids), TAG_LIST)
+            changes[field.name] = FieldChange(rows, tags, rows[:0])
+        elif replace_with is not None:
+            changes[field.name] = FieldChange(rows[:0], pa.array([], TAG_LIST), rows)
+        else:
+            given = [*sorted(set(add)), *sorted(set(remove))]
+            edits[field.name] = TagEdits(
+                np.tile(rows, len(given)),
+                pa.array(np.repeat(np.array(given, object), len(ids)).tolist(), pa.string()),
+                np.repeat(np.arange(len(given)) < len(set(add)), len(ids)),
             )
-            known = codes[codes >= 0]
-            ordinals = np.unique(known).astype(np.uint32)
-            if len(ordinals):
-                TagEditor(FieldEditor(write, len(_ids(write)))).change(field, ordinals, add, remove, replace)
-                generation = _advance(write)
-            else:
-                generation = write.catalog.generation
-        return WriteResult(generation, len(ordinals), 0, len(known) - len(ordinals), rejects)
+        batch = ContactBatch(
+            pa.array(ids, pa.string()),
+            changes,
+            edits=edits,
+            must_exist=np.ones(len(ids), np.bool_),
+            indices=rows,
+        )
+        result = self.apply(batch)
+        unknown = {reject.contact_id: reject for reject in result.rejects}
+        rejects = tuple(
+            replace(reject, index=index, message=f"there is no contact {contact_id!r}")
+            for index, contact_id in enumerate(contact_ids)
+            if (reject := unknown.get(contact_id)) is not None
+        )
+        repeated = len(contact_ids) - len(rejects) - result.accepted
+        return replace(result, duplicates=repeated, rejects=rejects)
 
-    def _generation(self) -> int:
+    def close(self) -> None:
+        """Commit what is queued, then end the threads."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+        self.merger.close()
+
+    # --- the thread ---
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._queue and not self._closing:
+                    self._changed.wait()
+                if not self._queue:
+                    return
+                group = self._take()
+                self._changed.notify_all()
+            try:
+                self._commit(group)
+            except BaseException as error:
+                if not isinstance(error, SegidxError):
+                    log.exception("a commit failed")
+                for waiting in group:
+                    if not waiting.done.done():
+                        waiting.done.set_exception(error)
+
+    def _take(self) -> list[_Waiting]:
+        """The batches of the next commit: at least one, a bulk batch always alone."""
+        group = [self._queue.popleft()]
+        contacts = group[0].contacts
+        while self._queue and contacts + self._queue[0].contacts <= GROUP_CONTACTS:
+            group.append(self._queue.popleft())
+            contacts += group[-1].contacts
+        self._queued -= contacts
+        return group
+
+    def _commit(self, group: list[_Waiting]) -> None:
+        if group[0].contacts >= BULK_CONTACTS:
+            self._commit_in_bulk(group[0])
+            return
+        self.merger.wait_for_room()
         with self._store.snapshot() as snapshot:
-            return snapshot.generation
+            segment = self.merger.segment_of_next(snapshot.view)
+            compared = self._compare(group, Pending(snapshot))
+        if compared.changes:
+            now = self._clock()
+            record = Record(
+                snapshot.generation + 1,
+                segment,
+                now,
+                compared.pending.new_strings(),
+                merged_delta(compared.pending.deltas or (_EMPTY,)),
+            )
+            with self._store.write() as write:
+                size = append_record(write.txn, write.dbs[DB_LOG], record)
+                self._finish(write, compared, record.generation, now)
+                write.save_state(replace(write.state, generation=record.generation))
+                state = write.state
+            self._store.overlay.publish(record, size, state)
+            self.merger.note(size)
+        for waiting, result in compared.answers:
+            waiting.done.set_result(result)
+
+    def _commit_in_bulk(self, waiting: _Waiting) -> None:
+        """One large batch straight into the base, after all that the log holds."""
+        self.merger.merge_all()
+        with self._store.snapshot() as snapshot:
+            compared = self._compare([waiting], Pending(snapshot))
+        if compared.changes:
+            pending = compared.pending
+            with self._store.write() as write:
+                generation = write.state.generation + 1
+                sink = OneTransaction(write)
+                fold(sink, pending.new_strings(), merged_delta(pending.deltas or (_EMPTY,)), pending.catalog)
+                self._finish(write, compared, generation, self._clock())
+                write.save_state(
+                    replace(write.state, generation=generation, merged=generation, base=write.state.base + 1)
+                )
+        for each, result in compared.answers:
+            each.done.set_result(result)
+
+    def _compare(self, group: list[_Waiting], pending: Pending) -> _Group:
+        """What each batch of the group changes. Batches that fail are answered here and leave nothing."""
+        compared = _Group(pending, [], [])
+        generation = pending.snapshot.generation
+        seen: dict[str, WriteResult] = {}
+        for waiting in group:
+            before, marks = pending.deltas, pending.marks()
+            try:
+                known = self._receipt(pending, waiting.key, seen)
+                if known is not None:
+                    compared.answers.append((waiting, known))
+                    continue
+                changes = []
+                for batch in waiting.batches:
+                    changes.append(changes_of(batch, pending))
+                    pending.add(changes[-1].delta)
+            except SegidxError as error:
+                pending.deltas = before
+                pending.forget(marks)
+                waiting.done.set_exception(error)
+                continue
+            if waiting.key or any(len(c.ordinals) for c in changes):
+                compared.changes += changes
+            result = WriteResult(
+                generation + 1 if compared.changes else generation,
+                sum(c.accepted for c in changes),
+                sum(c.created for c in changes),
+                sum(b.duplicates for b in waiting.batches),
+                tuple(r for c in changes for r in c.rejects),
+            )
+            compared.answers.append((waiting, result))
+            if waiting.key:
+                seen[waiting.key] = result
+        return compared
+
+    def _receipt(self, pending: Pending, key: str, seen: dict[str, WriteResult]) -> WriteResult | None:
+        if not key:
+            return None
+        if key in seen:
+            return replace(seen[key], replayed=True)
+        return read_receipt(pending.snapshot.txn, pending.snapshot.dbs[DB_RECEIPTS], key)
+
+    def _finish(self, write: WriteTransaction, compared: _Group, generation: int, now: int) -> None:
+        """The feed's entry and the receipts of a commit."""
+        ordinals = np.concatenate([c.ordinals for c in compared.changes])
+        kinds = np.concatenate([c.kinds for c in compared.changes])
+        unique, inverse = np.unique(ordinals, return_inverse=True)
+        joined = np.zeros(len(unique), np.uint8)
+        np.bitwise_or.at(joined, inverse, kinds)
+        append_changes(write.txn, write.dbs[DB_CHANGES], generation, now, unique, joined)
+        for waiting, result in compared.answers:
+            if waiting.key and not result.replayed:
+                write_receipt(write.txn, write.dbs[DB_RECEIPTS], waiting.key, result, now)
 
 
-def _ids(write: WriteTransaction) -> StringTable:
-    return StringTable(write.txn, write.dbs[DB_STRINGS], IDS_TABLE, write.catalog.hash_key)
-
-
-def _advance(write: WriteTransaction) -> int:
-    generation = write.catalog.generation + 1
-    write_generation(write.txn, write.dbs[DB_META], generation)
-    return generation
+_EMPTY = Delta(bytes.fromhex("01000000") + bytes(28))

@@ -24,6 +24,7 @@ class Kind(Enum):
     CANCELLED = "cancelled"  # the caller went away
     RESOURCE = "resource"  # full disk, full map, quota
     CORRUPT = "corrupt"  # stored bytes are damaged
+    OUT_OF_RANGE = "out_of_range"  # the place asked for is gone, or not there yet
 
 
 class SegidxError(Exception):
@@ -249,6 +250,35 @@ class StorageFull(SegidxError):
 class CorruptData(SegidxError):
     kind = Kind.CORRUPT
     reason = "CORRUPT_DATA"
+
+
+class GenerationExpired(SegidxError):
+    """Changes are asked for from a generation that is older than the retained ones: read everything again."""
+
+    kind = Kind.OUT_OF_RANGE
+    reason = "GENERATION_EXPIRED"
+
+
+class GenerationNotReached(SegidxError):
+    """A read asked for a generation that was not committed within its time."""
+
+    kind = Kind.CONFLICT
+    reason = "GENERATION_NOT_REACHED"
+
+
+class WriterUnavailable(SegidxError):
+    """The writing process is gone or starting again; nothing is known of a write in flight: send it again with its
+    batch key."""
+
+    kind = Kind.BUSY
+    reason = "WRITER_UNAVAILABLE"
+
+
+class BatchKeyReused(SegidxError):
+    """A batch key that stands for another batch already."""
+
+    kind = Kind.CONFLICT
+    reason = "BATCH_KEY_REUSED"
 
 
 # --- evaluation --------------------------------------------------------------------------------------------

@@ -99,6 +99,7 @@ class WriteResult:
     created: int
     duplicates: int  # earlier rows of the batch that a later row with the same id replaced
     rejects: tuple[Reject, ...] = ()
+    replayed: bool = False  # the batch key was known: this is the answer of the first time
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +125,8 @@ class Stats:
     file_bytes: int
     free_pages: int
     sizes: Mapping[str, int] = field(default_factory=dict)  # bytes by named database
+    log_bytes: int = 0  # of the log: committed changes kept for the merge and for the feed of changes
+    log_records: int = 0
+    overlay_bytes: int = 0  # memory that holds the changes not yet merged
+    merged_generation: int = 0  # the base holds all changes up to it
+    merge_lag_seconds: float = 0.0  # age of the oldest change not merged; 0 when there is none

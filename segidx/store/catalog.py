@@ -1,9 +1,10 @@
-"""The catalog of an account: its settings, its schema with field ids, its generation."""
+"""The catalog of an account (settings, schema with field ids) and its state: how far commits and merges are."""
 
 from __future__ import annotations
 
 import json
 import struct
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -15,12 +16,32 @@ from segidx.store.layout import (
     META_GENERATION,
     META_HASH_KEY,
     META_SCHEMA,
+    META_STATE,
     Handle,
     Reader,
     Writer,
 )
 
 _U64 = struct.Struct("<Q")
+
+
+_STATE = struct.Struct("<BBHIQQQQ")
+_STATE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What commits and merges move. A reader's first look: it says what is new since its last.
+
+    `generation`: committed changes of contact data. `merged`: the generation up to which the base holds everything;
+    the log holds the later ones. `base`: transactions that have changed the base; pointers into the base are good as
+    long as it stays. `schema`: changes of the schema.
+    """
+
+    generation: int
+    merged: int
+    base: int
+    schema: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +52,11 @@ class Catalog:
     account: AccountInfo
     schema: Schema
     field_ids: Mapping[str, int]
-    generation: int
     hash_key: bytes
+
+    @property
+    def fields_by_id(self) -> dict[int, Field]:
+        return {self.field_ids[f.name]: f for f in self.schema}
 
     def with_fields(self, fields: Iterable[Field]) -> Catalog:
         """This catalog with more fields declared. Raises SchemaConflict for a change of type."""
@@ -63,19 +87,36 @@ def read_catalog(txn: Reader, db: Handle) -> Catalog:
             account=AccountInfo(**json.loads(_required(txn, db, META_ACCOUNT))),
             schema=schema,
             field_ids={f["name"]: f["id"] for f in fields},
-            generation=read_generation(txn, db),
             hash_key=hash_key,
         )
     except (ValueError, TypeError, KeyError, struct.error) as error:
         raise CorruptData(f"the catalog cannot be read ({error}); restore from a backup") from error
 
 
-def read_generation(txn: Reader, db: Handle) -> int:
-    return int(_U64.unpack(_required(txn, db, META_GENERATION))[0])
+def read_state(txn: Reader, db: Handle) -> State:
+    """The state as this transaction sees it. Raises CorruptData."""
+    value = txn.get(META_STATE, db=db)
+    if value is None:
+        # Format 1: everything is in the base.
+        generation = int(_U64.unpack(_required(txn, db, META_GENERATION))[0])
+        return State(generation, generation, 0, 0)
+    try:
+        version, _, _, crc, generation, merged, base, schema = _STATE.unpack(value)
+    except struct.error as error:
+        raise CorruptData(f"the state cannot be read ({error}); restore from a backup") from error
+    if version != _STATE_VERSION or crc != zlib.crc32(bytes(value)[8:]):
+        raise CorruptData("the state of the account fails its checksum; restore from a backup")
+    return State(generation, merged, base, schema)
 
 
-def write_generation(txn: Writer, db: Handle, generation: int) -> None:
-    txn.put(META_GENERATION, _U64.pack(generation), db=db)
+def write_state(txn: Writer, db: Handle, state: State) -> None:
+    numbers = (state.generation, state.merged, state.base, state.schema)
+    crc = zlib.crc32(_STATE.pack(0, 0, 0, 0, *numbers)[8:])
+    txn.put(META_STATE, _STATE.pack(_STATE_VERSION, 0, 0, crc, *numbers), db=db)
+
+
+def write_format(txn: Writer, db: Handle, version: int) -> None:
+    txn.put(META_FORMAT, _U64.pack(version), db=db)
 
 
 def write_schema(txn: Writer, db: Handle, catalog: Catalog) -> None:
@@ -89,7 +130,7 @@ def write_schema(txn: Writer, db: Handle, catalog: Catalog) -> None:
 def write_catalog(txn: Writer, db: Handle, catalog: Catalog) -> None:
     """All of it: what a new account begins with."""
     account = catalog.account
-    txn.put(META_FORMAT, _U64.pack(catalog.format_version), db=db)
+    write_format(txn, db, catalog.format_version)
     settings = {
         "name": account.name,
         "zone": account.zone,
@@ -98,5 +139,5 @@ def write_catalog(txn: Writer, db: Handle, catalog: Catalog) -> None:
     }
     txn.put(META_ACCOUNT, json.dumps(settings).encode(), db=db)
     txn.put(META_HASH_KEY, catalog.hash_key, db=db)
-    write_generation(txn, db, catalog.generation)
+    write_state(txn, db, State(0, 0, 0, 0))
     write_schema(txn, db, catalog)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import lmdb
 import numpy as np
 import numpy.typing as npt
 
 from segidx.kernels.bitmaps import Column, CorruptColumn
 from segidx.kernels.columns import CHUNK_ROWS, decode_chunk, encode_chunk, verify_chunk
 from segidx.model.errors import CorruptData
-from segidx.store.layout import Handle, Reader, Writer, block_key
+from segidx.store.layout import Handle, Reader, block_key, split_block_key
 
 Values = npt.NDArray[np.int64]
 Present = npt.NDArray[np.bool_]
@@ -42,35 +43,63 @@ def _chunk(txn: Reader, db: Handle, field: int, chunk: int) -> tuple[Values, npt
         raise CorruptData(f"column of field {field}, chunk {chunk}: {error}; restore from a backup") from error
 
 
-def change_column(
-    txn: Writer, db: Handle, field: int, ordinals: npt.NDArray[np.uint32], values: Values, present: Present
-) -> tuple[Values, Present]:
-    """Set the values of distinct ascending `ordinals` (missing where not `present`).
+def changed_chunk(
+    txn: Reader, db: Handle, field: int, chunk: int, rows: npt.NDArray[np.int64], values: Values, present: Present
+) -> bytes | None:
+    """The chunk with the values of its distinct `rows` set (missing where not `present`); None when it has no value."""
+    stored, mask = _chunk(txn, db, field, chunk)
+    stored[rows] = values
+    mask[rows] = present
+    return encode_chunk(stored, mask) if mask.any() else None
 
-    Returns (values, present) of the same ordinals as they were before.
+
+def column_bounds(
+    txn: Reader, db: Handle, field: int, column: Column, touched: npt.NDArray[np.uint32]
+) -> tuple[int | None, int | None]:
+    """(least, greatest) value of a column under deltas that touch the ascending ordinals `touched`.
+
+    Decodes only the chunks whose zone may hold a value that is the least or the greatest.
     """
-    before = np.zeros(len(ordinals), np.int64)
-    had = np.zeros(len(ordinals), np.bool_)
-    chunks = ordinals // CHUNK_ROWS
-    for chunk in np.unique(chunks).tolist():
-        lo, hi = np.searchsorted(chunks, [chunk, chunk + 1])
-        stored, mask = _chunk(txn, db, field, chunk)
-        within = ordinals[lo:hi].astype(np.int64) - chunk * CHUNK_ROWS
-        before[lo:hi] = stored[within]
-        had[lo:hi] = mask[within] != 0
-        stored[within] = values[lo:hi]
-        mask[within] = present[lo:hi]
-        key = block_key(field, chunk)
-        if mask.any():
-            txn.put(key, encode_chunk(stored, mask), db=db)
-        else:
-            txn.delete(key, db=db)
-    return before, had
+    values, present = column.take(touched)
+    newest = np.asarray(values)[np.asarray(present) != 0]
+    low = int(newest.min()) if len(newest) else None
+    high = int(newest.max()) if len(newest) else None
+    chunks = touched // CHUNK_ROWS
+    starts = np.searchsorted(chunks, np.arange(len(column) + 1))
+    for chunk in range(len(column)):
+        zone = column.zone(chunk)
+        if zone is None or (low is not None and high is not None and zone[0] >= low and zone[1] <= high):
+            continue
+        least, most = zone[:2]
+        rows = touched[starts[chunk] : starts[chunk + 1]]
+        if len(rows):
+            stored, mask = _chunk(txn, db, field, chunk)
+            mask[rows.astype(np.int64) - chunk * CHUNK_ROWS] = 0
+            if not mask.any():
+                continue
+            left = stored[mask != 0]
+            least, most = int(left.min()), int(left.max())
+        low = least if low is None else min(low, least)
+        high = most if high is None else max(high, most)
+    return low, high
 
 
-def scan_column(txn: Reader, db: Handle, field: int, size: int) -> Iterator[tuple[int, Values, Present]]:
-    """(first ordinal, values, present) of every stored chunk of ordinals 0 to size-1; copies."""
-    for chunk in range(-(-size // CHUNK_ROWS)):
-        if txn.get(block_key(field, chunk), db=db) is not None:
-            values, mask = _chunk(txn, db, field, chunk)
-            yield chunk * CHUNK_ROWS, values, mask != 0
+def scan_column(txn: lmdb.Transaction, db: Handle, field: int) -> Iterator[tuple[int, Values, Present]]:
+    """(first ordinal, values, present) of every stored chunk of a field; copies."""
+    for chunk in stored_chunks(txn, db, field):
+        values, mask = _chunk(txn, db, field, chunk)
+        yield chunk * CHUNK_ROWS, values, mask != 0
+
+
+def stored_chunks(txn: lmdb.Transaction, db: Handle, field: int) -> list[int]:
+    """The numbers of a field's stored chunks, ascending."""
+    with txn.cursor(db) as cursor:
+        found = []
+        there = cursor.set_range(block_key(field, 0))
+        while there:
+            owner, chunk = split_block_key(cursor.key())
+            if owner != field:
+                break
+            found.append(chunk)
+            there = cursor.next()
+        return found

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segidx.model.errors import CorruptData
-from segidx.store.layout import HEADER_BYTES, KIND_COUNTS, Handle, Reader, Writer, block_key, open_value, seal
+from segidx.store.layout import HEADER_BYTES, KIND_COUNTS, Handle, Reader, block_key, open_value, seal
 
 BLOCK_CODES = 4096
 HAS_POSTING = 1 << 31
@@ -54,35 +54,36 @@ def read_entries(txn: Reader, db: Handle, field: int, size: int) -> tuple[Counts
     return raw & np.uint32(HAS_POSTING - 1), (raw & np.uint32(HAS_POSTING)) != 0
 
 
-def change_entries(
-    txn: Writer,
+def read_many(
+    txn: Reader, db: Handle, field: int, codes: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """(contacts i64[n], whether a posting is kept bool[n]) of ascending codes."""
+    raw = np.zeros(len(codes), np.uint32)
+    blocks = codes // BLOCK_CODES
+    for block in np.unique(blocks).tolist():
+        payload = _payload(txn, db, field, block)
+        if payload is not None:
+            lo, hi = np.searchsorted(blocks, [block, block + 1])
+            raw[lo:hi] = np.frombuffer(payload, "<u4")[codes[lo:hi] - block * BLOCK_CODES]
+    return (raw & np.uint32(HAS_POSTING - 1)).astype(np.int64), (raw & np.uint32(HAS_POSTING)) != 0
+
+
+def changed_block(
+    txn: Reader,
     db: Handle,
     field: int,
+    block: int,
     codes: npt.NDArray[np.int64],
-    deltas: npt.NDArray[np.int64],
-    *,
-    with_posting: npt.NDArray[np.bool_] | bool = False,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Add `deltas` to the counts of distinct ascending `codes`; set the posting flag where `with_posting`.
-
-    Returns the (counts, has-posting flags) after the change, one a code. A count below zero is our mistake.
-    """
-    counts = np.zeros(len(codes), np.int64)
-    flags = np.zeros(len(codes), np.bool_)
-    wanted = np.broadcast_to(np.asarray(with_posting, np.bool_), codes.shape)
-    blocks = codes // BLOCK_CODES
-    for block in np.unique(blocks):
-        lo, hi = np.searchsorted(blocks, [block, block + 1])
-        entries = read_block(txn, db, field, int(block), checksum=True)  # never build on damage
-        within = codes[lo:hi] - block * BLOCK_CODES
-        old = entries[within]
-        counts[lo:hi] = (old & np.uint32(HAS_POSTING - 1)).astype(np.int64) + deltas[lo:hi]
-        flags[lo:hi] = ((old & np.uint32(HAS_POSTING)) != 0) | wanted[lo:hi]
-        assert (counts[lo:hi] >= 0).all(), f"a count of field {field} fell below zero"
-        entries[within] = counts[lo:hi].astype(np.uint32) | np.where(flags[lo:hi], HAS_POSTING, 0).astype(np.uint32)
-        held = int(np.count_nonzero(entries & np.uint32(HAS_POSTING - 1)))
-        txn.put(block_key(field, int(block)), seal(KIND_COUNTS, held, entries.astype("<u4").tobytes()), db=db)
-    return counts, flags
+    held: npt.NDArray[np.int64],
+    kept: npt.NDArray[np.bool_],
+) -> bytes:
+    """The block with the counts of its distinct `codes` set to `held`, and flags as `kept` says or as they were."""
+    entries = read_block(txn, db, field, block, checksum=True)  # never build on damage
+    within = codes - block * BLOCK_CODES
+    flags = (entries[within] & np.uint32(HAS_POSTING)) | np.where(kept, HAS_POSTING, 0).astype(np.uint32)
+    entries[within] = held.astype(np.uint32) | flags
+    in_use = int(np.count_nonzero(entries & np.uint32(HAS_POSTING - 1)))
+    return seal(KIND_COUNTS, in_use, entries.astype("<u4").tobytes())
 
 
 assert HEADER_BYTES + _BYTES < 32 << 10  # small enough to rewrite with a batch

@@ -9,7 +9,8 @@ import contextlib
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import lmdb
@@ -20,15 +21,15 @@ from segidx.model.errors import (
     CorruptData,
     NewerFormat,
     ReadOnly,
-    SegidxError,
     StorageFull,
     UnknownAccount,
 )
 from segidx.model.schema import AccountInfo, Schema
-from segidx.store.catalog import Catalog, read_catalog, write_catalog
+from segidx.store.catalog import Catalog, State, read_catalog, read_state, write_catalog, write_format, write_state
 from segidx.store.directory import ACCOUNTS, DataDirectory, sync_directory
-from segidx.store.layout import DATABASES, DB_META, FORMAT_VERSION, Handle
-from segidx.store.snapshot import PointerCache, Snapshot
+from segidx.store.layout import DATABASES, DB_META, FORMAT_1_DATABASES, FORMAT_VERSION, Handle
+from segidx.store.overlay import Overlay
+from segidx.store.snapshot import Caches, Snapshot
 
 # Address space, not memory or disk: reserved once, so that the map never moves under a pointer.
 MAP_BYTES = 1 << 40
@@ -41,7 +42,18 @@ class WriteTransaction:
     def __init__(self, txn: lmdb.Transaction, dbs: dict[bytes, Handle]) -> None:
         self.txn = txn
         self.dbs = dbs
-        self.catalog: Catalog = read_catalog(txn, dbs[DB_META])
+        self.state: State = read_state(txn, dbs[DB_META])
+
+    def catalog(self) -> Catalog:
+        return read_catalog(self.txn, self.dbs[DB_META])
+
+    def save_state(self, state: State) -> None:
+        write_state(self.txn, self.dbs[DB_META], state)
+        self.state = state
+
+    def changed_base(self) -> None:
+        """Say that this transaction rewrote a part of the base: pointers into it are good no more."""
+        self.save_state(replace(self.state, base=self.state.base + 1))
 
 
 class AccountStore:
@@ -51,7 +63,6 @@ class AccountStore:
         """Open the environment in `path`. `quota_bytes` bounds the file: a commit past it raises StorageFull."""
         self.path = path
         self.writable = writable
-        self._cache = PointerCache()
         self._write_lock = threading.Lock()
         try:
             self._env = lmdb.open(
@@ -67,32 +78,78 @@ class AccountStore:
         except lmdb.Error as error:
             raise CorruptData(f"{path} cannot be opened: {error}") from error
         try:
-            self._dbs: dict[bytes, Handle] = {name: self._env.open_db(name, create=False) for name in DATABASES}
-            with self._env.begin(buffers=True) as txn:
-                catalog = read_catalog(txn, self._dbs[DB_META])
-        except lmdb.Error as error:
-            self._env.close()
-            raise CorruptData(f"{path} lacks a database of segidx: {error}; restore from a backup") from error
-        except SegidxError:
+            catalog = self._open_databases()
+        except BaseException:
             self._env.close()
             raise
-        if catalog.format_version > FORMAT_VERSION:
-            self._env.close()
-            raise NewerFormat(
-                f"{path} has format {catalog.format_version}; this segidx reads up to {FORMAT_VERSION}: upgrade segidx",
-                found=catalog.format_version,
-                supported=FORMAT_VERSION,
-            )
+        self._caches = Caches(Overlay(catalog.hash_key))
         if writable:
-            self._env.reader_check()  # slots of killed readers would pin their pages
+            self.clear_stale_readers()
         self.info = catalog.account
         self._open = True
+
+    def _open_databases(self) -> Catalog:
+        """Open the named databases; bring an environment of format 1 to the present one, if it may be written."""
+        path = self.path
+        try:
+            self._dbs: dict[bytes, Handle] = {n: self._env.open_db(n, create=False) for n in FORMAT_1_DATABASES}
+            with self._env.begin() as txn:
+                catalog = read_catalog(txn, self._dbs[DB_META])
+            if catalog.format_version > FORMAT_VERSION:
+                raise NewerFormat(
+                    f"{path} has format {catalog.format_version}; this segidx reads up to {FORMAT_VERSION}:"
+                    " upgrade segidx",
+                    found=catalog.format_version,
+                    supported=FORMAT_VERSION,
+                )
+            if catalog.format_version == 1 and not self.writable:
+                return catalog  # there is no log yet; the base is all there is
+            if catalog.format_version == 1:
+                with self._env.begin(write=True) as txn:
+                    # The names, the state and the number become visible together.
+                    self._dbs |= {n: self._env.open_db(n, txn=txn) for n in DATABASES if n not in self._dbs}
+                    write_state(txn, self._dbs[DB_META], read_state(txn, self._dbs[DB_META]))
+                    write_format(txn, self._dbs[DB_META], FORMAT_VERSION)
+                with self._env.begin() as txn:
+                    return read_catalog(txn, self._dbs[DB_META])
+            self._dbs |= {n: self._env.open_db(n, create=False) for n in DATABASES if n not in self._dbs}
+            return catalog
+        except lmdb.Error as error:
+            raise CorruptData(f"{path} lacks a database of segidx: {error}; restore from a backup") from error
+
+    def clear_stale_readers(self) -> int:
+        """Give the slots of killed readers back, which would pin their pages; how many there were."""
+        return int(self._env.reader_check())
 
     def snapshot(self) -> Snapshot:
         """A consistent read view. Close it as soon as the evaluation ends: a pinned reader makes the file grow."""
         if not self._open:
             raise Closed(f"account {self.info.name!r} is closed")
-        return Snapshot(self._env.begin(buffers=True), self._dbs, self._cache)
+        txn = self._env.begin(buffers=True)
+        try:
+            return Snapshot(txn, self._dbs, self._caches)
+        except BaseException:
+            txn.abort()
+            raise
+
+    def begin(self) -> lmdb.Transaction:
+        """A bare read transaction; abort it soon."""
+        return self._env.begin(buffers=True)
+
+    @property
+    def databases(self) -> Mapping[bytes, Handle]:
+        return self._dbs
+
+    @property
+    def overlay(self) -> Overlay:
+        return self._caches.overlay
+
+    def state(self) -> State:
+        """How far commits and merges are now; cheaper than a snapshot."""
+        if not self._open:
+            raise Closed(f"account {self.info.name!r} is closed")
+        with self._env.begin(buffers=True) as txn:
+            return read_state(txn, self._dbs[DB_META])
 
     @contextlib.contextmanager
     def write(self) -> Iterator[WriteTransaction]:
@@ -138,7 +195,7 @@ class AccountStore:
         """Close; snapshots still open must not be used any more."""
         if self._open:
             self._open = False
-            self._cache.clear()
+            self._caches.clear()
             self._env.close()
 
 
@@ -174,7 +231,7 @@ def create_account(directory: DataDirectory, info: AccountInfo) -> None:
         env = lmdb.open(str(draft), map_size=MAP_BYTES, max_dbs=len(DATABASES), mode=0o600)
         try:
             dbs = {name: env.open_db(name) for name in DATABASES}
-            catalog = Catalog(FORMAT_VERSION, info, Schema(), {}, 0, secrets.token_bytes(16))
+            catalog = Catalog(FORMAT_VERSION, info, Schema(), {}, secrets.token_bytes(16))
             with env.begin(write=True) as txn:
                 write_catalog(txn, dbs[DB_META], catalog)
         finally:

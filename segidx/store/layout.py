@@ -10,8 +10,9 @@ import zlib
 from typing import Any, Protocol
 
 from segidx.model.errors import CorruptData
+from segidx.model.writes import Channel, ChannelFlag
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 # Ordinals of a shard; its postings are one value each: at most 16 containers of 8 KiB, far below 256 KiB.
 # Changing this WILL corrupt every data directory: shards are part of the keys.
@@ -26,19 +27,39 @@ LIVE_CODE = 0
 # since LMDB fills pages well only when it appends at a database's end.
 IDS_TABLE = 0xFFFF
 
+# Codes of the system field from here on are the flags of channels, 16 a channel (see `channel_code`).
+CHANNEL_CODES = 0x10000
+_SUPPRESSED = 15
+
 DB_META = b"meta"
 DB_STRINGS = b"strings"
 DB_POSTINGS = b"postings"
 DB_COLUMNS = b"columns"
 DB_COUNTS = b"counts"
-DATABASES = (DB_META, DB_STRINGS, DB_POSTINGS, DB_COLUMNS, DB_COUNTS)
+DB_LOG = b"log"
+DB_CHANGES = b"changes"
+DB_RECEIPTS = b"receipts"
+# The base: what merges write. The rest is written by commits.
+BASE_DATABASES = (DB_META, DB_STRINGS, DB_POSTINGS, DB_COLUMNS, DB_COUNTS)
+DATABASES = (*BASE_DATABASES, DB_LOG, DB_CHANGES, DB_RECEIPTS)
+# What format 1 had.
+FORMAT_1_DATABASES = BASE_DATABASES
 
 META_FORMAT = b"format"
 META_ACCOUNT = b"account"
 META_SCHEMA = b"schema"
-META_GENERATION = b"generation"
+META_STATE = b"state"
+META_GENERATION = b"generation"  # of format 1; since then it is in the state
 META_HASH_KEY = b"hash_key"
 
+
+def channel_code(channel: Channel, flag: ChannelFlag | None) -> int:
+    """The code, in the system field, of a channel's flag; for None of "suppressed": any flag that suppresses."""
+    place = _SUPPRESSED if flag is None else list(ChannelFlag).index(flag)
+    return CHANNEL_CODES + 16 * list(Channel).index(channel) + place
+
+
+_PART_KEY = struct.Struct(">QI")
 _POSTING_KEY = struct.Struct(">HIH")
 _BLOCK_KEY = struct.Struct(">HHI")
 
@@ -54,7 +75,7 @@ class Reader(Protocol):
 
 
 class Writer(Reader, Protocol):
-    def put(self, key: bytes, value: bytes, *, db: Handle) -> bool: ...
+    def put(self, key: bytes, value: bytes, *, append: bool = False, db: Handle) -> bool: ...
 
     def delete(self, key: bytes, *, db: Handle) -> bool: ...
 
@@ -72,6 +93,16 @@ def split_posting_key(key: bytes | memoryview) -> tuple[int, int, int]:
 def block_key(field: int, block: int) -> bytes:
     """The key of a field's column chunk or block of counts."""
     return _BLOCK_KEY.pack(field, 0, block)
+
+
+def part_key(generation: int, part: int) -> bytes:
+    """The key of one part of what is kept of a generation: of its log record, of its changes."""
+    return _PART_KEY.pack(generation, part)
+
+
+def split_part_key(key: bytes | memoryview) -> tuple[int, int]:
+    generation, part = _PART_KEY.unpack(key)
+    return generation, part
 
 
 def split_block_key(key: bytes | memoryview) -> tuple[int, int]:

@@ -1,34 +1,31 @@
 """Postings: the stored bitmap of one (field, code), one value a shard, in the portable Roaring format.
 
-Reading hands LMDB's own pages to the kernels, zero copy. Writing is the writer's only; it builds with pyroaring.
+Reading hands LMDB's own pages to the kernels, zero copy. New values are built with pyroaring.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
 
+import lmdb
 import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
 from segidx.kernels.bitmaps import CorruptPosting, Posting
-from segidx.kernels.grouping import group_pairs
 from segidx.model.errors import CorruptData
 from segidx.store.layout import (
     HEADER_BYTES,
     KIND_POSTING,
-    SHARD_BITS,
     Handle,
     Reader,
-    Writer,
     open_value,
     posting_key,
     seal,
+    split_posting_key,
 )
 
 Ordinals = npt.NDArray[np.uint32]
-Codes = npt.NDArray[np.int64]
 
 
 def open_posting(txn: Reader, db: Handle, field: int, code: int, shards: int) -> Posting:
@@ -63,50 +60,41 @@ def read_shard(txn: Reader, db: Handle, field: int, code: int, shard: int) -> Bi
     return bitmap
 
 
-def write_shard(txn: Writer, db: Handle, field: int, code: int, shard: int, bitmap: BitMap) -> None:
-    """Store one shard of a posting; an empty one is deleted."""
-    key = posting_key(field, code, shard)
+def changed_shard(
+    txn: Reader, db: Handle, field: int, code: int, shard: int, added: Ordinals, removed: Ordinals
+) -> bytes | None:
+    """The stored value of one shard after ordinals were added and removed; None when it is empty then."""
+    bitmap = read_shard(txn, db, field, code, shard)
+    if len(removed):
+        bitmap -= bitmap_of(removed)
+    if len(added):
+        bitmap |= bitmap_of(added)
+    return shard_value(bitmap)
+
+
+def shard_value(bitmap: BitMap) -> bytes | None:
+    """The stored value of one shard's bitmap; None for an empty one, which is not stored."""
     if not bitmap:
-        txn.delete(key, db=db)
-        return
+        return None
     bitmap.run_optimize()
-    txn.put(key, seal(KIND_POSTING, len(bitmap), bitmap.serialize()), db=db)
+    return seal(KIND_POSTING, len(bitmap), bitmap.serialize())
+
+
+def stored_shards(txn: lmdb.Transaction, db: Handle, field: int, code: int) -> list[int]:
+    """The shards of a posting that are stored, ascending."""
+    found = []
+    with txn.cursor(db) as cursor:
+        there = cursor.set_range(posting_key(field, code, 0))
+        while there:
+            owner, value, shard = split_posting_key(cursor.key())
+            if (owner, value) != (field, code):
+                break
+            found.append(shard)
+            there = cursor.next()
+    return found
 
 
 def bitmap_of(ordinals: Ordinals) -> BitMap:
     """A bitmap of ordinals (u32, any order)."""
     # An array.array is the only buffer that pyroaring takes whole; numpy arrays it would read one by one.
     return BitMap(array("I", np.ascontiguousarray(ordinals, np.uint32).tobytes()))
-
-
-def groups(codes: Codes, ordinals: Ordinals) -> Iterator[tuple[int, int, Ordinals]]:
-    """(code, shard, ascending ordinals) of pairs in any order, in key order. Pairs must be distinct."""
-    if not len(codes):
-        return
-    codes, ordinals = group_pairs(codes, ordinals)
-    shards = ordinals >> SHARD_BITS
-    starts = np.flatnonzero(np.r_[True, (codes[1:] != codes[:-1]) | (shards[1:] != shards[:-1])])
-    ends = np.r_[starts[1:], len(codes)]
-    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        yield int(codes[start]), int(shards[start]), ordinals[start:end]
-
-
-def change_postings(
-    txn: Writer,
-    db: Handle,
-    field: int,
-    added: tuple[Codes, Ordinals],
-    removed: tuple[Codes, Ordinals],
-) -> None:
-    """Add and remove (code, ordinal) pairs. A pair is never in both; each list holds a pair once."""
-    gone = {(code, shard): ordinals for code, shard, ordinals in groups(*removed)}
-    for code, shard, ordinals in groups(*added):
-        bitmap = read_shard(txn, db, field, code, shard)
-        less = gone.pop((code, shard), None)
-        if less is not None:
-            bitmap -= bitmap_of(less)
-        new = bitmap_of(ordinals)
-        write_shard(txn, db, field, code, shard, bitmap | new if bitmap else new)
-    for (code, shard), ordinals in gone.items():
-        bitmap = read_shard(txn, db, field, code, shard)
-        write_shard(txn, db, field, code, shard, bitmap - bitmap_of(ordinals))

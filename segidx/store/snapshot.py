@@ -1,4 +1,4 @@
-"""`Snapshot`: one consistent read view of an account, for one evaluation.
+"""`Snapshot`: one consistent read view of an account, for one evaluation: the base and the overlay above it.
 
 It owns an LMDB read transaction and everything borrowed through it. Close it with the evaluation, after the last use
 of any posting or column taken from it.
@@ -7,6 +7,7 @@ of any posting or column taken from it.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import cast
 
@@ -15,13 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from segidx.kernels.bitmaps import Column, Posting
+from segidx.kernels.deltas import DeltaArrays, key_of, overlay_counts
 from segidx.model.schema import Field, FieldType
 from segidx.store import counts
-from segidx.store.catalog import Catalog, read_catalog
-from segidx.store.columns import open_column
+from segidx.store.catalog import Catalog, State, read_catalog, read_state
+from segidx.store.columns import column_bounds, open_column
+from segidx.store.fresh import LayeredStrings
 from segidx.store.layout import (
     DB_COLUMNS,
     DB_COUNTS,
+    DB_LOG,
     DB_META,
     DB_POSTINGS,
     DB_STRINGS,
@@ -31,30 +35,33 @@ from segidx.store.layout import (
     SYSTEM_FIELD,
     Handle,
 )
+from segidx.store.overlay import Overlay, View
 from segidx.store.postings import open_posting
 from segidx.store.strings import StringTable
+from segidx.store.verified import Verified
 
 _CACHE_ENTRIES = 20_000
 
 
 class PointerCache:
-    """Opened postings, columns and the catalog by LMDB transaction id.
+    """What snapshots of one version have found; a newer version empties it.
 
-    Pages of a transaction id never change while it is the newest or a reader holds it, and the map never moves; so a
-    pointer found by one snapshot serves every later snapshot of the same id. A newer id empties the cache.
+    Versions are tuples that only grow. Pages of the base do not change while its version stays: a transaction that
+    rewrites one raises the version, LMDB keeps the old page while a reader may see it, and the map never moves. So a
+    pointer found by one snapshot serves every later snapshot of the same version.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._id = -1
+        self._version: tuple[int, ...] = ()
         self._entries: dict[object, object] = {}
 
-    def entries(self, transaction_id: int) -> dict[object, object]:
-        """The entries of that transaction id; a fresh dictionary for an id older than the newest seen."""
+    def entries(self, version: tuple[int, ...]) -> dict[object, object]:
+        """The entries of that version; a fresh dictionary for one older than the newest seen."""
         with self._lock:
-            if transaction_id > self._id:
-                self._id, self._entries = transaction_id, {}
-            elif transaction_id < self._id:
+            if version > self._version:
+                self._version, self._entries = version, {}
+            elif version < self._version:
                 return {}
             elif len(self._entries) > _CACHE_ENTRIES:
                 self._entries = {}
@@ -65,61 +72,118 @@ class PointerCache:
             self._entries = {}
 
 
+class Caches:
+    """What the snapshots of one opened account share."""
+
+    def __init__(self, overlay: Overlay) -> None:
+        self.overlay = overlay
+        self.base = PointerCache()  # by version of the base: pointers
+        self.views = PointerCache()  # by version of the base, generation and schema: what lies above them
+        self.verified = Verified()
+
+    def clear(self) -> None:
+        self.base.clear()
+        self.views.clear()
+        self.overlay.clear()
+
+
 class Snapshot:
     """Reads of one transaction. Not for several threads at once; what it returns may be evaluated by many."""
 
-    def __init__(self, txn: lmdb.Transaction, dbs: dict[bytes, Handle], cache: PointerCache) -> None:
-        self._txn = txn
-        self._dbs = dbs
-        self._entries = cache.entries(txn.id())
+    def __init__(self, txn: lmdb.Transaction, dbs: Mapping[bytes, Handle], caches: Caches) -> None:
+        self.txn = txn
+        self.dbs = dbs
+        self.state: State = read_state(txn, dbs[DB_META])
+        self._overlay = caches.overlay
+        self._verified = caches.verified
+        self.view: View = self._overlay.view(txn, dbs.get(DB_LOG), self.state)
+        self._base = caches.base.entries((self.state.base,))
+        self._entries = caches.views.entries((self.state.base, self.state.generation, self.state.schema))
         catalog = self._entries.get("catalog")
         if catalog is None:
             catalog = read_catalog(txn, dbs[DB_META])
             self._entries["catalog"] = catalog
         self.catalog = cast(Catalog, catalog)
-        self._tables: dict[int, StringTable] = {}
-        self.ids = self._table(IDS_TABLE)
+        self._tables: dict[int, LayeredStrings] = {}
+        self.ids = self.table(IDS_TABLE)
         self.size = len(self.ids)  # ordinals given out, dead ones included
+        self.base_size = len(self.ids.base)  # those that the base knows
 
     @property
     def generation(self) -> int:
-        return self.catalog.generation
+        return self.state.generation
 
-    def _table(self, table: int) -> StringTable:
+    def table(self, table: int) -> LayeredStrings:
+        """A string table by its id: of the contact ids, or a field's dictionary."""
         found = self._tables.get(table)
         if found is None:
-            found = StringTable(self._txn, self._dbs[DB_STRINGS], table, self.catalog.hash_key)
+            base = StringTable(self.txn, self.dbs[DB_STRINGS], table, self.catalog.hash_key)
+            size = self.view.sizes.get(table)
+            found = LayeredStrings(base, self.view.fresh(table), len(base) if size is None else size)
             self._tables[table] = found
         return found
 
     def field_id(self, field: Field) -> int:
         return self.catalog.field_ids[field.name]
 
+    def base_posting(self, field_id: int, code: int) -> Posting:
+        """The base's posting of a value, without what the log has changed; lives as long as `posting`'s."""
+        key = (field_id, code)
+        found = self._base.get(key)
+        if found is None:
+            shards = -(-self.base_size >> SHARD_BITS) if self.base_size else 0
+            found = self._base[key] = open_posting(self.txn, self.dbs[DB_POSTINGS], field_id, code, shards)
+        return cast(Posting, found)
+
     def posting(self, field_id: int, code: int) -> Posting:
         """The posting of a value. It borrows pages: do not use it after this snapshot is closed."""
         key = (field_id, code)
         found = self._entries.get(key)
         if found is None:
-            shards = -(-self.size >> SHARD_BITS) if self.size else 0
-            found = open_posting(self._txn, self._dbs[DB_POSTINGS], field_id, code, shards)
+            found = self.base_posting(field_id, code)
+            added, removed = self._overlay.bitmaps(self.view, key_of(field_id, code))
+            if added is not None or removed is not None:
+                found = found.overlaid(added, removed)
             self._entries[key] = found
         return cast(Posting, found)
+
+    def verify_values(self, database: bytes, keys: Iterable[bytes]) -> None:
+        """Make sure that stored values are whole, as the writer does with what it compares changes with. Raises
+        CorruptData."""
+        fresh = cast("set[tuple[bytes, bytes]]", self._base.setdefault("verified", set()))
+        self._verified.check(self.txn, database, self.dbs[database], keys, fresh)
 
     def universe(self) -> Posting:
         """The live contacts."""
         return self.posting(SYSTEM_FIELD, LIVE_CODE)
 
+    def base_column(self, field_id: int) -> Column:
+        """The base's column of a field; lives as long as `column`'s."""
+        found = self._base.get(field_id)
+        if found is None:
+            found = self._base[field_id] = open_column(self.txn, self.dbs[DB_COLUMNS], field_id, self.base_size)
+        return cast(Column, found)
+
     def column(self, field_id: int) -> Column:
         """The column of a single-valued field. It borrows pages: do not use it after this snapshot is closed."""
         found = self._entries.get(field_id)
         if found is None:
-            found = open_column(self._txn, self._dbs[DB_COLUMNS], field_id, self.size)
-            self._entries[field_id] = found
+            found = self._entries[field_id] = self.base_column(field_id).overlaid(field_id, self.view.deltas)
         return cast(Column, found)
 
-    def dictionary(self, field: Field) -> StringTable:
+    def column_bounds(self, field_id: int) -> tuple[int | None, int | None]:
+        """(least, greatest) value of a column, exactly; None where there is none. `column(...).bounds()` is quick and
+        may be wider."""
+        column = self.column(field_id)
+        if not column.layered:
+            low, high, _ = column.bounds()
+            return low, high
+        found = [c.ordinals for d in self.view.deltas if (c := DeltaArrays(d).values_of(field_id)) is not None]
+        return column_bounds(self.txn, self.dbs[DB_COLUMNS], field_id, column, np.unique(np.concatenate(found)))
+
+    def dictionary(self, field: Field) -> LayeredStrings:
         """The strings of a category, text or tags field, by code."""
-        return self._table(self.field_id(field))
+        return self.table(self.field_id(field))
 
     def live_count(self) -> int:
         return self.value_count(SYSTEM_FIELD, LIVE_CODE)
@@ -136,11 +200,16 @@ class Snapshot:
         return cast("int | None", self._entries[key])
 
     def value_entry(self, field_id: int, code: int) -> tuple[int, bool]:
-        """(contacts that hold one value, whether its count says that a posting is kept)."""
+        """(contacts that hold one value, whether the base keeps its posting)."""
         key = (field_id, code, "count")
         found = self._entries.get(key)
         if found is None:
-            found = self._entries[key] = counts.read_entry(self._txn, self._dbs[DB_COUNTS], field_id, code)
+            count, kept = counts.read_entry(self.txn, self.dbs[DB_COUNTS], field_id, code)
+            if self.view.deltas:
+                newer = np.array([count], np.int64)
+                overlay_counts(self.view.deltas, np.array([key_of(field_id, code)], np.uint64), newer)
+                count = int(newer[0])
+            found = self._entries[key] = (count, kept)
         return cast("tuple[int, bool]", found)
 
     def value_count(self, field_id: int, code: int) -> int:
@@ -153,9 +222,12 @@ class Snapshot:
 
     def value_counts(self, field: Field) -> tuple[counts.Counts, npt.NDArray[np.bool_]]:
         """(contacts, whether a posting is kept) for every code of a dictionary, in order of code; copies."""
-        found, flags = counts.read_entries(
-            self._txn, self._dbs[DB_COUNTS], self.field_id(field), len(self.dictionary(field))
-        )
+        field_id = self.field_id(field)
+        found, flags = counts.read_entries(self.txn, self.dbs[DB_COUNTS], field_id, len(self.dictionary(field)))
+        for delta in self.view.deltas:
+            arrays = DeltaArrays(delta)
+            here = arrays.keys_of(field_id)
+            found[(arrays.keys[here] & np.uint64(0xFFFFFFFF)).astype(np.int64)] = arrays.counts[here]
         return found, flags if field.type is FieldType.TEXT else np.ones_like(flags)
 
     def distinct(self, field: Field) -> int:
@@ -164,12 +236,14 @@ class Snapshot:
 
     def stored_postings(self) -> int:
         """Stored values of postings: one for each shard of each."""
-        return int(self._txn.stat(self._dbs[DB_POSTINGS])["entries"])
+        return int(self.txn.stat(self.dbs[DB_POSTINGS])["entries"])
 
     def close(self) -> None:
         """End the read transaction. Everything borrowed from this snapshot is invalid from now on."""
         self._entries = {}
-        self._txn.abort()
+        self._base = {}
+        self._tables = {}
+        self.txn.abort()
 
     def __enter__(self) -> Snapshot:
         return self

@@ -18,6 +18,7 @@ def test_the_writer_never_builds_on_damage(tmp_path: Path, database_name: bytes,
         account = database.account()
         account.update_schema([Field("n", FieldType.NUMBER), Field("c", FieldType.CATEGORY)])
         account.upsert([(f"c{i}", {"n": 3 * i, "c": "x"}) for i in range(50)])
+        account.merge()
     env = lmdb.open(str(tmp_path / "d" / "accounts" / "default"), max_dbs=8)
     with env.begin(write=True) as txn:
         db = env.open_db(database_name, txn=txn)

@@ -18,7 +18,7 @@ from segidx.exec.query import prepare
 from segidx.model.errors import Closed, CorruptData, NewerFormat, StorageFull
 from segidx.model.schema import Field, FieldType
 from segidx.plan.context import BindContext
-from segidx.store.layout import DATABASES, META_FORMAT
+from segidx.store.layout import DATABASES, FORMAT_VERSION, META_FORMAT
 from segidx.store.snapshot import PointerCache, Snapshot
 
 FIELDS = [
@@ -143,19 +143,19 @@ def test_an_account_of_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "data"
     with Database.open(path, create=True) as database:
         database.account().upsert([("a", {})])
-    meta_of(path, META_FORMAT, struct.pack("<Q", 2))
+    meta_of(path, META_FORMAT, struct.pack("<Q", FORMAT_VERSION + 1))
     for read_only in (False, True):
         with Database.open(path, read_only=read_only) as database:
             for _ in range(2):  # the refusal leaves nothing open behind it
-                with pytest.raises(NewerFormat, match="has format 2; this segidx reads up to 1: upgrade") as caught:
+                with pytest.raises(NewerFormat, match="has format 3; this segidx reads up to 2: upgrade") as caught:
                     database.account()
-            assert caught.value.metadata == {"found": "2", "supported": "1"}
-    meta_of(path, META_FORMAT, struct.pack("<Q", 1))
+            assert caught.value.metadata == {"found": "3", "supported": "2"}
+    meta_of(path, META_FORMAT, struct.pack("<Q", FORMAT_VERSION))
     with Database.open(path) as database:
         assert database.account().count("everyone").count == 1
 
 
-@pytest.mark.parametrize("key", [b"format", b"account", b"schema", b"generation", b"hash_key"])
+@pytest.mark.parametrize("key", [b"format", b"account", b"schema", b"state", b"hash_key"])
 @pytest.mark.parametrize("value", [None, b"\xff{"])
 def test_a_damaged_catalog_is_corrupt_data(tmp_path: Path, key: bytes, value: bytes | None) -> None:
     path = tmp_path / "data"
@@ -230,19 +230,19 @@ def test_a_failed_write_shows_to_nobody(account: Account) -> None:
     check_holds(account, 20)
 
 
-def test_the_cache_serves_one_transaction_id_only() -> None:
+def test_the_cache_serves_one_version_only() -> None:
     cache = PointerCache()
-    first = cache.entries(5)
+    first = cache.entries((5, 1))
     first["x"] = 1
-    assert cache.entries(5) is first
-    assert cache.entries(4) == {}, "an older snapshot is never given newer pointers"
-    cache.entries(4)["x"] = "old"
-    assert cache.entries(5) == {"x": 1}
-    assert cache.entries(6) == {}
-    assert cache.entries(5) == {}
-    cache.entries(6)["y"] = 2
+    assert cache.entries((5, 1)) is first
+    assert cache.entries((4, 9)) == {}, "an older snapshot is never given newer pointers"
+    cache.entries((4, 9))["x"] = "old"
+    assert cache.entries((5, 1)) == {"x": 1}
+    assert cache.entries((5, 2)) == {}
+    assert cache.entries((5, 1)) == {}
+    cache.entries((5, 2))["y"] = 2
     cache.clear()
-    assert cache.entries(6) == {}
+    assert cache.entries((5, 2)) == {}
 
 
 def test_counts_are_those_of_their_generation_among_writes_and_snapshots(account: Account) -> None:

@@ -19,6 +19,7 @@ from segidx.model.expression import (
     Anniversary,
     AtLeast,
     Between,
+    ChannelState,
     Comparison,
     Everyone,
     Expression,
@@ -28,12 +29,14 @@ from segidx.model.expression import (
     IsSet,
     Nobody,
     Not,
+    OnChannel,
     Operator,
     Or,
     TagMode,
     TextMatch,
     TextOperator,
     Unfinished,
+    channel_named,
 )
 from segidx.model.syntax.tokens import clip, fail, make, moment, number, string, whole_number
 from segidx.model.syntax.words import LATER
@@ -60,10 +63,14 @@ from segidx.model.windows import (
     Unit,
     Window,
 )
+from segidx.model.writes import Channel
 
 _OPERATORS = {operator.value: operator for operator in Operator}
 _ARITHMETIC = {operator.value: operator for operator in ArithmeticOperator}
 _FUNCTIONS: dict[str, type[Age] | type[DaysSince]] = {"age": Age, "days_since": DaysSince}
+# Functions that are conditions.
+_STATES = {state.value: state for state in ChannelState}
+_CHANNELS = ", ".join(f'"{channel.value}"' for channel in Channel)
 
 
 class Item(NamedTuple):
@@ -360,15 +367,25 @@ class Builder:
         name = token.lower()
         if name in LATER:
             raise fail(f"'{name}(' is refused: {LATER[name]}", token)
-        if name not in _FUNCTIONS:
-            raise fail(f"there is no function '{clip(token)}('; the functions are {', '.join(_FUNCTIONS)}", token)
+        if name not in _FUNCTIONS and name not in _STATES:
+            known = ", ".join((*_FUNCTIONS, *_STATES))
+            raise fail(f"there is no function '{clip(token)}('; the functions are {known}", token)
         return token
 
     def call(self, parts: list[Any]) -> Item:
         token, argument = parts
+        name = token.lower()
+        if name in _STATES:
+            return self.on_channel(token, _STATES[name], argument)
         if not isinstance(argument.node, FieldValue):
-            raise fail(f"{token.lower()}(...) takes a field, not {_kind(argument.node)}", argument.token)
-        return self.leaf(token, _FUNCTIONS[token.lower()](argument.node.field))
+            raise fail(f"{name}(...) takes a field, not {_kind(argument.node)}", argument.token)
+        return self.leaf(token, _FUNCTIONS[name](argument.node.field))
+
+    def on_channel(self, token: Token, state: ChannelState, argument: Item) -> Item:
+        node = argument.node
+        if not isinstance(node, Constant) or not isinstance(node.value, str):
+            raise fail(f"{state.value}(...) takes a channel in double quotes: {_CHANNELS}", argument.token)
+        return Item(OnChannel(make(argument.token, channel_named, node.value), state), token)
 
     def later_word(self, tokens: list[Token]) -> Token:
         token = tokens[0]

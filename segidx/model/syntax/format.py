@@ -24,6 +24,7 @@ from segidx.model.expression import (
     IsSet,
     Nobody,
     Not,
+    OnChannel,
     Operator,
     Or,
     TagMode,
@@ -111,6 +112,8 @@ def _expression(node: Expression) -> Pieces:
             return [_has(node)]
         case IsSet():
             return [f"{format_field(node.field)} is set"]
+        case OnChannel():
+            return [f"{node.state.value}({_string(node.channel.value)})"]
         case Comparison():
             return [node.left, _comparison(node), node.right]
         case Between():

@@ -1,0 +1,115 @@
+"""When to merge: a thread that folds the log into the base once enough has come together, or has waited long enough.
+
+It starts with the first commit and sleeps while there is nothing to merge.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from segidx.model.errors import SegidxError
+from segidx.store.environment import AccountStore
+from segidx.store.merge import merge
+from segidx.store.overlay import View
+
+log = logging.getLogger(__name__)
+
+# A segment is closed at this size, so that merging the deltas of one never takes long.
+SEGMENT_BYTES = 4 << 20
+# A merge begins when the log holds so much: each rewrites much of the base, however little the log holds.
+MERGE_BYTES = 32 << 20
+# Or when the oldest change has waited so long.
+MERGE_SECONDS = 60.0
+# Commits wait for the merge when the log holds so much: what readers hold in memory stays bounded.
+ROOM_BYTES = 96 << 20
+_RETRY_SECONDS = 5.0
+
+
+class Merger:
+    """Merges one account's log. Safe for threads; one merge runs at a time."""
+
+    def __init__(self, store: AccountStore, clock: Callable[[], int]) -> None:
+        self._store = store
+        self._clock = clock
+        self._merging = threading.Lock()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self._log_bytes: int | None = None  # not merged; None until the log was looked at
+        self._new_segment = False
+        self._failure: SegidxError | None = None
+
+    def segment_of_next(self, view: View) -> int:
+        """The segment that the next commit after a view belongs to."""
+        last = view.segments[-1] if view.segments else None
+        if last is None or self._new_segment or last.log_bytes >= SEGMENT_BYTES:
+            self._new_segment = False
+            return view.generation + 1
+        return last.number
+
+    def note(self, log_bytes: int) -> None:
+        """A commit has added so many bytes to the log."""
+        with self._changed:
+            self._log_bytes = self._unmerged() + log_bytes
+            if self._thread is None and not self._closing:
+                self._thread = threading.Thread(target=self._run, name="segidx-merger", daemon=True)
+                self._thread.start()
+            if self._log_bytes >= MERGE_BYTES:
+                self._changed.notify_all()
+
+    def wait_for_room(self) -> None:
+        """Return when the log may grow. Raises why merging fails, while it is too large."""
+        with self._changed:
+            while self._unmerged() >= ROOM_BYTES and not self._closing:
+                if self._failure is not None:
+                    raise self._failure
+                self._changed.notify_all()
+                self._changed.wait(1.0)
+
+    def merge_all(self) -> None:
+        """Fold all that is committed into the base now. Raises StorageFull, CorruptData."""
+        with self._merging:
+            # What comes from now on is for the next merge.
+            self._new_segment = True
+            done = merge(self._store, self._clock())
+            self._store.clear_stale_readers()
+        with self._changed:
+            self._log_bytes = max(0, self._unmerged() - done.log_bytes)
+            self._failure = None
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """End the thread; a merge that is running ends first. What is not merged stays in the log."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _unmerged(self) -> int:
+        if self._log_bytes is None:
+            with self._store.snapshot() as snapshot:
+                self._log_bytes = snapshot.view.log_bytes
+        return self._log_bytes
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if not self._closing and self._unmerged() < MERGE_BYTES:
+                    # Whatever has come by the end of the wait is merged, so that readers need no log for long.
+                    self._changed.wait(MERGE_SECONDS if self._unmerged() else None)
+                if self._closing:
+                    return
+                waiting = self._unmerged()
+            if not waiting:
+                continue
+            try:
+                self.merge_all()
+            except SegidxError as error:
+                log.error("a merge failed, and is tried again: %s", error)
+                with self._changed:
+                    self._failure = error
+                    self._changed.notify_all()
+                    self._changed.wait(_RETRY_SECONDS)

@@ -1,0 +1,228 @@
+"""The account as the batches of one group leave it, before they are committed: what the next batch is compared with.
+
+Reads go through a snapshot's base and overlay and then through the deltas and strings of the group. Nothing is written
+here, and nothing that the snapshot shares with others is changed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from segidx.kernels.columns import CHUNK_ROWS
+from segidx.kernels.deltas import (
+    ColumnChanges,
+    Delta,
+    DeltaArrays,
+    PostingChanges,
+    build_delta,
+    overlay_counts,
+    overlay_held,
+)
+from segidx.kernels.grouping import group_pairs
+from segidx.model.schema import Field
+from segidx.store import counts
+from segidx.store.fresh import LayeredStrings
+from segidx.store.layout import DB_COLUMNS, DB_COUNTS, DB_POSTINGS, IDS_TABLE, SHARD_BITS
+from segidx.store.log import NewStrings
+from segidx.store.overlay import settle
+from segidx.store.snapshot import Snapshot
+from segidx.store.verified import chunk_keys, shard_keys
+
+Codes = npt.NDArray[np.int64]
+Ordinals = npt.NDArray[np.uint32]
+Pairs = tuple[Codes, Ordinals]
+NO_PAIRS: Pairs = (np.zeros(0, np.int64), np.zeros(0, np.uint32))
+
+
+class PendingStrings:
+    """A string table with the strings that the group has given codes to."""
+
+    def __init__(self, stored: LayeredStrings) -> None:
+        self._stored = stored
+        self._first = len(stored)
+        self._new: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return self._first + len(self._new)
+
+    def find(self, strings: pa.Array) -> Codes:
+        """The code of each string, -1 where it is absent; int64[n]."""
+        codes = self._stored.find(strings)
+        if self._new:
+            for row in np.flatnonzero(codes < 0).tolist():
+                codes[row] = self._new.get(strings[row].as_py(), -1)
+        return codes
+
+    def insert(self, strings: pa.Array) -> Codes:
+        """The code of each string; those that are new get the next codes, in order of first appearance."""
+        codes = self._stored.find(strings)
+        missing = np.flatnonzero(codes < 0)
+        if len(missing):
+            new, size = self._new, len(self)
+            for row, text in zip(missing.tolist(), strings.take(pa.array(missing)).to_pylist(), strict=True):
+                code = new.get(text)
+                if code is None:
+                    code = new[text] = size
+                    size += 1
+                codes[row] = code
+        return codes
+
+    def mark(self) -> int:
+        """The size, to go back to with `forget`."""
+        return len(self._new)
+
+    def forget(self, mark: int) -> None:
+        """Take back what was inserted since `mark`."""
+        while len(self._new) > mark:
+            self._new.popitem()
+
+    def new_strings(self) -> NewStrings | None:
+        return NewStrings(self._first, pa.array(list(self._new), pa.string())) if self._new else None
+
+
+class Pending:
+    """One group of batches over one snapshot. `add` takes what a batch changes; the next one sees it."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.catalog = snapshot.catalog
+        self.deltas: tuple[Delta, ...] = ()
+        self._tables: dict[int, PendingStrings] = {}
+
+    @property
+    def ids(self) -> PendingStrings:
+        return self.table(IDS_TABLE)
+
+    def table(self, table: int) -> PendingStrings:
+        found = self._tables.get(table)
+        if found is None:
+            found = self._tables[table] = PendingStrings(self.snapshot.table(table))
+        return found
+
+    def marks(self) -> dict[int, int]:
+        return {table: strings.mark() for table, strings in self._tables.items()}
+
+    def forget(self, marks: dict[int, int]) -> None:
+        """Take back the strings of a batch that failed."""
+        for table, strings in self._tables.items():
+            strings.forget(marks.get(table, 0))
+
+    def new_strings(self) -> dict[int, NewStrings]:
+        found = ((table, strings.new_strings()) for table, strings in self._tables.items())
+        return {table: new for table, new in found if new is not None}
+
+    def add(self, delta: Delta) -> None:
+        if any(delta.shape):
+            deltas = [*self.deltas, delta]
+            settle(deltas)
+            self.deltas = tuple(deltas)
+
+    def _layers(self) -> tuple[Delta, ...]:
+        return self.snapshot.view.deltas + self.deltas
+
+    # --- what is held now ---
+
+    def values(self, field_id: int, ordinals: Ordinals) -> tuple[Codes, npt.NDArray[np.bool_]]:
+        """(stored values, present) of a field."""
+        chunks = np.unique(ordinals // CHUNK_ROWS).tolist()
+        self.snapshot.verify_values(DB_COLUMNS, chunk_keys(field_id, chunks))
+        column = self.snapshot.base_column(field_id).overlaid(field_id, self._layers())
+        values, present = column.take(ordinals)
+        return np.asarray(values), np.asarray(present) != 0
+
+    def held(self, field_id: int, codes: Codes, ordinals: Ordinals) -> npt.NDArray[np.bool_]:
+        """Which pairs are held; pairs of one code should lie together."""
+        if not len(codes):
+            return np.zeros(0, np.bool_)
+        held = np.zeros(len(codes), np.uint8)
+        starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
+        ends = np.r_[starts[1:], len(codes)]
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            code = int(codes[start])
+            shards = set((ordinals[start:end] >> SHARD_BITS).tolist())
+            self.snapshot.verify_values(DB_POSTINGS, shard_keys(field_id, code, shards))
+            posting = self.snapshot.base_posting(field_id, code)
+            held[start:end] = posting.contains_many(ordinals[start:end])
+        keys = codes.astype(np.uint64) | np.uint64(field_id << 32)
+        overlay_held(self._layers(), keys, np.ascontiguousarray(ordinals, np.uint32), held)
+        return held != 0
+
+    def all_held(self, field: Field, field_id: int, ordinals: Ordinals) -> Pairs:
+        """Every (code, ordinal) pair that the ascending ordinals hold in a tags field, ordered by code."""
+        if not len(ordinals):
+            return NO_PAIRS
+        stored = self.snapshot.base_size
+        old = ordinals[ordinals < stored]
+        pairs: list[Pairs] = []
+        in_use = counts.read_entries(
+            self.snapshot.txn, self.snapshot.dbs[DB_COUNTS], field_id, len(self.snapshot.dictionary(field).base)
+        )[0]
+        shards = set((old >> SHARD_BITS).tolist())
+        for code in np.flatnonzero(in_use).tolist() if len(old) else ():
+            self.snapshot.verify_values(DB_POSTINGS, shard_keys(field_id, code, shards))
+            mine = old[np.asarray(self.snapshot.base_posting(field_id, code).contains_many(old)) != 0]
+            if len(mine):
+                pairs.append((np.full(len(mine), code, np.int64), mine))
+        have = _keys(pairs)
+        for delta in self._layers():
+            arrays = DeltaArrays(delta)
+            here = arrays.keys_of(field_id)
+            if here.start == here.stop:
+                continue
+            gained = _touching(arrays, here, arrays.add_ends, arrays.adds, ordinals)
+            lost = _touching(arrays, here, arrays.remove_ends, arrays.removes, ordinals)
+            have = np.union1d(np.setdiff1d(have, lost, assume_unique=True), gained)
+        return (have >> np.uint64(32)).astype(np.int64), have.astype(np.uint32)
+
+    def counts(self, field_id: int, codes: Codes) -> npt.NDArray[np.int64]:
+        """Contacts that hold each of the ascending codes."""
+        blocks = np.unique(codes // counts.BLOCK_CODES).tolist()
+        self.snapshot.verify_values(DB_COUNTS, chunk_keys(field_id, blocks))
+        found, _ = counts.read_many(self.snapshot.txn, self.snapshot.dbs[DB_COUNTS], field_id, codes)
+        overlay_counts(self._layers(), codes.astype(np.uint64) | np.uint64(field_id << 32), found)
+        return found
+
+    # --- what changes ---
+
+    def changes(self, field_id: int, gained: Pairs, lost: Pairs) -> PostingChanges:
+        """Effective pairs of a field as memberships, with the counts afterwards. No pair is in both."""
+        add_codes, adds = group_pairs(*gained) if len(gained[0]) else NO_PAIRS
+        remove_codes, removes = group_pairs(*lost) if len(lost[0]) else NO_PAIRS
+        codes = np.union1d(add_codes, remove_codes)
+        add_ends = np.searchsorted(add_codes, codes, "right")
+        remove_ends = np.searchsorted(remove_codes, codes, "right")
+        held = self.counts(field_id, codes) + np.diff(add_ends, prepend=0) - np.diff(remove_ends, prepend=0)
+        assert (held >= 0).all(), f"a count of field {field_id} fell below zero"
+        keys = codes.astype(np.uint64) | np.uint64(field_id << 32)
+        return PostingChanges(keys, held, add_ends.astype(np.uint32), adds, remove_ends.astype(np.uint32), removes)
+
+    def delta(self, postings: dict[int, tuple[Pairs, Pairs]], columns: list[ColumnChanges]) -> Delta:
+        """The delta of effective pairs by field (gained, lost) and of changed values."""
+        changes = [
+            self.changes(field_id, gained, lost)
+            for field_id, (gained, lost) in sorted(postings.items())
+            if len(gained[0]) or len(lost[0])
+        ]
+        return build_delta(changes, sorted((c for c in columns if len(c.ordinals)), key=lambda c: c.field))
+
+
+def _keys(pairs: list[Pairs]) -> npt.NDArray[np.uint64]:
+    """code << 32 | ordinal of each pair, ascending as the pairs are."""
+    if not pairs:
+        return np.zeros(0, np.uint64)
+    codes = np.concatenate([p[0] for p in pairs]).astype(np.uint64)
+    return codes << np.uint64(32) | np.concatenate([p[1] for p in pairs]).astype(np.uint64)
+
+
+def _touching(
+    arrays: DeltaArrays, here: slice, ends: npt.NDArray[np.uint32], listed: Ordinals, ordinals: Ordinals
+) -> npt.NDArray[np.uint64]:
+    """code << 32 | ordinal of the pairs of some keys of a delta whose ordinal is among the ascending ones."""
+    first = int(ends[here.start - 1]) if here.start else 0
+    some = listed[first : int(ends[here.stop - 1])]
+    hits = np.flatnonzero(np.isin(some, ordinals))
+    owner = np.searchsorted(ends[here], hits + first, "right")
+    codes = arrays.keys[here][owner] & np.uint64(0xFFFFFFFF)
+    return codes << np.uint64(32) | some[hits].astype(np.uint64)

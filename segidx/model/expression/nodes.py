@@ -1,0 +1,236 @@
+"""The nodes of an expression, and the errors of those that cannot be. Imports values, windows, channels and errors
+of the model only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from segidx.model.errors import InvalidExpression
+from segidx.model.values import Scalar, Value, same_scalars, scalar
+from segidx.model.windows import Window
+from segidx.model.writes import Channel
+
+MAX_DEPTH = 64
+MAX_NODES = 10_000
+
+
+class Expression:
+    """Base of all nodes. `&`, `|` and `~` build conjunctions, disjunctions and negations."""
+
+    __slots__ = ()
+
+    def __and__(self, other: Expression) -> And:
+        return And((*(self.operands if isinstance(self, And) else (self,)), other))
+
+    def __or__(self, other: Expression) -> Or:
+        return Or((*(self.operands if isinstance(self, Or) else (self,)), other))
+
+    def __invert__(self) -> Not:
+        return Not(self)
+
+    def __bool__(self) -> bool:
+        raise TypeError("an expression has no truth value; combine expressions with &, | and ~, not and, or, not")
+
+
+@dataclass(frozen=True, slots=True)
+class Everyone(Expression):
+    """All live contacts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nobody(Expression):
+    """No contact."""
+
+
+@dataclass(frozen=True, slots=True)
+class And(Expression):
+    operands: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or(Expression):
+    operands: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not(Expression):
+    operand: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeast(Expression):
+    """Contacts that satisfy `count` or more of the operands. `count` is 1 or more; a count above the number of
+    operands holds for nobody."""
+
+    count: int
+    operands: tuple[Expression, ...]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.count, bool) or not isinstance(self.count, int) or not 1 <= self.count <= MAX_NODES:
+            raise InvalidExpression(f"at least {self.count!r} of: the count must be a whole number from 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished(Expression):
+    """A node an editor has not completed; written `...`. Refused unless a request allows unfinished nodes, which
+    are then skipped and reported."""
+
+
+class TagMode(Enum):
+    ANY = "any"
+    ALL = "all"
+    NONE = "none"
+
+
+def _strings(values: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(values, str):
+        raise InvalidExpression("a list of strings is wanted, not one string")
+    normal = tuple(scalar(v) for v in values)
+    if not all(isinstance(v, str) for v in normal):
+        raise InvalidExpression("tags are strings")
+    return normal  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, slots=True)
+class HasTags(Expression):
+    """`tags has any ("a", "b")`; `has all`; `has none` (also true where no tag is set). `ci` ignores case."""
+
+    field: str
+    mode: TagMode
+    tags: tuple[str, ...]
+    ci: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tags", _strings(self.tags))
+
+
+@dataclass(frozen=True, slots=True)
+class IsSet(Expression):
+    """The field has a value; of a tags field: at least one tag. `is not set` is Not(IsSet)."""
+
+    field: str
+
+
+class ChannelState(Enum):
+    """What may be asked of a contact on a channel. Each value is also the word of the text syntax."""
+
+    CONSENTED = "consented"
+    UNSUBSCRIBED = "unsubscribed"
+    HARD_BOUNCED = "hard_bounced"
+    COMPLAINED = "complained"
+    SUPPRESSED = "suppressed"  # unsubscribed, hard-bounced or complained
+    REACHABLE = "reachable"  # consented and not suppressed
+
+
+def channel_named(name: str) -> Channel:
+    """The channel of that name, as `on_channel` and the text syntax take it. Raises InvalidExpression."""
+    for channel in Channel:
+        if channel.value == name:
+            return channel
+    short = name if len(name) <= 40 else name[:40] + "…"
+    raise InvalidExpression(f"there is no channel {short!r}; the channels are {', '.join(c.value for c in Channel)}")
+
+
+@dataclass(frozen=True, slots=True)
+class OnChannel(Expression):
+    """`reachable("email")`: the contact's flags on the channel say so. A contact without flags has not consented
+    and is not suppressed."""
+
+    channel: Channel
+    state: ChannelState
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.channel, Channel) or not isinstance(self.state, ChannelState):
+            raise InvalidExpression("OnChannel takes a Channel and a ChannelState; on_channel() takes names")
+
+
+class Operator(Enum):
+    EQ = "="
+    NE = "!="
+    LT = "<"
+    LE = "<="
+    GT = ">"
+    GE = ">="
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison(Expression):
+    """`left op right`. `ci` ignores case and goes with = and != on strings only."""
+
+    left: Value
+    operator: Operator
+    right: Value
+    ci: bool = False
+
+    def __post_init__(self) -> None:
+        if self.ci and self.operator not in (Operator.EQ, Operator.NE):
+            raise InvalidExpression(f"'ci' goes with = and !=, not with {self.operator.value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Between(Expression):
+    """`low <= value <= high`, both ends included."""
+
+    value: Value
+    low: Value
+    high: Value
+
+
+@dataclass(frozen=True, slots=True)
+class In(Expression):
+    """`value in (a, b, ...)`: equal to at least one. `not in` is Not(In)."""
+
+    value: Value
+    options: tuple[Scalar, ...]
+    ci: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.options, str):
+            raise InvalidExpression("a list of values is wanted, not one string")
+        object.__setattr__(self, "options", tuple(scalar(o) for o in self.options))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, In):
+            return NotImplemented
+        return (self.value, self.ci) == (other.value, other.ci) and same_scalars(self.options, other.options)
+
+
+class TextOperator(Enum):
+    CONTAINS = "contains"
+    STARTS_WITH = "starts with"
+    ENDS_WITH = "ends with"
+    MATCHES = "matches"
+
+
+@dataclass(frozen=True, slots=True)
+class TextMatch(Expression):
+    """A substring, prefix, suffix, or a regular expression (RE2, searching) on a text or category field."""
+
+    field: str
+    operator: TextOperator
+    pattern: str
+    ci: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.pattern, str):
+            raise InvalidExpression(f"the pattern of {self.operator.value!r} must be a string")
+        object.__setattr__(self, "pattern", scalar(self.pattern))
+
+
+@dataclass(frozen=True, slots=True)
+class InWindow(Expression):
+    """The date or timestamp field lies in a window of time."""
+
+    field: str
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class Anniversary(Expression):
+    """Some anniversary of the field's local date, in any year, lies in the window. 29 February falls on 28
+    February in years that have none. The window must have both ends."""
+
+    field: str
+    window: Window

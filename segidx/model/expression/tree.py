@@ -1,0 +1,205 @@
+"""Walking an expression: the paths of its nodes, its limits, and what of it is unfinished. Imports the nodes only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from segidx.model.errors import EmptyOperands, ExpressionTooDeep, ExpressionTooLarge, UnfinishedExpression
+from segidx.model.expression.nodes import (
+    MAX_DEPTH,
+    MAX_NODES,
+    And,
+    Anniversary,
+    AtLeast,
+    Between,
+    Comparison,
+    Everyone,
+    Expression,
+    HasTags,
+    In,
+    InWindow,
+    IsSet,
+    Nobody,
+    Not,
+    OnChannel,
+    Or,
+    TextMatch,
+    Unfinished,
+)
+from segidx.model.values import Arithmetic, Constant, FieldValue, Negative, Value
+
+
+def operands_of(node: Expression) -> tuple[Expression, ...]:
+    """The expressions directly below a node."""
+    match node:
+        case And(operands=operands) | Or(operands=operands) | AtLeast(operands=operands):
+            return operands
+        case Not(operand=operand):
+            return (operand,)
+    return ()
+
+
+def values_of(node: Expression) -> tuple[Value, ...]:
+    """The values directly in a predicate."""
+    match node:
+        case Comparison():
+            return (node.left, node.right)
+        case Between():
+            return (node.value, node.low, node.high)
+        case In():
+            return (node.value,)
+    return ()
+
+
+def parts_of(value: Value) -> tuple[Value, ...]:
+    """The values directly below a value."""
+    match value:
+        case Arithmetic():
+            return (value.left, value.right)
+        case Negative():
+            return (value.operand,)
+    return ()
+
+
+# How each node is called in the public protocol; paths of errors use these names.
+NODE_NAMES: dict[type[Expression], str] = {
+    And: "conjunction",
+    Or: "disjunction",
+    Not: "negation",
+    AtLeast: "at_least",
+    Everyone: "everyone",
+    Nobody: "nobody",
+    Unfinished: "unfinished",
+    HasTags: "has_tags",
+    IsSet: "is_set",
+    Comparison: "comparison",
+    Between: "between",
+    In: "in",
+    TextMatch: "text_match",
+    InWindow: "in_window",
+    Anniversary: "anniversary",
+    OnChannel: "on_channel",
+}
+
+
+def child_path(path: str, node: Expression, index: int) -> str:
+    """The path of a node's operand: `expression` -> `expression.conjunction.operands[2]`, and for a negation
+    `expression.negation`."""
+    name = NODE_NAMES[type(node)]
+    return f"{path}.{name}" if isinstance(node, Not) else f"{path}.{name}.operands[{index}]"
+
+
+def node_path(path: str, node: Expression) -> str:
+    """The path of the node itself: `expression.comparison`."""
+    return f"{path}.{NODE_NAMES[type(node)]}"
+
+
+def walk(root: Expression, path: str = "expression") -> Iterator[tuple[Expression, str, int]]:
+    """Every node with its path and its depth (the root's is 1), parents first, without recursion."""
+    pending = [(root, path, 1)]
+    while pending:
+        node, where, depth = pending.pop()
+        yield node, where, depth
+        below = operands_of(node)
+        pending.extend((child, child_path(where, node, i), depth + 1) for i, child in reversed(list(enumerate(below))))
+
+
+def _value_size(value: Value, budget: int, depth: int, max_depth: int, path: str) -> int:
+    """Number of value nodes under `value`, stopping past the budget. Raises ExpressionTooDeep."""
+    pending = [(value, depth)]
+    size = 0
+    while pending and size <= budget:
+        part, level = pending.pop()
+        if level > max_depth:
+            raise ExpressionTooDeep(
+                f"the expression is deeper than {max_depth}; group or shorten it", path=path, limit=max_depth
+            )
+        size += 1
+        pending.extend((below, level + 1) for below in parts_of(part))
+    return size
+
+
+def check(root: Expression, *, max_depth: int = MAX_DEPTH, max_nodes: int = MAX_NODES, finished: bool = True) -> None:
+    """Refuse what no schema could make valid: empty operand lists, too deep, too large, unfinished nodes.
+
+    Depth counts nested expressions and, inside predicates, nested arithmetic. Nodes are expression nodes, the values
+    inside them and the listed constants. With `finished` false only depth and size are looked at. Raises
+    EmptyOperands, ExpressionTooDeep, ExpressionTooLarge or UnfinishedExpression, each with the node's path.
+    """
+    size = 0
+    for node, path, depth in walk(root):
+        size += 1
+        if depth > max_depth:
+            raise ExpressionTooDeep(
+                f"the expression is deeper than {max_depth}; group or shorten it", path=path, limit=max_depth
+            )
+        for value in values_of(node):
+            if not isinstance(value, Constant | FieldValue):
+                size += _value_size(value, max_nodes - size, depth, max_depth, path)
+        size += max(
+            0,
+            len(node.options if isinstance(node, In) else node.tags if isinstance(node, HasTags) else ()) - 1,
+        )
+        if size > max_nodes:
+            raise ExpressionTooLarge(
+                f"the expression has more than {max_nodes} nodes; put the values in a tag or a field instead",
+                path=path,
+                limit=max_nodes,
+            )
+        if not finished:
+            continue
+        where = node_path(path, node)
+        if isinstance(node, And | Or | AtLeast) and not node.operands:
+            raise EmptyOperands(f"an empty {_spoken(node)} says nothing; give it operands or remove it", path=where)
+        if isinstance(node, In) and not node.options:
+            raise EmptyOperands("'in ()' lists no value; give it one or remove it", path=where)
+        if isinstance(node, HasTags) and not node.tags:
+            raise EmptyOperands("'has' lists no tag; give it one or remove it", path=where)
+        if isinstance(node, Unfinished):
+            raise UnfinishedExpression("this condition is unfinished; complete it or remove it", path=path)
+
+
+def _spoken(node: Expression) -> str:
+    return {And: "AND", Or: "OR", AtLeast: "'at least'"}[type(node)]
+
+
+def skip_unfinished(root: Expression) -> tuple[Expression, tuple[str, ...]]:
+    """The expression without its unfinished nodes, and the paths of those skipped.
+
+    A skipped operand leaves its AND, OR or 'at least'; one that loses all operands, and a NOT of a skipped operand,
+    are skipped with it (only the innermost is reported); an 'at least k' asks for no more than the operands that
+    remain. If nothing remains the answer is `everyone`. Lists without values are unfinished too. Raises
+    ExpressionTooDeep.
+    """
+    skipped: list[str] = []
+
+    def clean(node: Expression, path: str, depth: int = 1) -> Expression | None:
+        if depth > MAX_DEPTH:
+            raise ExpressionTooDeep(
+                f"the expression is deeper than {MAX_DEPTH}; group or shorten it", path=path, limit=MAX_DEPTH
+            )
+        match node:
+            case Unfinished():
+                skipped.append(path)
+                return None
+            case In(options=()) | HasTags(tags=()) | And(operands=()) | Or(operands=()) | AtLeast(operands=()):
+                skipped.append(node_path(path, node))
+                return None
+            case Not():
+                inner = clean(node.operand, child_path(path, node, 0), depth + 1)
+                return None if inner is None else Not(inner)
+            case And() | Or() | AtLeast():
+                kept = tuple(
+                    c
+                    for i, child in enumerate(node.operands)
+                    if (c := clean(child, child_path(path, node, i), depth + 1)) is not None
+                )
+                if not kept:
+                    return None
+                if isinstance(node, AtLeast):
+                    return AtLeast(min(node.count, len(kept)) if len(kept) < len(node.operands) else node.count, kept)
+                return type(node)(kept)
+        return node
+
+    cleaned = clean(root, "expression")
+    return (Everyone() if cleaned is None else cleaned), tuple(skipped)

@@ -1,0 +1,142 @@
+"""The log: one record a commit, with all that the commit changed, until a merge has folded it into the base.
+
+A record is cut into parts of at most 128 KiB, each one value under (generation, part), appended in order. Its bytes are
+described in docs/FORMAT.md. Nothing here knows what a change means: it holds new strings and a delta.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import lmdb
+import numpy as np
+import pyarrow as pa
+
+from segidx.kernels.deltas import CorruptDelta, Delta
+from segidx.model.errors import CorruptData
+from segidx.store.layout import Handle, Writer, part_key, split_part_key
+
+# A value of this size keeps LMDB's search for a run of free pages short.
+PART_BYTES = 128 << 10
+_VERSION = 1
+# version u8, 3 zero bytes, CRC-32 of all that follows it, generation, segment, time (ms since 1970), tables, 0, delta
+_HEADER = struct.Struct("<B3sIQQqIIQ")
+_SUM_FROM = 8
+# table, first code, strings, bytes
+_TABLE = struct.Struct("<IIII")
+
+
+@dataclass(frozen=True, slots=True)
+class NewStrings:
+    """Strings that a commit appended to a string table: they have the codes first, first + 1, ..."""
+
+    first: int
+    strings: pa.StringArray
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one commit changed. Records of one `segment` (the generation of its first record) are merged together."""
+
+    generation: int
+    segment: int
+    time: int  # of the commit, milliseconds since 1970
+    strings: dict[int, NewStrings]  # by string table
+    delta: Delta
+
+
+def encode_record(record: Record) -> bytes:
+    parts = []
+    for table, new in sorted(record.strings.items()):
+        array = new.strings
+        offsets = np.frombuffer(array.buffers()[1], np.int32)[array.offset : array.offset + len(array) + 1]
+        data = memoryview(array.buffers()[2] or b"")[int(offsets[0]) : int(offsets[-1])]
+        ends = (offsets[1:] - offsets[0]).astype("<u4")
+        parts += [_TABLE.pack(table, new.first, len(array), len(data)), ends.tobytes(), bytes(data)]
+    parts.append(record.delta.data)
+    head = _HEADER.pack(
+        _VERSION,
+        b"",
+        0,
+        record.generation,
+        record.segment,
+        record.time,
+        len(record.strings),
+        0,
+        len(record.delta.data),
+    )
+    body = head[_SUM_FROM:] + b"".join(parts)
+    return head[:4] + struct.pack("<I", zlib.crc32(body)) + body
+
+
+def decode_record(data: bytes, generation: int) -> Record:
+    """The record of those bytes, checked wholly. Raises CorruptData."""
+    what = f"the log record of generation {generation}"
+    try:
+        version, _, crc, found, segment, time, tables, _, delta_bytes = _HEADER.unpack_from(data)
+        if version != _VERSION or found != generation:
+            raise CorruptData(f"{what} is not one; restore from a backup")
+        if zlib.crc32(data[_SUM_FROM:]) != crc:
+            raise CorruptData(f"{what} fails its checksum; restore from a backup")
+        at = _HEADER.size
+        strings = {}
+        for _ in range(tables):
+            table, first, count, size = _TABLE.unpack_from(data, at)
+            at += _TABLE.size
+            ends = np.frombuffer(data, "<u4", count, at)
+            offsets = np.zeros(count + 1, np.int32)
+            offsets[1:] = ends
+            at += ends.nbytes
+            if count == 0 or int(offsets[-1]) != size or bool((np.diff(offsets) < 0).any()):
+                raise CorruptData(f"{what}: the strings of table {table} contradict themselves; restore from a backup")
+            text = data[at : at + size]
+            array = pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(text))
+            array.validate(full=True)
+            strings[table] = NewStrings(first, array)
+            at += size
+        if len(data) - at != delta_bytes:
+            raise CorruptData(f"{what} has {len(data) - at} bytes of delta, not {delta_bytes}; restore from a backup")
+        return Record(generation, segment, time, strings, Delta(data[at:]))
+    except (struct.error, ValueError, pa.ArrowInvalid, CorruptDelta) as error:
+        raise CorruptData(f"{what} cannot be read ({error}); restore from a backup") from error
+
+
+def append_record(txn: Writer, db: Handle, record: Record) -> int:
+    """Append a record, newer than all that the log holds; its bytes."""
+    data = encode_record(record)
+    for part, start in enumerate(range(0, len(data), PART_BYTES)):
+        txn.put(part_key(record.generation, part), data[start : start + PART_BYTES], append=True, db=db)
+    return len(data)
+
+
+def read_log(txn: lmdb.Transaction, db: Handle, after: int, last: int) -> Iterator[tuple[Record, int]]:
+    """(record, its bytes) of the generations after+1 to last, each of which must be there. Raises CorruptData."""
+    with txn.cursor(db) as cursor:
+        wanted = after + 1
+        found = cursor.set_range(part_key(wanted, 0))
+        while wanted <= last:
+            parts: list[bytes] = []
+            while found:
+                generation, part = split_part_key(cursor.key())
+                if generation != wanted or part != len(parts):
+                    break
+                parts.append(bytes(cursor.value()))
+                found = cursor.next()
+            if not parts:
+                raise CorruptData(f"the log has no record of generation {wanted}; restore from a backup")
+            data = b"".join(parts)
+            yield decode_record(data, wanted), len(data)
+            wanted += 1
+
+
+def trim_log(txn: lmdb.Transaction, db: Handle, merged: int, most: int) -> bool:
+    """Delete at most `most` parts of records up to generation `merged`; whether none is left."""
+    with txn.cursor(db) as cursor:
+        for _ in range(most):
+            if not cursor.first() or split_part_key(cursor.key())[0] > merged:
+                return True
+            cursor.delete()
+    return False

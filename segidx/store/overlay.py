@@ -1,0 +1,218 @@
+"""The overlay: the log's records newer than the merge point, as a process holds them to read through.
+
+A `View` is immutable: what one generation adds to the base. `Overlay` catches up by reading the log's tail and hands
+views out; each process has its own. Deltas of one segment are merged as they come (each at least twice the next, so
+there are few of them and each change is copied a few times only), and never across segments, so that a merged segment
+is dropped without a look.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import lmdb
+
+from segidx.kernels.deltas import Delta, overlay_bitmaps
+from segidx.model.errors import Closed
+from segidx.store.catalog import State
+from segidx.store.fresh import FreshStrings
+from segidx.store.layout import Handle
+from segidx.store.log import Record, read_log
+
+# Older views that a reader may still ask for by the generation of its transaction.
+_RECENT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The records of one segment up to a view's generation. `deltas` are oldest first, `ends` the last generation of
+    each."""
+
+    number: int
+    last: int
+    deltas: tuple[Delta, ...] = ()
+    ends: tuple[int, ...] = ()
+    fresh: Mapping[int, FreshStrings] = field(default_factory=dict)
+    log_bytes: int = 0
+    first_time: int = 0  # of its first commit, milliseconds since 1970
+
+    @property
+    def bytes(self) -> int:
+        return sum(map(len, self.deltas))
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What lies above the base at `generation`, given that the base holds all up to `merged`."""
+
+    generation: int
+    merged: int
+    segments: tuple[Segment, ...] = ()
+    sizes: Mapping[int, int] = field(default_factory=dict)  # of string tables with new strings
+    deltas: tuple[Delta, ...] = ()  # of all segments, oldest first
+    ends: tuple[int, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """Of the deltas in memory."""
+        return sum(map(len, self.deltas))
+
+    @property
+    def log_bytes(self) -> int:
+        return sum(s.log_bytes for s in self.segments)
+
+    def fresh(self, table: int) -> list[FreshStrings]:
+        """New strings of a table, oldest first."""
+        return [s.fresh[table] for s in self.segments if table in s.fresh]
+
+    def with_segments(
+        self, generation: int, merged: int, segments: tuple[Segment, ...], sizes: Mapping[int, int]
+    ) -> View:
+        return View(
+            generation,
+            merged,
+            segments,
+            sizes,
+            tuple(d for s in segments for d in s.deltas),
+            tuple(e for s in segments for e in s.ends),
+        )
+
+
+class Overlay:
+    """This process's overlay of one account. Safe for threads."""
+
+    def __init__(self, hash_key: bytes) -> None:
+        self._hash_key = hash_key
+        self._lock = threading.Lock()
+        self._view = View(0, 0)
+        self._recent: deque[View] = deque(maxlen=_RECENT)
+        # Folded bitmaps by key, with the merge point and the generation they were folded at.
+        self._folds: dict[int, tuple[int, int, bytes | None, bytes | None]] = {}
+
+    def view(self, txn: lmdb.Transaction, log: Handle | None, state: State) -> View:
+        """The view of a transaction with that state; reads the tail of the log that is new. Raises CorruptData."""
+        with self._lock:
+            view = self._view
+            if view.generation == state.generation and view.merged == state.merged:
+                return view
+            if state.generation < view.generation or state.merged < view.merged:
+                for old in self._recent:
+                    if old.generation == state.generation and old.merged == state.merged:
+                        return old
+                return self._read(View(state.merged, state.merged), txn, log, state)
+            if state.merged > view.generation:  # all that is here is in the base
+                view = View(state.merged, state.merged)
+            elif state.merged > view.merged:
+                view = self._dropped(view, state.merged)
+            return self._adopt(self._read(view, txn, log, state))
+
+    def publish(self, record: Record, log_bytes: int, state: State) -> None:
+        """Take the record of a commit of this process, as `view` would read it from the log."""
+        with self._lock:
+            if self._view.generation == record.generation - 1 and self._view.merged == state.merged:
+                self._adopt(self._with(self._view, record, log_bytes))
+
+    def bitmaps(self, view: View, key: int) -> tuple[bytes | None, bytes | None]:
+        """(A, R) of a key in a view: portable Roaring bitmaps, None for none."""
+        if not view.deltas:
+            return None, None
+        # A fold of another merge point does not know what that merge has put into the base.
+        found = self._folds.get(key)
+        if found is not None and (found[0] != view.merged or found[1] > view.generation):
+            found = None
+        if found is not None:
+            since = found[1]
+            newer = (d for d, end in zip(view.deltas, view.ends, strict=True) if end > since)
+            if not any(d.has_key(key) for d in newer):
+                return found[2], found[3]
+        added, removed = overlay_bitmaps(view.deltas, key)
+        if view is self._view:
+            self._folds[key] = (view.merged, view.generation, added, removed)
+        return added, removed
+
+    def clear(self) -> None:
+        """Forget everything; the next view reads the log again."""
+        with self._lock:
+            self._adopt(View(0, 0))
+            self._recent.clear()
+
+    def _adopt(self, view: View) -> View:
+        if view is not self._view:
+            self._recent.append(self._view)
+            if view.merged != self._view.merged:
+                self._folds = {}
+            self._view = view
+        return view
+
+    def _dropped(self, view: View, merged: int) -> View:
+        segments = tuple(s for s in view.segments if s.last > merged)
+        kept = {table for s in segments for table in s.fresh}
+        sizes = {table: size for table, size in view.sizes.items() if table in kept}
+        return view.with_segments(view.generation, merged, segments, sizes)
+
+    def _read(self, view: View, txn: lmdb.Transaction, log: Handle | None, state: State) -> View:
+        if log is None:
+            if state.generation > view.generation:
+                raise Closed("the data was brought to a newer format by its writer meanwhile; open it again")
+        else:
+            for record, size in read_log(txn, log, view.generation, state.generation):
+                view = self._with(view, record, size)
+        return replace(view, generation=state.generation)
+
+    def _with(self, view: View, record: Record, log_bytes: int) -> View:
+        """The view after one more record."""
+        segments = view.segments
+        if segments and segments[-1].number == record.segment:
+            last = segments[-1]
+            segments = segments[:-1]
+        else:
+            if segments:  # it will not grow any more
+                segments = (*segments[:-1], _compacted(segments[-1]))
+            last = Segment(record.segment, record.generation, first_time=record.time)
+        fresh = dict(last.fresh)
+        sizes = dict(view.sizes)
+        for table, new in record.strings.items():
+            if table not in fresh:
+                fresh[table] = FreshStrings(new.first, self._hash_key)
+            if new.first + len(new.strings) > fresh[table].end:  # a view of old may have read it before
+                fresh[table].extend(new)
+            sizes[table] = new.first + len(new.strings)
+        deltas, ends = list(last.deltas), list(last.ends)
+        if any(record.delta.shape):
+            deltas.append(record.delta)
+            ends.append(record.generation)
+        settle(deltas)
+        ends = [*ends[: len(deltas) - 1], ends[-1]] if deltas else []
+        last = replace(
+            last,
+            last=record.generation,
+            deltas=tuple(deltas),
+            ends=tuple(ends),
+            fresh=fresh,
+            log_bytes=last.log_bytes + log_bytes,
+        )
+        return view.with_segments(record.generation, view.merged, (*segments, last), sizes)
+
+
+def settle(deltas: list[Delta]) -> None:
+    """Merge the newest until each delta is at least twice as large as the next: there are few then, and each change
+    has been copied a few times only."""
+    while len(deltas) > 1 and 2 * len(deltas[-1]) >= len(deltas[-2]):
+        newest = deltas.pop()
+        deltas[-1] = deltas[-1].merged(newest)
+
+
+def _compacted(segment: Segment) -> Segment:
+    return replace(segment, deltas=(merged_delta(segment.deltas),), ends=(segment.last,)) if segment.deltas else segment
+
+
+def merged_delta(deltas: tuple[Delta, ...]) -> Delta:
+    """One delta that sets what all of them set, oldest first; there is one at least."""
+    parts = list(deltas)
+    while len(parts) > 1:
+        newest = parts.pop()
+        parts[-1] = parts[-1].merged(newest)
+    return parts[0]

@@ -1,0 +1,84 @@
+"""Receipts: the answers of batches that came with a key, so that a batch sent again changes nothing.
+
+Keys of the database: `k`, 16 bytes of SHA-256 of the batch key, part u16: the answer, compressed JSON, in parts. And
+`t`, time (ms since 1970) u64, the 16 bytes: what is to be forgotten when.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import zlib
+
+import lmdb
+
+from segidx.model.errors import CorruptData
+from segidx.model.results import Reject, WriteResult
+from segidx.store.layout import Handle, Reader, Writer
+
+RETAINED_MILLIS = 48 * 3_600_000
+_PART_BYTES = 128 << 10
+_VERSION = 1
+_TIME = struct.Struct(">Q")
+_PART = struct.Struct(">H")
+# version u8, 3 zero bytes, parts u32, CRC-32 of the compressed answer u32, 0 u32
+_HEADER = struct.Struct("<B3sIII")
+
+
+def _digest(batch_key: str) -> bytes:
+    return hashlib.sha256(batch_key.encode()).digest()[:16]
+
+
+def read_receipt(txn: Reader, db: Handle, batch_key: str) -> WriteResult | None:
+    """The answer that the batch of this key got, or None. Raises CorruptData."""
+    prefix = b"k" + _digest(batch_key)
+    first = txn.get(prefix + _PART.pack(0), db=db)
+    if first is None:
+        return None
+    try:
+        version, _, parts, crc, _ = _HEADER.unpack_from(first)
+        data = bytes(first)[_HEADER.size :]
+        for part in range(1, parts):
+            data += bytes(txn.get(prefix + _PART.pack(part), db=db) or b"")
+        if version != _VERSION or zlib.crc32(data) != crc:
+            raise CorruptData("the receipt of a batch fails its checksum; restore from a backup")
+        held = json.loads(zlib.decompress(data))
+    except (struct.error, ValueError, zlib.error) as error:
+        raise CorruptData(f"the receipt of a batch cannot be read ({error}); restore from a backup") from error
+    rejects = tuple(Reject(*r) for r in held["rejects"])
+    return WriteResult(held["generation"], held["accepted"], held["created"], held["duplicates"], rejects, True)
+
+
+def write_receipt(txn: Writer, db: Handle, batch_key: str, result: WriteResult, now: int) -> None:
+    """Keep the answer of a batch."""
+    held = {
+        "generation": result.generation,
+        "accepted": result.accepted,
+        "created": result.created,
+        "duplicates": result.duplicates,
+        "rejects": [[r.index, r.contact_id, r.field, r.reason, r.message] for r in result.rejects],
+    }
+    data = zlib.compress(json.dumps(held, separators=(",", ":")).encode(), 1)
+    pieces = [data[start : start + _PART_BYTES] for start in range(0, len(data), _PART_BYTES)]
+    digest = _digest(batch_key)
+    for part, piece in enumerate(pieces):
+        head = _HEADER.pack(_VERSION, b"", len(pieces), zlib.crc32(data), 0) if part == 0 else b""
+        txn.put(b"k" + digest + _PART.pack(part), head + piece, db=db)
+    txn.put(b"t" + _TIME.pack(now) + digest, b"\0", db=db)
+
+
+def trim_receipts(txn: lmdb.Transaction, db: Handle, now: int, most: int) -> None:
+    """Forget at most `most` of the batches whose time is over."""
+    with txn.cursor(db) as cursor:
+        for _ in range(most):
+            if not cursor.set_range(b"t") or not bytes(cursor.key()).startswith(b"t"):
+                return
+            key = bytes(cursor.key())
+            if _TIME.unpack(key[1:9])[0] > now - RETAINED_MILLIS:
+                return
+            prefix = b"k" + key[9:]
+            there = cursor.set_range(prefix)
+            while there and bytes(cursor.key()).startswith(prefix):
+                there = cursor.delete()
+            txn.delete(key, db=db)

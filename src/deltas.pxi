@@ -1,0 +1,173 @@
+# Deltas (bm_delta.h): the layers of an overlay, and the contents of a log record. Part of bitmaps.pyx.
+
+cdef extern from "bm_delta.h" nogil:
+    ctypedef struct bm_delta:
+        uint32_t nkeys, nadds, nremoves, nfields, nvalues
+        const uint64_t *keys
+        const int64_t *values
+        const int64_t *least
+        const int64_t *most
+        const uint32_t *counts
+        const uint32_t *field_ends
+        const uint32_t *ordinals
+        const uint8_t *present
+
+    const char *bm_delta_open(bm_delta *d, const uint8_t *buf, size_t len)
+    size_t bm_delta_bytes(uint32_t nkeys, uint32_t nadds, uint32_t nremoves, uint32_t nfields, uint32_t nvalues)
+    void bm_delta_merge_size(const bm_delta *older, const bm_delta *newer, bm_delta *out)
+    void bm_delta_merge(const bm_delta *older, const bm_delta *newer, const bm_delta *sizes, uint8_t *to)
+    int64_t bm_delta_key(const bm_delta *d, uint64_t key)
+    int64_t bm_delta_field(const bm_delta *d, uint32_t field)
+    void bm_delta_held(const bm_delta *const *layers, uint32_t n, const uint64_t *keys, const uint32_t *ordinals,
+                       size_t pairs, uint8_t *held)
+    size_t bm_delta_counts(const bm_delta *const *layers, uint32_t n, const uint64_t *keys, size_t nkeys, int64_t *counts)
+    size_t bm_delta_room(const bm_delta *const *layers, uint32_t n, uint64_t key)
+    int bm_delta_fold(const bm_delta *const *layers, uint32_t n, uint64_t key, uint32_t *added, uint32_t *removed,
+                      uint32_t *added2, uint32_t *removed2, size_t *nadded, size_t *nremoved)
+    size_t bm_build_size(const uint32_t *ordinals, size_t n)
+    void bm_build(const uint32_t *ordinals, size_t n, uint8_t *to)
+
+
+class CorruptDelta(Exception):
+    """Bytes that are not a delta."""
+
+
+cdef class Delta:
+    """What some commits changed, as sorted arrays over one bytes object, which is kept. Immutable.
+
+    Opening checks everything (CorruptDelta says what is wrong).
+    """
+
+    cdef bm_delta c
+    cdef readonly bytes data
+
+    def __cinit__(self, bytes data not None):
+        cdef const char *reason
+        cdef const uint8_t *buf = <const uint8_t *>PyBytes_AS_STRING(data)
+        cdef size_t size = len(data)
+        self.data = data
+        with nogil:
+            reason = bm_delta_open(&self.c, buf, size)
+        if reason != NULL:
+            raise CorruptDelta(reason.decode())
+
+    cdef bm_layer layer(self, int64_t at):
+        """The values of the field at index `at`. They live as long as this object."""
+        cdef bm_layer found
+        cdef uint32_t first = self.c.field_ends[at - 1] if at else 0
+        found.ordinals = self.c.ordinals + first
+        found.values = self.c.values + first
+        found.present = self.c.present + first
+        found.n = self.c.field_ends[at] - first
+        found.least = self.c.least[at]
+        found.most = self.c.most[at]
+        return found
+
+    def __len__(self):
+        """Bytes."""
+        return len(self.data)
+
+    @property
+    def shape(self):
+        """(keys, adds, removes, fields, values): how many there are of each."""
+        return self.c.nkeys, self.c.nadds, self.c.nremoves, self.c.nfields, self.c.nvalues
+
+    def has_key(self, uint64_t key):
+        """Whether a membership or the count of the key is set."""
+        return bm_delta_key(&self.c, key) >= 0
+
+    def has_field(self, uint32_t field):
+        """Whether values of the field are set."""
+        return bm_delta_field(&self.c, field) >= 0
+
+    def merged(self, Delta newer not None):
+        """A delta that sets what this one and then `newer` set."""
+        cdef bm_delta sizes
+        with nogil:
+            bm_delta_merge_size(&self.c, &newer.c, &sizes)
+        cdef bytes out = PyBytes_FromStringAndSize(
+            NULL, bm_delta_bytes(sizes.nkeys, sizes.nadds, sizes.nremoves, sizes.nfields, sizes.nvalues)
+        )
+        cdef uint8_t *to = <uint8_t *>PyBytes_AS_STRING(out)
+        with nogil:
+            bm_delta_merge(&self.c, &newer.c, &sizes, to)
+        return Delta(out)
+
+
+cdef class _Layers:
+    """Pointers to the deltas of a tuple, for one call."""
+
+    cdef const bm_delta **at
+    cdef uint32_t n
+    cdef tuple kept
+
+    def __cinit__(self, tuple deltas not None):
+        cdef Py_ssize_t i
+        self.kept = deltas
+        self.n = len(deltas)
+        self.at = <const bm_delta **>PyMem_Malloc((len(deltas) + 1) * sizeof(void *))
+        if self.at == NULL:
+            raise MemoryError
+        for i in range(len(deltas)):
+            self.at[i] = &(<Delta?>deltas[i]).c
+
+    def __dealloc__(self):
+        PyMem_Free(self.at)
+
+
+def overlay_held(tuple deltas, const uint64_t[::1] keys, const uint32_t[::1] ordinals, uint8_t[::1] held):
+    """Bring `held` (u8[n], 1 where the pair keys[i], ordinals[i] is held below the deltas) up to the deltas, oldest first.
+
+    Quickest when pairs of one key lie together.
+    """
+    cdef _Layers layers = _Layers(deltas)
+    cdef Py_ssize_t n = keys.shape[0]
+    if ordinals.shape[0] != n or held.shape[0] != n:
+        raise ValueError("keys, ordinals and held are of one length")
+    if n:
+        with nogil:
+            bm_delta_held(layers.at, layers.n, &keys[0], &ordinals[0], n, &held[0])
+
+
+def overlay_counts(tuple deltas, const uint64_t[::1] keys, int64_t[::1] counts):
+    """Bring the counts of `keys` up to the deltas, in place; the number of keys that they set."""
+    cdef _Layers layers = _Layers(deltas)
+    cdef size_t found = 0
+    if keys.shape[0] != counts.shape[0]:
+        raise ValueError("keys and counts are of one length")
+    if keys.shape[0]:
+        with nogil:
+            found = bm_delta_counts(layers.at, layers.n, &keys[0], keys.shape[0], &counts[0])
+    return found
+
+
+def overlay_bitmaps(tuple deltas, uint64_t key):
+    """(A, R) of a key by all deltas together: portable Roaring bitmaps, None where there is none."""
+    cdef _Layers layers = _Layers(deltas)
+    cdef size_t room = bm_delta_room(layers.at, layers.n, key), nadded = 0, nremoved = 0
+    cdef uint32_t *arena
+    cdef int which
+    if not room:
+        return None, None
+    arena = <uint32_t *>PyMem_Malloc(4 * room * sizeof(uint32_t))
+    if arena == NULL:
+        raise MemoryError
+    try:
+        with nogil:
+            which = bm_delta_fold(layers.at, layers.n, key, arena, arena + room, arena + 2 * room, arena + 3 * room,
+                                  &nadded, &nremoved)
+        return (_bitmap(arena + 2 * which * room, nadded), _bitmap(arena + (2 * which + 1) * room, nremoved))
+    finally:
+        PyMem_Free(arena)
+
+
+cdef object _bitmap(const uint32_t *ordinals, size_t n):
+    cdef bytes out
+    cdef uint8_t *to
+    if not n:
+        return None
+    out = PyBytes_FromStringAndSize(NULL, bm_build_size(ordinals, n))
+    to = <uint8_t *>PyBytes_AS_STRING(out)
+    with nogil:
+        bm_build(ordinals, n, to)
+    return out
