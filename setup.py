@@ -18,10 +18,12 @@ DEBUG = os.environ.get("SEGIDX_DEBUG") == "1"
 SANITIZE = os.environ.get("SEGIDX_SANITIZE", "")
 
 # Extension name -> the .pyx and the C files linked with it, all under src/.
-# `bitmaps` evaluates expressions over postings and columns; `strings` hashes, packs and looks up strings.
+# `bitmaps` evaluates expressions over postings and columns; `strings` hashes, packs and looks up strings; `rows` takes
+# rows of writes from the wire into columns.
 EXTENSIONS = {
     "segidx.kernels._bitmaps": ["bitmaps.pyx", *sorted(p.name for p in (ROOT / "src").glob("bm_*.c"))],
     "segidx.kernels._strings": ["strings.pyx", *sorted(p.name for p in (ROOT / "src").glob("st_*.c"))],
+    "segidx.kernels._rows": ["rows.pyx", *sorted(p.name for p in (ROOT / "src").glob("rw_*.c"))],
 }
 
 

@@ -65,6 +65,7 @@ from segidx.store.environment import AccountStore, create_account, open_account
 from segidx.store.feed import KINDS, oldest_change, read_changes
 from segidx.store.layout import DB_CHANGES
 from segidx.store.snapshot import Snapshot
+from segidx.store.verify import Verification
 
 MAX_PREVIEW = 1000
 MAX_SUGGESTIONS = 1000
@@ -133,6 +134,14 @@ class Database:
     def accounts(self) -> list[AccountInfo]:
         """All accounts, by name."""
         return [self.account(name).info for name in self._directory.account_names()]
+
+    def catch_up(self) -> None:
+        """Read what the logs of opened accounts have grown by, so that the next evaluation need not. For processes that
+        only read, every now and then."""
+        with self._lock:
+            accounts = list(self._accounts.values())
+        for account in accounts:
+            account._store.catch_up()
 
     def close(self) -> None:
         """Close every account and give the writer's lock up."""
@@ -281,8 +290,12 @@ class Account:
     def submit(self, rows: Iterable[ContactWrite], *, batch_key: str = "") -> Future[WriteResult]:
         """`write` without waiting for the disk: rows are checked now, and committed in the order of submission. Waits
         while too much is queued. The future's result is the acknowledgement."""
+        return self.submit_batches(batches_from_writes(rows, self.schema()), batch_key=batch_key)
+
+    def submit_batches(self, batches: Sequence[ContactBatch], *, batch_key: str = "") -> Future[WriteResult]:
+        """`submit` of rows that are validated already (see `segidx.ingest`), to be applied one batch behind another."""
         self._check_writable()
-        return self._writer.submit(batches_from_writes(rows, self.schema()), batch_key)
+        return self._writer.submit(batches, batch_key)
 
     def tag(
         self,
@@ -406,6 +419,20 @@ class Account:
                 merged_generation=snapshot.state.merged,
                 merge_lag_seconds=0.0 if oldest is None else max(0, self._clock() - oldest) / 1000,
             )
+
+    def verify(self, *, stop: Stop | None = None) -> Verification:
+        """Check every invariant of all that is stored: an iterator of broken ones, one sentence each, as they are
+        found; of a sound account there are none. Reads everything once, in one read transaction.
+
+        Raises DeadlineExceeded and Cancelled while iterating. Close it when it is not iterated to its end.
+        """
+
+        def check() -> None:
+            if stop is not None:
+                with stop_errors():
+                    stop.check()
+
+        return Verification(self._store, check)
 
     # --- helpers ---
 

@@ -24,11 +24,10 @@ from segidx.kernels.grouping import group_pairs
 from segidx.model.schema import Field
 from segidx.store import counts
 from segidx.store.fresh import LayeredStrings
-from segidx.store.layout import DB_COLUMNS, DB_COUNTS, DB_POSTINGS, IDS_TABLE, SHARD_BITS
+from segidx.store.layout import DB_COLUMNS, DB_COUNTS, IDS_TABLE, SHARD_BITS
 from segidx.store.log import NewStrings
 from segidx.store.overlay import settle
 from segidx.store.snapshot import Snapshot
-from segidx.store.verified import chunk_keys, shard_keys
 
 Codes = npt.NDArray[np.int64]
 Ordinals = npt.NDArray[np.uint32]
@@ -36,20 +35,54 @@ Pairs = tuple[Codes, Ordinals]
 NO_PAIRS: Pairs = (np.zeros(0, np.int64), np.zeros(0, np.uint32))
 
 
+# Strings of one dictionary that are remembered; then it is begun anew.
+REMEMBERED = 1 << 18
+
+
+class CodeMemory:
+    """Codes of strings that were looked up before, by table: a stream of writes repeats its categories and tags, and
+    a string's code never changes. Contact ids are not remembered: there are too many, each seldom seen twice."""
+
+    def __init__(self) -> None:
+        self._tables: dict[int, dict[str, int]] = {}
+
+    def of(self, table: int) -> dict[str, int]:
+        found = self._tables.get(table)
+        if found is None or len(found) > REMEMBERED:
+            found = self._tables[table] = {}
+        return found
+
+
 class PendingStrings:
     """A string table with the strings that the group has given codes to."""
 
-    def __init__(self, stored: LayeredStrings) -> None:
+    def __init__(self, stored: LayeredStrings, memory: dict[str, int] | None) -> None:
         self._stored = stored
         self._first = len(stored)
         self._new: dict[str, int] = {}
+        self._memory = memory
 
     def __len__(self) -> int:
         return self._first + len(self._new)
 
+    def _committed(self, strings: pa.Array) -> Codes:
+        memory = self._memory
+        if memory is None:
+            return self._stored.find(strings)
+        texts = strings.to_pylist()
+        codes = np.array([memory.get(text, -1) for text in texts], np.int64)
+        unknown = np.flatnonzero(codes < 0)
+        if len(unknown):
+            found = self._stored.find(strings.take(pa.array(unknown)))
+            codes[unknown] = found
+            for row, code in zip(unknown.tolist(), found.tolist(), strict=True):
+                if code >= 0:
+                    memory[texts[row]] = code
+        return codes
+
     def find(self, strings: pa.Array) -> Codes:
         """The code of each string, -1 where it is absent; int64[n]."""
-        codes = self._stored.find(strings)
+        codes = self._committed(strings)
         if self._new:
             for row in np.flatnonzero(codes < 0).tolist():
                 codes[row] = self._new.get(strings[row].as_py(), -1)
@@ -57,7 +90,7 @@ class PendingStrings:
 
     def insert(self, strings: pa.Array) -> Codes:
         """The code of each string; those that are new get the next codes, in order of first appearance."""
-        codes = self._stored.find(strings)
+        codes = self._committed(strings)
         missing = np.flatnonzero(codes < 0)
         if len(missing):
             new, size = self._new, len(self)
@@ -85,8 +118,9 @@ class PendingStrings:
 class Pending:
     """One group of batches over one snapshot. `add` takes what a batch changes; the next one sees it."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, memory: CodeMemory) -> None:
         self.snapshot = snapshot
+        self._memory = memory
         self.catalog = snapshot.catalog
         self.deltas: tuple[Delta, ...] = ()
         self._tables: dict[int, PendingStrings] = {}
@@ -98,7 +132,8 @@ class Pending:
     def table(self, table: int) -> PendingStrings:
         found = self._tables.get(table)
         if found is None:
-            found = self._tables[table] = PendingStrings(self.snapshot.table(table))
+            memory = None if table == IDS_TABLE else self._memory.of(table)
+            found = self._tables[table] = PendingStrings(self.snapshot.table(table), memory)
         return found
 
     def marks(self) -> dict[int, int]:
@@ -126,8 +161,7 @@ class Pending:
 
     def values(self, field_id: int, ordinals: Ordinals) -> tuple[Codes, npt.NDArray[np.bool_]]:
         """(stored values, present) of a field."""
-        chunks = np.unique(ordinals // CHUNK_ROWS).tolist()
-        self.snapshot.verify_values(DB_COLUMNS, chunk_keys(field_id, chunks))
+        self.snapshot.verify_blocks(DB_COLUMNS, field_id, ordinals // CHUNK_ROWS)
         column = self.snapshot.base_column(field_id).overlaid(field_id, self._layers())
         values, present = column.take(ordinals)
         return np.asarray(values), np.asarray(present) != 0
@@ -136,13 +170,12 @@ class Pending:
         """Which pairs are held; pairs of one code should lie together."""
         if not len(codes):
             return np.zeros(0, np.bool_)
+        self.snapshot.verify_shards(field_id, codes, ordinals >> SHARD_BITS)
         held = np.zeros(len(codes), np.uint8)
         starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
         ends = np.r_[starts[1:], len(codes)]
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
             code = int(codes[start])
-            shards = set((ordinals[start:end] >> SHARD_BITS).tolist())
-            self.snapshot.verify_values(DB_POSTINGS, shard_keys(field_id, code, shards))
             posting = self.snapshot.base_posting(field_id, code)
             held[start:end] = posting.contains_many(ordinals[start:end])
         keys = codes.astype(np.uint64) | np.uint64(field_id << 32)
@@ -159,9 +192,9 @@ class Pending:
         in_use = counts.read_entries(
             self.snapshot.txn, self.snapshot.dbs[DB_COUNTS], field_id, len(self.snapshot.dictionary(field).base)
         )[0]
-        shards = set((old >> SHARD_BITS).tolist())
+        shards = np.unique(old >> SHARD_BITS).astype(np.int64)
         for code in np.flatnonzero(in_use).tolist() if len(old) else ():
-            self.snapshot.verify_values(DB_POSTINGS, shard_keys(field_id, code, shards))
+            self.snapshot.verify_shards(field_id, np.full_like(shards, code), shards)
             mine = old[np.asarray(self.snapshot.base_posting(field_id, code).contains_many(old)) != 0]
             if len(mine):
                 pairs.append((np.full(len(mine), code, np.int64), mine))
@@ -178,8 +211,7 @@ class Pending:
 
     def counts(self, field_id: int, codes: Codes) -> npt.NDArray[np.int64]:
         """Contacts that hold each of the ascending codes."""
-        blocks = np.unique(codes // counts.BLOCK_CODES).tolist()
-        self.snapshot.verify_values(DB_COUNTS, chunk_keys(field_id, blocks))
+        self.snapshot.verify_blocks(DB_COUNTS, field_id, codes // counts.BLOCK_CODES)
         found, _ = counts.read_many(self.snapshot.txn, self.snapshot.dbs[DB_COUNTS], field_id, codes)
         overlay_counts(self._layers(), codes.astype(np.uint64) | np.uint64(field_id << 32), found)
         return found

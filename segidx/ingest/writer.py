@@ -20,7 +20,7 @@ import pyarrow as pa
 from segidx.ingest.batch import ContactBatch, FieldChange, TagEdits
 from segidx.ingest.changes import BatchChanges, changes_of
 from segidx.ingest.merger import Merger
-from segidx.ingest.pending import Pending
+from segidx.ingest.pending import CodeMemory, Pending
 from segidx.ingest.rows import TAG_LIST
 from segidx.kernels.deltas import Delta
 from segidx.model.errors import Closed, InvalidArgument, SegidxError, TypeMismatch
@@ -75,6 +75,7 @@ class Writer:
         self._store = store
         self._clock = clock
         self.merger = Merger(store, clock)
+        self._memory = CodeMemory()
         self._queue: deque[_Waiting] = deque()
         self._queued = 0
         self._changed = threading.Condition()
@@ -99,7 +100,11 @@ class Writer:
         The future's result means that they are on the disk. It raises StorageFull (nothing of them was written),
         UnknownField for a field that was never declared, and Closed.
         """
-        if len(batch_key.encode(errors="surrogatepass")) > MAX_BATCH_KEY_BYTES:
+        try:
+            key_bytes = len(batch_key.encode())
+        except UnicodeEncodeError as error:  # refused here: in a commit it would fail the batches beside it too
+            raise InvalidArgument("a batch key is UTF-8; it has a lone surrogate", argument="batch_key") from error
+        if key_bytes > MAX_BATCH_KEY_BYTES:
             raise InvalidArgument(f"a batch key has at most {MAX_BATCH_KEY_BYTES} bytes", argument="batch_key")
         waiting = _Waiting(tuple(batches), batch_key, Future())
         with self._changed:
@@ -218,7 +223,7 @@ class Writer:
         self.merger.wait_for_room()
         with self._store.snapshot() as snapshot:
             segment = self.merger.segment_of_next(snapshot.view)
-            compared = self._compare(group, Pending(snapshot))
+            compared = self._compare(group, Pending(snapshot, self._memory))
         if compared.changes:
             now = self._clock()
             record = Record(
@@ -242,7 +247,7 @@ class Writer:
         """One large batch straight into the base, after all that the log holds."""
         self.merger.merge_all()
         with self._store.snapshot() as snapshot:
-            compared = self._compare([waiting], Pending(snapshot))
+            compared = self._compare([waiting], Pending(snapshot, self._memory))
         if compared.changes:
             pending = compared.pending
             with self._store.write() as write:

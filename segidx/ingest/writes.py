@@ -15,7 +15,7 @@ import pyarrow as pa
 from segidx.ingest.batch import ContactBatch, FieldChange, FlagEdits, TagEdits
 from segidx.ingest.rows import TAG_LIST, field_values, make_reject
 from segidx.ingest.values import Stored, check_id, id_for_report, stored, tag_names
-from segidx.model.errors import InvalidArgument, SegidxError, TypeMismatch, UnknownField
+from segidx.model.errors import SegidxError, TypeMismatch, UnknownField
 from segidx.model.results import Reject
 from segidx.model.schema import MAX_CONTACT_ID_BYTES, MAX_STRING_BYTES, Field, FieldType, Schema
 from segidx.model.writes import ADDRESS_FIELDS, Channel, ChannelFlag, ContactWrite
@@ -23,6 +23,7 @@ from segidx.store.layout import channel_code
 
 _CODES = {(channel, flag): channel_code(channel, flag) for channel in Channel for flag in ChannelFlag}
 _PLAIN_STRINGS = (FieldType.CATEGORY, FieldType.TEXT)
+_ADDRESSES = frozenset(ADDRESS_FIELDS.values())
 
 
 class _Tags:
@@ -47,6 +48,7 @@ class _Builder:
         self.values: dict[str, tuple[list[int], list[Stored | None]]] = {}
         self.tags: dict[str, dict[int, _Tags]] = {}
         self.flags: dict[tuple[int, int], bool] = {}
+        self.addressed: set[tuple[int, str]] = set()  # positions that were given an address, or lost it
 
     def add(self, index: int, row: ContactWrite) -> None:
         """Join one row to the batch, whole or not at all: raises what its first bad value raises, as (field, error)."""
@@ -66,8 +68,6 @@ class _Builder:
             for given, added in ((row.tags_removed, False), (row.tags_added, True))
             for name, tags in given.items()
         ]
-        if row.tags_removed and row.tags_added:
-            _refuse_contradiction(row)
         flags = [
             (_CODES[channel, flag], value) for channel, given in row.channels.items() for flag, value in given.items()
         ]
@@ -90,6 +90,8 @@ class _Builder:
                 column = self.values[name] = ([], [])
             column[0].append(position)
             column[1].append(stored_value)
+            if name in _ADDRESSES:
+                self.addressed.add((position, name))
         for name, names, added in edits:
             tags = self._tags_of(name, position)
             for tag in names:
@@ -101,15 +103,20 @@ class _Builder:
             self.flags[position, code] = value
 
     def must_wait(self, row: ContactWrite) -> bool:
-        """Whether the row must see what the rows before it did, and so cannot be joined with them: it may create a
-        contact that an earlier row is refused without, or brings an address after the old one has bounced."""
-        position = self.positions.get(row.contact_id) if isinstance(row.contact_id, str) else None
+        """Whether the row must see what the rows before it did, and so cannot be joined with them: an earlier row of
+        the contact may be refused, or the row is of an address that the rows before changed, or that has bounced."""
+        contact_id = row.contact_id
+        if isinstance(contact_id, bytes):
+            contact_id = contact_id.decode(errors="replace")  # if it is none, `add` says so
+        position = self.positions.get(contact_id) if isinstance(contact_id, str) else None
         if position is None:
             return False
-        if self.must_exist[position] and not row.must_exist:
-            return True
-        return bool(self.flags) and any(
-            row.fields.get(name) is not None and self.flags.get((position, _CODES[channel, ChannelFlag.HARD_BOUNCED]))
+        return self.must_exist[position] or any(
+            name in row.fields
+            and (
+                (position, name) in self.addressed
+                or self.flags.get((position, _CODES[channel, ChannelFlag.HARD_BOUNCED]))
+            )
             for channel, name in ADDRESS_FIELDS.items()
         )
 
@@ -217,13 +224,6 @@ class _BadField(Exception):
         super().__init__(name)
         self.name = name
         self.error = error
-
-
-def _refuse_contradiction(row: ContactWrite) -> None:
-    for name, tags in row.tags_added.items():
-        both = sorted(set(tags) & set(row.tags_removed.get(name, ())))
-        if both:
-            raise _BadField(name, InvalidArgument(f"tag {both[0]!r} is to be both added and removed", field=name))
 
 
 def _replacement(replaced: dict[int, _Tags]) -> FieldChange:

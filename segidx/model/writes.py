@@ -39,9 +39,9 @@ ADDRESS_FIELDS: Mapping[Channel, str] = {Channel.EMAIL: "email", Channel.SMS: "p
 class ContactWrite:
     """One row of a batch. Rows apply in their order, also those with the same id.
 
-    Within a row `fields` come first (None clears, a tags value replaces the field's tags), then the tags taken and
-    given (tags field to tags), then the flags of channels (True sets, False clears). An unknown contact is created,
-    or refused (CONTACT_NOT_FOUND) with `must_exist`.
+    Within a row `fields` come first (None clears, a tags value replaces the field's tags), then the tags taken, then
+    those given (tags field to tags; a tag in both is held), then the flags of channels (True sets, False clears). An
+    unknown contact is created, or refused (CONTACT_NOT_FOUND) with `must_exist`.
     """
 
     contact_id: str | bytes

@@ -132,6 +132,11 @@ class AccountStore:
             txn.abort()
             raise
 
+    def catch_up(self) -> None:
+        """Bring this process's overlay up to the log."""
+        if self._open:
+            self.snapshot().close()
+
     def begin(self) -> lmdb.Transaction:
         """A bare read transaction; abort it soon."""
         return self._env.begin(buffers=True)

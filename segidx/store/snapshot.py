@@ -7,7 +7,7 @@ of any posting or column taken from it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import cast
 
@@ -34,6 +34,8 @@ from segidx.store.layout import (
     SHARD_BITS,
     SYSTEM_FIELD,
     Handle,
+    block_key,
+    posting_key,
 )
 from segidx.store.overlay import Overlay, View
 from segidx.store.postings import open_posting
@@ -41,6 +43,7 @@ from segidx.store.strings import StringTable
 from segidx.store.verified import Verified
 
 _CACHE_ENTRIES = 20_000
+_SHARD_ROOM = 12  # bits of a shard's number: there are 4,096 at most
 
 
 class PointerCache:
@@ -147,11 +150,24 @@ class Snapshot:
             self._entries[key] = found
         return cast(Posting, found)
 
-    def verify_values(self, database: bytes, keys: Iterable[bytes]) -> None:
-        """Make sure that stored values are whole, as the writer does with what it compares changes with. Raises
-        CorruptData."""
-        fresh = cast("set[tuple[bytes, bytes]]", self._base.setdefault("verified", set()))
-        self._verified.check(self.txn, database, self.dbs[database], keys, fresh)
+    def verify_blocks(self, database: bytes, field_id: int, blocks: npt.NDArray[np.int64]) -> None:
+        """Make sure that column chunks, or blocks of counts, are whole, as the writer does with what it compares
+        changes with. Raises CorruptData."""
+        seen, todo = self._not_verified((database, field_id), blocks)
+        self._verified.check(self.txn, database, self.dbs[database], (block_key(field_id, b) for b in todo))
+        seen |= todo  # only now: damage that was met is refused again
+
+    def verify_shards(self, field_id: int, codes: npt.NDArray[np.int64], shards: npt.NDArray[np.int64]) -> None:
+        """The same of shards of postings."""
+        seen, todo = self._not_verified((DB_POSTINGS, field_id), codes << _SHARD_ROOM | shards)
+        keys = (posting_key(field_id, each >> _SHARD_ROOM, each & ((1 << _SHARD_ROOM) - 1)) for each in todo)
+        self._verified.check(self.txn, DB_POSTINGS, self.dbs[DB_POSTINGS], keys)
+        seen |= todo
+
+    def _not_verified(self, of: tuple[bytes, int], numbers: npt.NDArray[np.int64]) -> tuple[set[int], set[int]]:
+        """(what was verified in this version of the base, those of `numbers` that were not)."""
+        seen = cast("set[int]", self._base.setdefault(of, set()))
+        return seen, set(numbers.tolist()) - seen
 
     def universe(self) -> Posting:
         """The live contacts."""

@@ -12,34 +12,27 @@ from collections.abc import Iterable
 
 from segidx.kernels.columns import verify_chunk
 from segidx.model.errors import CorruptData
-from segidx.store.layout import DB_COLUMNS, HEADER_BYTES, Handle, Reader, block_key, posting_key
+from segidx.store.layout import DB_COLUMNS, HEADER_BYTES, Handle, Reader
 
 _CHECKSUM = struct.Struct("<I")
 _CHECKSUM_AT = 8
 
 
 class Verified:
-    """Checksums of the values verified so far, by database and key. For the writer's one thread."""
+    """Checksums of the values verified so far. For the writer's one thread."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, bytes], int] = {}
 
-    def check(
-        self, txn: Reader, database: bytes, db: Handle, keys: Iterable[bytes], fresh: set[tuple[bytes, bytes]]
-    ) -> None:
-        """Verify the values of `keys`; those in `fresh`, which are added to, were looked at in this version of the base
-        already. Raises CorruptData."""
+    def check(self, txn: Reader, database: bytes, db: Handle, keys: Iterable[bytes]) -> None:
+        """Verify the values of `keys` that were not, or have changed since. Raises CorruptData."""
         for key in keys:
-            place = (database, key)
-            if place in fresh:
-                continue
             value = txn.get(key, db=db)
             if value is not None and len(value) >= _CHECKSUM_AT + 4:
                 (checksum,) = _CHECKSUM.unpack_from(value, _CHECKSUM_AT)
-                if self._known.get(place) != checksum:
+                if self._known.get((database, key)) != checksum:
                     self._verify(database, key, memoryview(value), checksum)
-                    self._known[place] = checksum
-            fresh.add(place)
+                    self._known[database, key] = checksum
 
     def _verify(self, database: bytes, key: bytes, value: memoryview, checksum: int) -> None:
         if database == DB_COLUMNS:
@@ -48,12 +41,3 @@ class Verified:
             problem = None if zlib.crc32(value[HEADER_BYTES:]) == checksum else "the checksum does not match"
         if problem is not None:
             raise CorruptData(f"{database.decode()}, key {key.hex()}: {problem}; restore from a backup")
-
-
-def chunk_keys(field: int, chunks: Iterable[int]) -> list[bytes]:
-    """Keys of column chunks, or of blocks of counts."""
-    return [block_key(field, chunk) for chunk in chunks]
-
-
-def shard_keys(field: int, code: int, shards: Iterable[int]) -> list[bytes]:
-    return [posting_key(field, code, shard) for shard in shards]
