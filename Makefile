@@ -12,7 +12,8 @@ PACKAGING := pyproject.toml requirements.lock
 
 # The variables of single targets.
 SECONDS_EACH ?= 15
-ROUNDS       ?= 6
+ROUNDS       ?= 8
+IMAGES       ?= 40
 TESTS        ?=
 
 # Pip takes these for what it installs and for what it builds with (grpcio-tools must not be newer than protobuf); one
@@ -86,6 +87,9 @@ proto-lint:  ## buf lint (skipped where there is no Node)
 
 bench-smoke: $(STAMPS)/dev  ## the benchmarks on small data: answers checked, times meaningless
 	$(BIN)/python -m bench count --scale smoke --answers-only
+	$(BIN)/python -m bench count --scale smoke --answers-only --overlay 50000
+	$(BIN)/python -m bench single-add --scale smoke --rounds 1 --adds 10 --burst 50
+	$(BIN)/python -m bench ingest --scale smoke --seconds 2 --rest-seconds 1 --clients 1,2
 
 fuzz: $(STAMPS)/dev  ## decoders on damaged bytes, SECONDS_EACH=15 a test file
 	@mkdir -p build
@@ -97,8 +101,8 @@ fuzz: $(STAMPS)/dev  ## decoders on damaged bytes, SECONDS_EACH=15 a test file
 	  done; echo "fuzz: $$file passed $$runs times"; \
 	done
 
-crash: $(STAMPS)/dev  ## writers killed ROUNDS=6 times
-	SEGIDX_CRASH_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/crash
+crash: $(STAMPS)/dev  ## writers killed ROUNDS=8 times, IMAGES=40 power cuts, full and failing disks
+	SEGIDX_CRASH_ROUNDS=$(ROUNDS) SEGIDX_CRASH_IMAGES=$(IMAGES) $(BIN)/python -m pytest -rP tests/crash
 
 lock: $(STAMPS)/dev  ## requirements.lock: the versions that are installed from
 	$(BIN)/pip-compile --quiet --all-extras --strip-extras --no-emit-index-url --no-emit-find-links \

@@ -13,21 +13,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.cases import INSTANCES, Case, make_cases
+from bench import overlay
+from bench.answers import agree
+from bench.cases import INSTANCES, make_cases
 from bench.contention import Contention
 from bench.corpus import SCALES, SEED, Corpus, make_corpus
 from bench.machine import this_machine
 from bench.own import Embedded, Evaluate, OverGrpc, store_corpus
 from bench.peers import PEERS, open_peer
 from bench.report import CaseResult, Report
-from bench.systems import Run, System, disk_bytes
+from bench.systems import System, disk_bytes
 from bench.timing import measure
 from segidx.database import Database
-from segidx.model.syntax import format_expression
 
 ROUNDS = 5
-SHOWN = 20  # disagreements printed
-Runs = dict[str, list[list[Run]]]  # by system: for each case, for each of its expressions
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -41,12 +40,18 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="measurements a figure (default: %(default)s)")
     parser.add_argument("--instances", type=int, default=INSTANCES, help="expressions a case (default: %(default)s)")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="(default: all)")
+    parser.add_argument(
+        "--overlay", type=int, metavar="N", help="against itself: N changes unmerged, and the same merged; no peers"
+    )
     options = parser.parse_args(arguments)
     if options.rounds < 1 or options.instances < 1 or options.seed < 0:
         parser.error("--rounds and --instances are 1 at least, --seed 0 at least")
+    if options.overlay is not None and options.overlay < 1:
+        parser.error("--overlay is 1 at least")
     with ExitStack() as stack:
         directory = options.dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="segidx-bench-")))
-        return _run(options, directory / f"count-{options.scale}", stack)
+        run = _run if options.overlay is None else overlay.run
+        return run(options, directory / f"count-{options.scale}", stack)
 
 
 def _run(options: argparse.Namespace, directory: Path, stack: ExitStack) -> int:
@@ -60,12 +65,7 @@ def _run(options: argparse.Namespace, directory: Path, stack: ExitStack) -> int:
     cases = make_cases(options.seed, options.instances)
     systems = {**own, **{name: peer for name, peer in peers.items() if peer is not None}}
     runs = {name: [[s.prepare(e) for e in case.expressions] for case in cases] for name, s in systems.items()}
-    wrong = disagreements(cases, runs)
-    for line in wrong[:SHOWN]:
-        print(f"answers disagree: {line}", file=sys.stderr)
-    if len(wrong) > SHOWN:
-        print(f"answers disagree on {len(wrong) - SHOWN} expressions more", file=sys.stderr)
-    if wrong:
+    if not agree(cases, runs):
         return 1
     print(f"answers agree: {len(cases) * options.instances} expressions, {', '.join(systems)}", flush=True)
 
@@ -113,15 +113,3 @@ def _open_systems(
         stored = f", {disk_bytes(directory / name) / 1e6:.0f} MB on disk" if (directory / name).exists() else ""
         print(f"load {name}: {time.perf_counter() - started:.1f} s{stored}", flush=True)
     return own, peers
-
-
-def disagreements(cases: Sequence[Case], runs: Runs) -> list[str]:
-    """One line for every expression that not all systems count alike."""
-    wrong = []
-    for i, case in enumerate(cases):
-        for j, expression in enumerate(case.expressions):
-            answers = {name: by_case[i][j]() for name, by_case in runs.items()}
-            if len(set(answers.values())) > 1:
-                said = ", ".join(f"{name} {answer}" for name, answer in answers.items())
-                wrong.append(f"{case.name} {j}: {said}: {format_expression(expression)}")
-    return wrong

@@ -6,8 +6,6 @@ expression, sent by the client to a server process of its own over the loopback.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from bench.corpus import CORPUS_VERSION, INCOME_SCALE, MISSING, Corpus
+from bench.live.server import ServerProcess
 from bench.systems import Run, stored
 from segidx.client import connect
 from segidx.database import Account, Database
@@ -29,7 +28,6 @@ from segidx.store import layout
 from segidx.store.layout import FORMAT_VERSION
 
 BATCH_ROWS = 1_000_000
-_ROOT = Path(__file__).resolve().parent.parent
 
 
 def store_corpus(corpus: Corpus, directory: Path) -> tuple[Path, float | None]:
@@ -127,13 +125,8 @@ class OverGrpc:
     name = "grpc"
 
     def __init__(self, path: Path) -> None:
-        command = [sys.executable, str(_ROOT / "server.py"), "--data", str(path), "--port", "0", "--read-only"]
-        self._server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self._server.stdout is not None
-        announced = self._server.stdout.readline()
-        if not announced:
-            raise RuntimeError(f"the server ended with {self._server.wait()} before it served")
-        self._client = connect(announced.split()[-1])
+        self._server = ServerProcess(path, path.parent / "server.log", read_only=True)
+        self._client = connect(self._server.address)
         self._account = self._client.account("default")
 
     def prepare(self, expression: Expression) -> Run:
@@ -142,5 +135,4 @@ class OverGrpc:
 
     def close(self) -> None:
         self._client.close()
-        self._server.terminate()
-        self._server.communicate()
+        self._server.close()

@@ -35,13 +35,13 @@ class CaseResult:
     unit: str = "ms"
 
     def to_json(self) -> dict[str, object]:
-        variants = {f"segidx_{name}": _rounded(value) for name, value in self.variants.items()}
+        variants = {f"segidx_{name}": rounded(value) for name, value in self.variants.items()}
         return {
             "case": self.case,
             "unit": self.unit,
-            "segidx": _rounded(self.segidx),
+            "segidx": rounded(self.segidx),
             **variants,
-            "peers": {name: _rounded(value) for name, value in self.peers.items()},
+            "peers": {name: rounded(value) for name, value in self.peers.items()},
             "answers_agree": self.answers_agree,
         }
 
@@ -65,7 +65,7 @@ class Report:
             "contacts": self.contacts,
             "seed": self.seed,
             "machine": asdict(self.machine),
-            "foreign_cpu": _rounded(self.foreign_cpu),
+            "foreign_cpu": rounded(self.foreign_cpu),
             "cases": [case.to_json() for case in self.cases],
         }
 
@@ -74,12 +74,7 @@ class Report:
 
     def conditions(self) -> str:
         """One line: whether the machine was the benchmark's own."""
-        if self.foreign_cpu is None:
-            return "other processes: not known (install psutil)"
-        line = f"other processes used {self.foreign_cpu:.0%} of the cores"
-        return (
-            line if self.foreign_cpu <= LIMIT else line + ": DO NOT QUOTE these figures, run again on an idle machine"
-        )
+        return contention_line(self.foreign_cpu)
 
     def table(self) -> str:
         """A Markdown table: a row a case, a column a system, and how many times segidx's figure each peer's is."""
@@ -90,18 +85,31 @@ class Report:
         rows = [
             [
                 f"{case.case}: {case.what}",
-                _shown(case.segidx),
-                *(_shown(case.variants[name]) for name in variants),
+                shown(case.segidx),
+                *(shown(case.variants[name]) for name in variants),
                 *(_compared(case.peers[name], case.segidx) for name in peers),
             ]
             for case in self.cases
         ]
-        widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-        lines = [
-            _line(heads, widths),
-            "|" + "|".join(["-" * (widths[0] + 2), *("-" * (w + 1) + ":" for w in widths[1:])]) + "|",
-        ]
-        return "\n".join([*lines, *(_line(row, widths) for row in rows)])
+        return markdown_table(heads, rows)
+
+
+def contention_line(foreign_cpu: float | None) -> str:
+    """Whether the machine was the benchmark's own, from the share of the cores that others used."""
+    if foreign_cpu is None:
+        return "other processes: not known (install psutil)"
+    line = f"other processes used {foreign_cpu:.0%} of the cores"
+    return line if foreign_cpu <= LIMIT else line + ": DO NOT QUOTE these figures, run again on an idle machine"
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A row a line; all columns but the first are aligned to the right."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    lines = [
+        _line(heads, widths),
+        "|" + "|".join(["-" * (widths[0] + 2), *("-" * (w + 1) + ":" for w in widths[1:])]) + "|",
+    ]
+    return "\n".join([*lines, *(_line(row, widths) for row in rows)])
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -109,11 +117,13 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "| " + " | ".join(padded) + " |"
 
 
-def _rounded(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
+    """To four digits, as JSON has it."""
     return None if value is None else float(f"{value:.4g}")
 
 
-def _shown(value: float | None) -> str:
+def shown(value: float | None) -> str:
+    """To three digits or so, as tables have it."""
     if value is None:
         return "-"
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
@@ -121,5 +131,5 @@ def _shown(value: float | None) -> str:
 
 def _compared(value: float | None, own: float | None) -> str:
     if value is None or not own:
-        return _shown(value)
-    return f"{_shown(value)} ({value / own:.2g}x)" if value < 10 * own else f"{_shown(value)} ({value / own:.0f}x)"
+        return shown(value)
+    return f"{shown(value)} ({value / own:.2g}x)" if value < 10 * own else f"{shown(value)} ({value / own:.0f}x)"

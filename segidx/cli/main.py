@@ -9,12 +9,14 @@ from collections.abc import Sequence
 import click
 
 from segidx.cli.accounts import account, schema
+from segidx.cli.changes import changes
 from segidx.cli.contacts import get, preview, suggest, tag
 from segidx.cli.demo import demo
 from segidx.cli.imports import import_
 from segidx.cli.queries import count, explain
 from segidx.cli.serve import serve
 from segidx.cli.stats import stats
+from segidx.cli.verify import verify
 from segidx.model.errors import ExpressionSyntaxError, Kind, SegidxError
 
 EXIT_CODES = {
@@ -27,6 +29,7 @@ EXIT_CODES = {
     Kind.CANCELLED: 6,
     Kind.RESOURCE: 7,
     Kind.CORRUPT: 8,
+    Kind.OUT_OF_RANGE: 2,
 }
 INTERRUPTED = 130
 
@@ -51,7 +54,22 @@ def cli() -> None:
     """Exact contact segmentation in milliseconds."""
 
 
-for command in (import_, count, explain, preview, get, suggest, tag, stats, schema, account, serve, demo):
+for command in (
+    import_,
+    count,
+    explain,
+    preview,
+    get,
+    suggest,
+    tag,
+    changes,
+    stats,
+    schema,
+    account,
+    serve,
+    verify,
+    demo,
+):
     cli.add_command(command)
 
 

@@ -9,26 +9,45 @@ from pathlib import Path
 
 import click
 
-from segidx.model.errors import InvalidArgument
+from segidx import serving
 
 
 @click.command()
 @click.option("--data", "-d", metavar="DIR", type=click.Path(path_type=Path), help="Data directory (or SEGIDX_DATA).")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--host", default=serving.DEFAULT_HOST, show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", "-p", default=50051, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one."
+    "--port",
+    "-p",
+    default=serving.DEFAULT_PORT,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="0 picks a free one.",
 )
-@click.option("--threads", default=16, show_default=True, type=click.IntRange(min=2), help="Calls that run at once.")
+@click.option(
+    "--workers",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, serving.MAX_WORKERS),
+    metavar="N",
+    help="Processes that answer, besides one that writes. 0: one process does both.",
+)
+@click.option(
+    "--threads",
+    default=serving.DEFAULT_THREADS,
+    show_default=True,
+    type=click.IntRange(min=2),
+    help="Calls that run at once, in each worker.",
+)
 @click.option(
     "--max-message-bytes",
-    default=16 * 1024 * 1024,
+    default=serving.DEFAULT_MESSAGE_BYTES,
     show_default=True,
     type=click.IntRange(min=1024),
     help="Largest request.",
 )
 @click.option(
     "--grace",
-    default=10.0,
+    default=serving.DEFAULT_GRACE_SECONDS,
     show_default=True,
     type=click.FloatRange(min=0),
     metavar="SECONDS",
@@ -40,6 +59,7 @@ def serve(
     data: Path | None,
     host: str,
     port: int,
+    workers: int,
     threads: int,
     max_message_bytes: int,
     grace: float,
@@ -49,25 +69,23 @@ def serve(
     """Serve a data directory over gRPC until told to end (SIGTERM or Ctrl-C).
 
     Prints `segidx is serving on HOST:PORT` once calls are answered. There is no encryption and no password: listen
-    beyond this machine only behind something that has both.
+    beyond this machine only behind something that has both. docs/OPERATIONS.md tells what the processes of --workers
+    do.
     """
-    from segidx.service import server
-
     named = data or (Path(os.environ["SEGIDX_DATA"]) if os.environ.get("SEGIDX_DATA") else None)
     if named is None:
         raise click.UsageError("say what to serve: --data DIR")
-    if create and read_only:
-        raise InvalidArgument("--create and --read-only exclude each other")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    server.serve(
+    settings = serving.Settings(
         named,
         host=host,
         port=port,
+        workers=workers,
         threads=threads,
         max_message_bytes=max_message_bytes,
         grace=grace,
         create=create,
         read_only=read_only,
-        # Whoever waits for the address reads it through a pipe.
-        announce=partial(print, flush=True),
     )
+    # Whoever waits for the address reads it through a pipe.
+    serving.serve(settings, announce=partial(print, flush=True))

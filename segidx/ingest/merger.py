@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
-from segidx.model.errors import SegidxError
 from segidx.store.environment import AccountStore
 from segidx.store.merge import merge
 from segidx.store.overlay import View
@@ -39,7 +39,7 @@ class Merger:
         self._closing = False
         self._log_bytes: int | None = None  # not merged; None until the log was looked at
         self._new_segment = False
-        self._failure: SegidxError | None = None
+        self._failure: Exception | None = None
 
     def segment_of_next(self, view: View) -> int:
         """The segment that the next commit after a view belongs to."""
@@ -52,11 +52,10 @@ class Merger:
     def note(self, log_bytes: int) -> None:
         """A commit has added so many bytes to the log."""
         with self._changed:
-            self._log_bytes = self._unmerged() + log_bytes
-            if self._thread is None and not self._closing:
-                self._thread = threading.Thread(target=self._run, name="segidx-merger", daemon=True)
-                self._thread.start()
-            if self._log_bytes >= MERGE_BYTES:
+            before = self._unmerged()
+            self._log_bytes = before + log_bytes
+            self._start()
+            if not before or self._log_bytes >= MERGE_BYTES:
                 self._changed.notify_all()
 
     def wait_for_room(self) -> None:
@@ -65,18 +64,24 @@ class Merger:
             while self._unmerged() >= ROOM_BYTES and not self._closing:
                 if self._failure is not None:
                     raise self._failure
+                self._start()  # the log may be full already when its writer begins
                 self._changed.notify_all()
                 self._changed.wait(1.0)
+
+    def _start(self) -> None:
+        if self._thread is None and not self._closing:
+            self._thread = threading.Thread(target=self._run, name="segidx-merger", daemon=True)
+            self._thread.start()
 
     def merge_all(self) -> None:
         """Fold all that is committed into the base now. Raises StorageFull, CorruptData."""
         with self._merging:
             # What comes from now on is for the next merge.
             self._new_segment = True
-            done = merge(self._store, self._clock())
+            merge(self._store, self._clock())
             self._store.clear_stale_readers()
         with self._changed:
-            self._log_bytes = max(0, self._unmerged() - done.log_bytes)
+            self._log_bytes = None  # counted anew: an earlier merge may have failed behind its merge point
             self._failure = None
             self._changed.notify_all()
 
@@ -97,19 +102,22 @@ class Merger:
     def _run(self) -> None:
         while True:
             with self._changed:
-                if not self._closing and self._unmerged() < MERGE_BYTES:
-                    # Whatever has come by the end of the wait is merged, so that readers need no log for long.
-                    self._changed.wait(MERGE_SECONDS if self._unmerged() else None)
+                while not self._closing and not self._unmerged():
+                    self._changed.wait()
+                # Whatever has come by the end of the wait is merged, so that readers need no log for long.
+                end = time.monotonic() + MERGE_SECONDS
+                while not self._closing and 0 < self._unmerged() < MERGE_BYTES and time.monotonic() < end:
+                    self._changed.wait(end - time.monotonic())
                 if self._closing:
                     return
-                waiting = self._unmerged()
-            if not waiting:
-                continue
+                if not self._unmerged():
+                    continue
             try:
                 self.merge_all()
-            except SegidxError as error:
-                log.error("a merge failed, and is tried again: %s", error)
+            except Exception as error:  # whatever it is, a merger that died would let the log fill up for good
+                log.exception("a merge failed, and is tried again")
                 with self._changed:
                     self._failure = error
                     self._changed.notify_all()
-                    self._changed.wait(_RETRY_SECONDS)
+                    if not self._closing:
+                        self._changed.wait(_RETRY_SECONDS)

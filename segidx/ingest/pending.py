@@ -161,7 +161,7 @@ class Pending:
 
     def values(self, field_id: int, ordinals: Ordinals) -> tuple[Codes, npt.NDArray[np.bool_]]:
         """(stored values, present) of a field."""
-        self.snapshot.verify_blocks(DB_COLUMNS, field_id, ordinals // CHUNK_ROWS)
+        self.snapshot.verify_blocks(DB_COLUMNS, field_id, (ordinals // CHUNK_ROWS).astype(np.int64))
         column = self.snapshot.base_column(field_id).overlaid(field_id, self._layers())
         values, present = column.take(ordinals)
         return np.asarray(values), np.asarray(present) != 0
@@ -170,7 +170,7 @@ class Pending:
         """Which pairs are held; pairs of one code should lie together."""
         if not len(codes):
             return np.zeros(0, np.bool_)
-        self.snapshot.verify_shards(field_id, codes, ordinals >> SHARD_BITS)
+        self.snapshot.verify_shards(field_id, codes, (ordinals >> SHARD_BITS).astype(np.int64))
         held = np.zeros(len(codes), np.uint8)
         starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
         ends = np.r_[starts[1:], len(codes)]
@@ -180,7 +180,7 @@ class Pending:
             held[start:end] = posting.contains_many(ordinals[start:end])
         keys = codes.astype(np.uint64) | np.uint64(field_id << 32)
         overlay_held(self._layers(), keys, np.ascontiguousarray(ordinals, np.uint32), held)
-        return held != 0
+        return held.astype(np.bool_)
 
     def all_held(self, field: Field, field_id: int, ordinals: Ordinals) -> Pairs:
         """Every (code, ordinal) pair that the ascending ordinals hold in a tags field, ordered by code."""

@@ -134,7 +134,7 @@ class _Builder:
         if field.type in _PLAIN_STRINGS:
             # Of ASCII alone, characters are bytes and the normal form is the string itself.
             def convert(value: object) -> Stored:
-                if type(value) is str and len(value) <= MAX_STRING_BYTES and value.isascii():
+                if isinstance(value, str) and len(value) <= MAX_STRING_BYTES and value.isascii():
                     return value
                 return stored(field, value)
         elif field.type is FieldType.NUMBER:

@@ -11,9 +11,7 @@ KIND_DATE: Final[int]
 KIND_BOOL: Final[int]
 
 Strings = tuple[npt.NDArray[np.int32], bytes]
-Column = tuple[
-    npt.NDArray[np.int64], npt.NDArray[np.int64] | Strings, npt.NDArray[np.int64], npt.NDArray[np.uint8]
-]
+Column = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | Strings, npt.NDArray[np.int64], npt.NDArray[np.uint8]]
 
 def header(data: bytes, rows_field: int) -> bytes | None: ...
 def parse(

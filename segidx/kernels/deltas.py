@@ -125,7 +125,7 @@ class DeltaArrays:
         self.fields: U32 = take("<u4", nfields)  # type: ignore[assignment]
         self.field_ends: U32 = take("<u4", nfields)  # type: ignore[assignment]
         self.ordinals: U32 = take("<u4", nvalues)  # type: ignore[assignment]
-        self.present: npt.NDArray[np.bool_] = take("u1", nvalues).view(np.bool_)  # type: ignore[assignment]
+        self.present: npt.NDArray[np.bool_] = take("u1", nvalues).view(np.bool_)
 
     def memberships(self, at: int) -> tuple[U32, U32]:
         """(added, removed) ordinals of the key at an index."""

@@ -274,13 +274,6 @@ class WriterUnavailable(SegidxError):
     reason = "WRITER_UNAVAILABLE"
 
 
-class BatchKeyReused(SegidxError):
-    """A batch key that stands for another batch already."""
-
-    kind = Kind.CONFLICT
-    reason = "BATCH_KEY_REUSED"
-
-
 # --- evaluation --------------------------------------------------------------------------------------------
 
 

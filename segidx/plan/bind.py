@@ -12,6 +12,7 @@ from segidx.model.expression import (
     Anniversary,
     AtLeast,
     Between,
+    ChannelState,
     Comparison,
     Everyone,
     Expression,
@@ -21,6 +22,7 @@ from segidx.model.expression import (
     IsSet,
     Nobody,
     Not,
+    OnChannel,
     Operator,
     Or,
     TagMode,
@@ -31,6 +33,7 @@ from segidx.model.expression import (
 from segidx.model.results import Estimate
 from segidx.model.schema import Field, FieldType
 from segidx.model.values import Constant, FieldValue
+from segidx.model.writes import Channel, ChannelFlag
 from segidx.plan.comparisons import bind_comparison
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import (
@@ -46,7 +49,16 @@ from segidx.plan.nodes import (
 )
 from segidx.plan.strings import equal_codes, plan_codes, text_codes
 from segidx.plan.windows import bind_anniversary, bind_window, plan_range
-from segidx.store.layout import SYSTEM_FIELD
+from segidx.store.layout import SYSTEM_FIELD, channel_code
+
+# The flag that a state asks for; None is "suppressed", which the writer keeps.
+_FLAGS: dict[ChannelState, ChannelFlag | None] = {
+    ChannelState.CONSENTED: ChannelFlag.CONSENT,
+    ChannelState.UNSUBSCRIBED: ChannelFlag.UNSUBSCRIBED,
+    ChannelState.HARD_BOUNCED: ChannelFlag.HARD_BOUNCED,
+    ChannelState.COMPLAINED: ChannelFlag.COMPLAINED,
+    ChannelState.SUPPRESSED: None,
+}
 
 
 def bind(expression: Expression, context: BindContext, path: str = "expression") -> Plan:
@@ -111,7 +123,23 @@ def _predicate(predicate: Expression, context: BindContext, path: str) -> Plan:
             return bind_window(schema[predicate.field], predicate.window, context, path)
         case Anniversary():
             return bind_anniversary(schema[predicate.field], predicate.window, context, path)
+        case OnChannel():
+            return _on_channel(predicate.channel, predicate.state, context, path)
     raise AssertionError(f"{type(predicate).__name__} was not refused by check()")
+
+
+def _on_channel(channel: Channel, state: ChannelState, context: BindContext, path: str) -> Plan:
+    """Flags of channels are postings of the system field. Reachable: consented and not suppressed."""
+    if state is ChannelState.REACHABLE:
+        consented = _on_channel(channel, ChannelState.CONSENTED, context, path)
+        suppressed = _on_channel(channel, ChannelState.SUPPRESSED, context, path)
+        return all_of([consented, complement(suppressed, context.total, path)], context.total, path)
+    code = channel_code(channel, _FLAGS[state])
+    count = context.snapshot.value_count(SYSTEM_FIELD, code)
+    label = f"{channel.value} {state.value}"
+    if not count:
+        return nothing(f"no contact is {state.value} on {channel.value}", path)
+    return PostingScan(Estimate(count, count, count), path, SYSTEM_FIELD, code, label)
 
 
 def _has_tags(predicate: HasTags, context: BindContext, path: str) -> Plan:

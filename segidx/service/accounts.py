@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from segidx.service import convert
-from segidx.service.calls import check_alive, stop_for
+from segidx.service.calls import await_generation, check_alive, stop_for
 from segidx.v1 import accounts_pb2_grpc, schema_pb2_grpc
 
 if TYPE_CHECKING:
@@ -66,10 +66,13 @@ class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
         stop = stop_for(context)
         account = self._database.account(convert.account_of(request))
         limit = convert.limit_of(request.limit, convert.DEFAULT_SUGGESTIONS)
+        await_generation(account, request.min_generation, context, stop)
         return convert.suggestions_response(account.suggest(request.field, request.typed, limit=limit, stop=stop))
 
     def GetStats(
         self, request: schema_pb2.GetStatsRequest, context: grpc.ServicerContext
     ) -> schema_pb2.GetStatsResponse:
-        check_alive(context)
-        return convert.stats_response(self._database.account(convert.account_of(request)).stats())
+        stop = stop_for(context)
+        account = self._database.account(convert.account_of(request))
+        await_generation(account, request.min_generation, context, stop)
+        return convert.stats_response(account.stats())

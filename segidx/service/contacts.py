@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import grpc
 
-from segidx.model.errors import InvalidArgument, SegidxError, ServerUnavailable
+from segidx.model.errors import SegidxError
 from segidx.service import convert
-from segidx.service.calls import check_alive, stop_for
+from segidx.service.calls import StreamBound, await_generation, check_alive, stop_for
 from segidx.v1 import contacts_pb2_grpc
 
 if TYPE_CHECKING:
@@ -19,13 +18,11 @@ if TYPE_CHECKING:
 
 
 class ContactService(contacts_pb2_grpc.ContactServiceServicer):
-    """Writes and reads contacts. `max_streams` bounds the streams open at once: each holds a thread for as long as its
-    caller likes, and counts need threads too."""
+    """Writes and reads contacts. `streams` bounds the streams of writes that are open at once."""
 
-    def __init__(self, database: Database, *, max_streams: int) -> None:
+    def __init__(self, database: Database, *, streams: StreamBound) -> None:
         self._database = database
-        self._max_streams = max_streams
-        self._streams = threading.BoundedSemaphore(max_streams)
+        self._streams = streams
 
     def UpsertContacts(
         self, request: contacts_pb2.UpsertContactsRequest, context: grpc.ServicerContext
@@ -39,19 +36,14 @@ class ContactService(contacts_pb2_grpc.ContactServiceServicer):
         self, requests: Iterator[contacts_pb2.StreamUpsertContactsRequest], context: grpc.ServicerContext
     ) -> contacts_pb2.StreamUpsertContactsResponse:
         check_alive(context)
-        if not self._streams.acquire(blocking=False):
-            raise ServerUnavailable(
-                f"{self._max_streams} streams are open already; try again when one has ended", limit=self._max_streams
-            )
         totals = convert.StreamTotals()
-        try:
-            self._write_stream(requests, context, totals)
-        except SegidxError as error:
-            # What was committed stays; the caller must know how far it came.
-            error.metadata.update(committed_batches=str(totals.batches), accepted=str(totals.accepted))
-            raise
-        finally:
-            self._streams.release()
+        with self._streams.opened():
+            try:
+                self._write_stream(requests, context, totals)
+            except SegidxError as error:
+                # What was committed stays; the caller must know how far it came.
+                error.metadata.update(committed_batches=str(totals.batches), accepted=str(totals.accepted))
+                raise
         return totals.response()
 
     def _write_stream(
@@ -66,11 +58,8 @@ class ContactService(contacts_pb2_grpc.ContactServiceServicer):
             check_alive(context)
             if account is None:
                 account, named = self._database.account(convert.account_of(request)), request.account
-            elif request.account not in ("", named):
-                raise InvalidArgument(
-                    f"a stream writes to one account; this one began with {named!r} and names {request.account!r}",
-                    argument="account",
-                )
+            else:
+                convert.check_same_account(request, named)
             rows, errors = convert.rows_of(request)
             totals.add(errors.seen, errors.merge_rejects(account.upsert(rows)))
 
@@ -89,16 +78,20 @@ class ContactService(contacts_pb2_grpc.ContactServiceServicer):
     def GetContact(
         self, request: contacts_pb2.GetContactRequest, context: grpc.ServicerContext
     ) -> contacts_pb2.GetContactResponse:
-        check_alive(context)
-        return convert.contact_response(self._database.account(convert.account_of(request)).get(request.contact_id))
+        stop = stop_for(context)
+        account = self._database.account(convert.account_of(request))
+        await_generation(account, request.min_generation, context, stop)
+        return convert.contact_response(account.get(request.contact_id))
 
     def PreviewContacts(
         self, request: contacts_pb2.PreviewContactsRequest, context: grpc.ServicerContext
     ) -> contacts_pb2.PreviewContactsResponse:
         stop = stop_for(context)
         account = self._database.account(convert.account_of(request))
+        query = convert.query_of(request)
+        await_generation(account, request.min_generation, context, stop)
         preview = account.preview(
-            convert.query_of(request),
+            query,
             fields=convert.preview_fields_of(request),
             limit=convert.limit_of(request.limit, convert.DEFAULT_PREVIEW),
             allow_unfinished=request.allow_unfinished,

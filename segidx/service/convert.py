@@ -1,4 +1,4 @@
-"""Requests to arguments and results to responses; the only module of the service that imports messages.
+"""Requests to arguments and results to responses; with `convert_ingest` the only importer of messages here.
 
 The conversions that the client makes too are in `segidx.wire`; here are those of the server alone: names of
 resources, limits of requests, pages.
@@ -29,7 +29,7 @@ from segidx.model.results import (
     WriteResult,
 )
 from segidx.model.schema import AccountInfo, Field, Schema
-from segidx.v1 import accounts_pb2, contacts_pb2, counts_pb2, schema_pb2
+from segidx.v1 import accounts_pb2, contacts_pb2, counts_pb2, ingest_pb2, schema_pb2
 from segidx.wire import contacts, results
 from segidx.wire.contacts import MAX_STREAM_REJECTS, Row, RowErrors
 from segidx.wire.errors import wire_message, wire_metadata, wire_path
@@ -45,7 +45,7 @@ DEFAULT_PAGE = 100
 DEFAULT_PREVIEW = 20
 DEFAULT_SUGGESTIONS = 10
 
-_FILES = (accounts_pb2, contacts_pb2, counts_pb2, schema_pb2)
+_FILES = (accounts_pb2, contacts_pb2, counts_pb2, ingest_pb2, schema_pb2)
 
 
 def service_names() -> tuple[str, ...]:
@@ -76,6 +76,15 @@ def account_of(request: _NamesAccount) -> str:
     return results.read_account_name(request.account)
 
 
+def check_same_account(request: _NamesAccount, first: str) -> None:
+    """Raises InvalidArgument for a later message of a stream that names another account than the first one did."""
+    if request.account not in ("", first):
+        raise InvalidArgument(
+            f"a stream writes to one account; this one began with {first!r} and names {request.account!r}",
+            argument="account",
+        )
+
+
 def query_of(request: Any) -> Expression | str:
     """The expression that a request asks about, or its text. An absent one is an unfinished expression."""
     if request.WhichOneof("query") != "text":
@@ -98,10 +107,11 @@ def limit_of(limit: int, default: int) -> int:
     return limit or default
 
 
-def _check_rows(count: int) -> None:
+def check_rows(count: int, argument: str) -> None:
+    """Raises InvalidArgument for more rows than a batch may have."""
     if count > MAX_ROWS:
         raise InvalidArgument(
-            f"{count} contacts are more than {MAX_ROWS} in one batch; send several", limit=MAX_ROWS, argument="contacts"
+            f"{count} contacts are more than {MAX_ROWS} in one batch; send several", limit=MAX_ROWS, argument=argument
         )
 
 
@@ -199,7 +209,7 @@ def rows_of(
     request: contacts_pb2.UpsertContactsRequest | contacts_pb2.StreamUpsertContactsRequest,
 ) -> tuple[list[Row], RowErrors]:
     """The rows of a batch and those that could not be read. Raises InvalidArgument for too many."""
-    _check_rows(len(request.contacts))
+    check_rows(len(request.contacts), "contacts")
     return contacts.read_rows(request.contacts)
 
 
@@ -257,7 +267,7 @@ class TagChange:
 
 
 def tag_change_of(request: contacts_pb2.TagContactsRequest) -> TagChange:
-    _check_rows(len(request.contact_ids))
+    check_rows(len(request.contact_ids), "contact_ids")
     replace = tuple(request.replace.tags) if request.HasField("replace") else None
     if replace is not None and (request.add or request.remove):
         raise InvalidArgument("'replace' gives the whole new set; leave out 'add' and 'remove'", argument="replace")

@@ -9,7 +9,7 @@ import grpc
 
 from segidx.model.errors import Cancelled, DeadlineExceeded, SegidxError
 from segidx.service import convert
-from segidx.service.calls import stop_for
+from segidx.service.calls import await_generation, stop_for
 from segidx.v1 import counts_pb2_grpc
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class CountService(counts_pb2_grpc.CountServiceServicer):
         stop = stop_for(context)
         account = self._database.account(convert.account_of(request))
         query = convert.query_of(request)
+        await_generation(account, request.min_generation, context, stop)
         return convert.count_response(account.count(query, allow_unfinished=request.allow_unfinished, stop=stop))
 
     def BatchCountContacts(
@@ -39,6 +40,7 @@ class CountService(counts_pb2_grpc.CountServiceServicer):
         stop = stop_for(context)
         account = self._database.account(convert.account_of(request))
         queries = convert.queries_of(request)
+        await_generation(account, request.min_generation, context, stop)
         readable = [query for query in queries if not isinstance(query, SegidxError)]
         counted = iter(
             account.count_many(readable, allow_unfinished=request.allow_unfinished, stop=stop) if readable else ()
@@ -56,7 +58,9 @@ class CountService(counts_pb2_grpc.CountServiceServicer):
     ) -> counts_pb2.ExplainExpressionResponse:
         stop = stop_for(context)
         account = self._database.account(convert.account_of(request))
+        query = convert.query_of(request)
+        await_generation(account, request.min_generation, context, stop)
         explanation = account.explain(
-            convert.query_of(request), counts=request.counts, allow_unfinished=request.allow_unfinished, stop=stop
+            query, counts=request.counts, allow_unfinished=request.allow_unfinished, stop=stop
         )
         return convert.explain_response(explanation)

@@ -13,8 +13,9 @@ import grpc
 
 from segidx.model.errors import Cancelled, SegidxError
 from segidx.service.convert import request_classes
+from segidx.service.convert_ingest import READERS
 from segidx.service.status import refuse, unexpected
-from segidx.wire.decode import decode
+from segidx.wire.decode import decoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +38,26 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[misc]
         if handler is None or message_class is None:
             return handler
 
+        read = READERS.get(message_class) or decoder(message_class)
+
         def deserialize(data: bytes) -> Any:
             try:
-                return decode(message_class, data)
+                return read(data)
             except SegidxError as error:
                 return _Refused(error)
             except Exception as error:
                 return _Refused(unexpected(method, error))
 
-        if handler.request_streaming:
-            return grpc.stream_unary_rpc_method_handler(
-                _guard(handler.stream_unary, method, _admitted_stream), deserialize, handler.response_serializer
-            )
-        return grpc.unary_unary_rpc_method_handler(
-            _guard(handler.unary_unary, method, _admitted), deserialize, handler.response_serializer
-        )
+        admit = _admitted_stream if handler.request_streaming else _admitted
+        if handler.request_streaming and handler.response_streaming:
+            guarded, make = _guard_stream(handler.stream_stream, method, admit), grpc.stream_stream_rpc_method_handler
+        elif handler.request_streaming:
+            guarded, make = _guard(handler.stream_unary, method, admit), grpc.stream_unary_rpc_method_handler
+        elif handler.response_streaming:
+            guarded, make = _guard_stream(handler.unary_stream, method, admit), grpc.unary_stream_rpc_method_handler
+        else:
+            guarded, make = _guard(handler.unary_unary, method, admit), grpc.unary_unary_rpc_method_handler
+        return make(guarded, deserialize, handler.response_serializer)
 
 
 def _guard(behaviour: Callable[..., Any], method: str, admit: Callable[[Any], Any]) -> Callable[..., Any]:
@@ -60,14 +66,33 @@ def _guard(behaviour: Callable[..., Any], method: str, admit: Callable[[Any], An
     def guarded(request: Any, context: grpc.ServicerContext) -> Any:
         try:
             return behaviour(admit(request), context)
-        except SegidxError as error:
-            failure = error
         except Exception as error:
-            # grpc ends the iterator of a cancelled stream with an exception of its own.
-            failure = unexpected(method, error) if context.is_active() else Cancelled("the caller went away")
+            failure = _failure(error, method, context)
         return refuse(context, failure)
 
     return guarded
+
+
+def _guard_stream(behaviour: Callable[..., Any], method: str, admit: Callable[[Any], Any]) -> Callable[..., Any]:
+    """The same for a behaviour that yields its responses. When the caller goes, grpc drops the iterator, which ends
+    the behaviour at its `yield`."""
+
+    def guarded(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        try:
+            yield from behaviour(admit(request), context)
+            return
+        except Exception as error:
+            failure = _failure(error, method, context)
+        refuse(context, failure)
+
+    return guarded
+
+
+def _failure(error: Exception, method: str, context: grpc.ServicerContext) -> SegidxError:
+    if isinstance(error, SegidxError):
+        return error
+    # grpc ends the iterator of a cancelled stream with an exception of its own.
+    return unexpected(method, error) if context.is_active() else Cancelled("the caller went away")
 
 
 def _admitted(request: Any) -> Any:

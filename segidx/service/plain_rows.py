@@ -32,8 +32,8 @@ class PlainRows:
     def __init__(self, rows_field: int, max_rows: int) -> None:
         self._rows_field = rows_field
         self._max_rows = max_rows
-        self._schema: Schema | None = None
-        self._fields: list[tuple[bytes, int, int]] = []
+        # Replaced as one, since calls of several accounts come at once.
+        self._known: tuple[Schema | None, list[tuple[bytes, int, int]]] = (None, [])
 
     def header(self, data: bytes) -> bytes | None:
         """The request without its rows; None for bytes that are malformed."""
@@ -45,13 +45,14 @@ class PlainRows:
         A row with the id of an earlier one begins another batch. Where there are many such, nothing is plain: the
         general way joins them.
         """
-        if schema is not self._schema:
+        known, fields = self._known
+        if known is not schema:
             fields = [(f.name.encode(), _KINDS[f.type], f.scale) for f in schema]
-            self._schema, self._fields = schema, fields
+            self._known = schema, fields
         batches: list[ContactBatch] = []
         start = rows = 0
         while start < len(data):
-            parsed = _rows.parse(data, start, self._rows_field, self._fields, self._max_rows)
+            parsed = _rows.parse(data, start, self._rows_field, fields, self._max_rows)
             if parsed is None or len(batches) == _MAX_BATCHES:
                 return None
             start, ids, must_exist, columns = parsed

@@ -26,6 +26,7 @@ CODES: dict[Kind, grpc.StatusCode] = {
     Kind.CANCELLED: grpc.StatusCode.CANCELLED,
     Kind.RESOURCE: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Kind.CORRUPT: grpc.StatusCode.DATA_LOSS,
+    Kind.OUT_OF_RANGE: grpc.StatusCode.OUT_OF_RANGE,
 }
 
 

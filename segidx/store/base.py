@@ -54,7 +54,8 @@ Ordinals = npt.NDArray[np.uint32]
 class Sink(Protocol):
     """Where a fold reads the base and puts its new values."""
 
-    dbs: Mapping[bytes, Handle]
+    @property
+    def dbs(self) -> Mapping[bytes, Handle]: ...
 
     def reader(self) -> lmdb.Transaction:
         """A transaction that sees what was put before the last `settle`, at least; good until the next `put`."""

@@ -92,16 +92,17 @@ def oldest_change(txn: lmdb.Transaction, db: Handle) -> int | None:
         return generation if part == 0 else generation + 1
 
 
-def trim_changes(txn: lmdb.Transaction, db: Handle, now: int, most: int) -> None:
-    """Delete at most `most` of the oldest parts: those too old, and those too many."""
+def trim_changes(txn: lmdb.Transaction, db: Handle, now: int, most: int) -> bool:
+    """Delete at most `most` of the oldest parts: those too old, and those too many; whether none of them is left."""
     entries = txn.stat(db)["entries"]
     with txn.cursor(db) as cursor:
         for _ in range(most):
             if not cursor.first():
-                return
+                return True
             generation, _ = split_part_key(cursor.key())
             time = _decode(generation, bytes(cursor.value())).time
             if entries <= RETAINED_ENTRIES and time > now - RETAINED_MILLIS:
-                return
+                return True
             cursor.delete()
             entries -= 1
+    return False

@@ -73,6 +73,9 @@ def _trim(store: AccountStore, merged: int, now: int) -> None:
     while not done:
         with store.write() as write:
             done = trim_log(write.txn, write.dbs[DB_LOG], merged, _TRIM_MOST)
-    with store.write() as write:
-        trim_changes(write.txn, write.dbs[DB_CHANGES], now, _TRIM_MOST)
-        trim_receipts(write.txn, write.dbs[DB_RECEIPTS], now, _TRIM_MOST)
+    done = False
+    while not done:
+        with store.write() as write:
+            changes = trim_changes(write.txn, write.dbs[DB_CHANGES], now, _TRIM_MOST)
+            receipts = trim_receipts(write.txn, write.dbs[DB_RECEIPTS], now, _TRIM_MOST)
+            done = changes and receipts

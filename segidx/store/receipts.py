@@ -40,7 +40,10 @@ def read_receipt(txn: Reader, db: Handle, batch_key: str) -> WriteResult | None:
         version, _, parts, crc, _ = _HEADER.unpack_from(first)
         data = bytes(first)[_HEADER.size :]
         for part in range(1, parts):
-            data += bytes(txn.get(prefix + _PART.pack(part), db=db) or b"")
+            piece = txn.get(prefix + _PART.pack(part), db=db)
+            if piece is None:
+                break  # the checksum tells
+            data += bytes(piece)
         if version != _VERSION or zlib.crc32(data) != crc:
             raise CorruptData("the receipt of a batch fails its checksum; restore from a backup")
         held = json.loads(zlib.decompress(data))
@@ -68,17 +71,18 @@ def write_receipt(txn: Writer, db: Handle, batch_key: str, result: WriteResult, 
     txn.put(b"t" + _TIME.pack(now) + digest, b"\0", db=db)
 
 
-def trim_receipts(txn: lmdb.Transaction, db: Handle, now: int, most: int) -> None:
-    """Forget at most `most` of the batches whose time is over."""
+def trim_receipts(txn: lmdb.Transaction, db: Handle, now: int, most: int) -> bool:
+    """Forget at most `most` of the batches whose time is over; whether none of them is left."""
     with txn.cursor(db) as cursor:
         for _ in range(most):
             if not cursor.set_range(b"t") or not bytes(cursor.key()).startswith(b"t"):
-                return
+                return True
             key = bytes(cursor.key())
             if _TIME.unpack(key[1:9])[0] > now - RETAINED_MILLIS:
-                return
+                return True
             prefix = b"k" + key[9:]
             there = cursor.set_range(prefix)
             while there and bytes(cursor.key()).startswith(prefix):
                 there = cursor.delete()
             txn.delete(key, db=db)
+    return False

@@ -16,6 +16,8 @@ from segidx.store.layout import DB_COLUMNS, HEADER_BYTES, Handle, Reader
 
 _CHECKSUM = struct.Struct("<I")
 _CHECKSUM_AT = 8
+# Values that are remembered; then all are verified anew as they are used.
+REMEMBERED = 1 << 17
 
 
 class Verified:
@@ -32,6 +34,8 @@ class Verified:
                 (checksum,) = _CHECKSUM.unpack_from(value, _CHECKSUM_AT)
                 if self._known.get((database, key)) != checksum:
                     self._verify(database, key, memoryview(value), checksum)
+                    if len(self._known) >= REMEMBERED:
+                        self._known.clear()
                     self._known[database, key] = checksum
 
     def _verify(self, database: bytes, key: bytes, value: memoryview, checksum: int) -> None:

@@ -17,6 +17,7 @@ from segidx.model.expression import (
     Anniversary,
     AtLeast,
     Between,
+    ChannelState,
     Comparison,
     Everyone,
     Expression,
@@ -26,6 +27,7 @@ from segidx.model.expression import (
     IsSet,
     Nobody,
     Not,
+    OnChannel,
     Operator,
     Or,
     TagMode,
@@ -47,6 +49,7 @@ from segidx.model.windows import (
     Unit,
     Window,
 )
+from segidx.model.writes import Channel, ChannelFlag
 from segidx.testing.pools import Pools, pools_for
 
 T = TypeVar("T")
@@ -93,7 +96,7 @@ class Generator:
         self.dates = schema.of_type(FieldType.DATE)
         self.timestamps = schema.of_type(FieldType.TIMESTAMP)
         self.times = self.dates + self.timestamps
-        self.leaves: list[Callable[[], Expression]] = [self.constant_leaf]
+        self.leaves: list[Callable[[], Expression]] = [self.constant_leaf, self.on_channel]
         for there, makers in (
             (schema.fields, [self.is_set]),
             (self.tags, [self.has_tags] * 3),
@@ -152,6 +155,9 @@ class Generator:
 
     def is_set(self) -> Expression:
         return IsSet(self.pick(self.schema.fields).name)
+
+    def on_channel(self) -> Expression:
+        return OnChannel(self.pick(tuple(Channel)), self.pick(tuple(ChannelState)))
 
     def has_tags(self) -> Expression:
         mode = self.pick(tuple(TagMode))
@@ -313,6 +319,14 @@ class Generator:
             elif shape == 4 and clear:
                 found[field.name] = None
         return found
+
+    def channels(self) -> dict[Channel, dict[ChannelFlag, bool]]:
+        """Flags of a contact for some of the channels, most of them set."""
+        return {
+            channel: {flag: not self.one_in(3) for flag in ChannelFlag if self.one_in(2)}
+            for channel in Channel
+            if self.one_in(2)
+        }
 
     def field_value(self, field: Field) -> FieldData:
         match field.type:

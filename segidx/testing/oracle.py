@@ -27,6 +27,8 @@ Readings chosen where PRODUCT.md is silent (a test that meets another reading ha
     regular expression's own i flag, since patterns cannot be folded.
 14. `$` is the very end of the text and `.` no newline, as in RE2. The oracle reads only what `strategies` writes.
 15. Equality of bools only; ordering and `between` refuse them. `between` is `>= low and <= high`, missing if any is.
+16. A flag of a channel that was never given is False. An upsert that leaves an address other than the present one
+    clears the channel's hard bounce; one that takes the address away, or gives the same again, does not.
 """
 
 from __future__ import annotations
@@ -61,6 +63,7 @@ from segidx.model.expression import (
     IsSet,
     Nobody,
     Not,
+    OnChannel,
     Operator,
     Or,
     TagMode,
@@ -72,7 +75,9 @@ from segidx.model.results import FieldData, Reject
 from segidx.model.schema import Field, FieldType, Schema
 from segidx.model.values import Age, Arithmetic, ArithmeticOperator, Constant, DaysSince, FieldValue, Negative, Value
 from segidx.model.values import scalar as to_scalar
+from segidx.model.writes import ADDRESS_FIELDS, Channel, ChannelFlag
 from segidx.testing import oracle_time
+from segidx.testing.oracle_channels import Flags, is_on_channel, set_flags
 from segidx.testing.oracle_rows import check_contact_id, clean_tags, clean_value
 from segidx.testing.oracle_types import check_types
 
@@ -102,13 +107,15 @@ class OracleResult:
 class Oracle:
     """One account's contacts in a dict, and the answer to every expression about them.
 
-    `contacts` maps each contact id to its set fields (tags as a non-empty frozenset, instants in UTC).
+    `contacts` maps each contact id to its set fields (tags as a non-empty frozenset, instants in UTC); `flags` those
+    that ever had one to the flags that are True.
     """
 
     def __init__(self, schema: Schema, zone: str) -> None:
         self.schema = schema
         self.local = oracle_time.LocalTime(zone)
         self.contacts: dict[str, dict[str, FieldData]] = {}
+        self.flags: dict[str, Flags] = {}
 
     # --- writing -------------------------------------------------------------------------------------------
 
@@ -137,6 +144,9 @@ class Oracle:
         for contact_id, clean in last.items():
             created += contact_id not in self.contacts
             contact = self.contacts.setdefault(contact_id, {})
+            for channel, address in ADDRESS_FIELDS.items():
+                if clean.get(address) not in (None, contact.get(address)):
+                    self.flags.get(contact_id, set()).discard((channel, ChannelFlag.HARD_BOUNCED))
             for name, value in clean.items():
                 if value is None:
                     contact.pop(name, None)
@@ -176,6 +186,13 @@ class Oracle:
         found = {contact_id for contact_id in ids if contact_id in self.contacts}
         return OracleResult(len(found), 0, len(ids) - len(rejects) - len(found), tuple(rejects))
 
+    def set_channels(self, contact_id: str, channels: Mapping[Channel, Mapping[ChannelFlag, bool]]) -> None:
+        """Set (True) and clear (False) flags of a contact, as `ContactWrite.channels` does after its fields; flags
+        that are not named stay. Raises ContactNotFound."""
+        if contact_id not in self.contacts:
+            raise ContactNotFound(contact_id)
+        set_flags(self.flags.setdefault(contact_id, set()), channels)
+
     # --- asking --------------------------------------------------------------------------------------------
 
     def count(self, expression: Expression, evaluated_at: datetime) -> int:
@@ -210,6 +227,8 @@ class Oracle:
             case AtLeast(count=count, operands=operands):
                 audiences = [self._members(operand, at) for operand in operands]
                 return {c for c in everyone if sum(c in audience for audience in audiences) >= count}
+            case OnChannel(channel=channel, state=state):
+                return {c for c in everyone if is_on_channel(self.flags.get(c, set()), channel, state)}
         holds = self._predicate(node, at)
         return {contact_id for contact_id, contact in self.contacts.items() if holds(contact)}
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from segidx.model.expression import Expression
 from segidx.model.schema import MAX_CONTACT_ID_BYTES, MAX_MINOR_UNITS, MAX_STRING_BYTES, Field, FieldType, Schema
+from segidx.model.writes import Channel, ChannelFlag
 from segidx.testing.bulk import random_contacts
 from segidx.testing.generator import Generator, random_expression
 from segidx.testing.pools import DEFAULT_INSTANT, NOTABLE_INSTANTS, ZONES, Pools, pools_for
@@ -28,6 +29,7 @@ __all__ = [
     "UpsertBatch",
     "batches_for",
     "cases",
+    "channels_for",
     "contacts_for",
     "evaluated_ats",
     "expressions_for",
@@ -143,6 +145,13 @@ def contacts_for(
     generator = Generator(_HypothesisChooser(draw), schema, pools)
     ids = draw(st.lists(st.sampled_from(pools.contact_ids), min_size=min_size, max_size=max_size, unique=True))
     return tuple((contact_id, generator.fields()) for contact_id in ids)
+
+
+@st.composite
+def channels_for(draw: st.DrawFn, contact_ids: Sequence[str]) -> dict[str, dict[Channel, dict[ChannelFlag, bool]]]:
+    """Flags of channels for some of the contacts, as `ContactWrite.channels` takes them."""
+    generator = Generator(_HypothesisChooser(draw), Schema(()), pools_for())
+    return {contact_id: generator.channels() for contact_id in contact_ids if not generator.one_in(4)}
 
 
 @st.composite

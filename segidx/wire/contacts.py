@@ -138,7 +138,9 @@ class RowErrors:
         """The result with all rejects in the order of the caller's rows."""
         if not self.rejects:
             return result
-        returned = [renumber(reject, self.kept[reject.index]) for reject in result.rejects]
+        kept = self.kept
+        # The answer to a known batch key may be that of other rows than these.
+        returned = [renumber(r, kept[r.index]) if r.index < len(kept) else r for r in result.rejects]
         return replace(result, rejects=tuple(sorted([*self.rejects, *returned], key=lambda reject: reject.index)))
 
 
@@ -166,7 +168,7 @@ def write_rows(rows: Iterable[tuple[str | bytes, Mapping[str, object]]]) -> tupl
     errors = RowErrors()
     for contact_id, values in rows:
         message = pb.ContactRow()
-        name, shown = "", _for_report(contact_id)
+        name, shown = "", for_report(contact_id)
         try:
             message.contact_id = contact_id_text(contact_id)
             for name, value in values.items():
@@ -174,7 +176,7 @@ def write_rows(rows: Iterable[tuple[str | bytes, Mapping[str, object]]]) -> tupl
         except SegidxError as error:
             errors.refuse(shown, name, error)
         except UnicodeEncodeError:
-            errors.refuse(shown, _for_report(name), InvalidValue(f"field name {name!r} is not valid UTF-8"))
+            errors.refuse(shown, for_report(name), InvalidValue(f"field name {name!r} is not valid UTF-8"))
         else:
             errors.keep()
             messages.append(message)
@@ -231,7 +233,7 @@ class Batches:
         return index
 
 
-def _for_report(text: object) -> str:
+def for_report(text: object) -> str:
     """An id or a name as a reject shows it, whatever it is: always valid UTF-8."""
     if text is None:
         return ""

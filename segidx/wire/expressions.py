@@ -21,6 +21,7 @@ from segidx.model.expression import (
     Anniversary,
     AtLeast,
     Between,
+    ChannelState,
     Comparison,
     Everyone,
     Expression,
@@ -30,6 +31,7 @@ from segidx.model.expression import (
     IsSet,
     Nobody,
     Not,
+    OnChannel,
     Operator,
     Or,
     TagMode,
@@ -50,7 +52,7 @@ from segidx.model.values import (
 )
 from segidx.v1 import expressions_pb2 as pb
 from segidx.v1 import values_pb2
-from segidx.wire.values import read_scalar, write_scalar
+from segidx.wire.values import CHANNEL_NUMBERS, CHANNELS, read_scalar, write_scalar
 from segidx.wire.windows import Missing, read_enum, read_window, write_window
 
 OPERATORS: Final[dict[int, Operator]] = {
@@ -72,6 +74,14 @@ TEXT_OPERATORS: Final[dict[int, TextOperator]] = {
     pb.TEXT_OPERATOR_ENDS_WITH: TextOperator.ENDS_WITH,
     pb.TEXT_OPERATOR_MATCHES: TextOperator.MATCHES,
 }
+CHANNEL_STATES: Final[dict[int, ChannelState]] = {
+    pb.CHANNEL_STATE_CONSENTED: ChannelState.CONSENTED,
+    pb.CHANNEL_STATE_UNSUBSCRIBED: ChannelState.UNSUBSCRIBED,
+    pb.CHANNEL_STATE_HARD_BOUNCED: ChannelState.HARD_BOUNCED,
+    pb.CHANNEL_STATE_COMPLAINED: ChannelState.COMPLAINED,
+    pb.CHANNEL_STATE_SUPPRESSED: ChannelState.SUPPRESSED,
+    pb.CHANNEL_STATE_REACHABLE: ChannelState.REACHABLE,
+}
 ARITHMETIC_OPERATORS: Final[dict[int, ArithmeticOperator]] = {
     pb.ARITHMETIC_OPERATOR_ADD: ArithmeticOperator.ADD,
     pb.ARITHMETIC_OPERATOR_SUBTRACT: ArithmeticOperator.SUBTRACT,
@@ -81,6 +91,7 @@ ARITHMETIC_OPERATORS: Final[dict[int, ArithmeticOperator]] = {
 _OPERATOR_NUMBERS = {v: pb.ComparisonOperator.ValueType(k) for k, v in OPERATORS.items()}
 _TAG_MODE_NUMBERS = {v: pb.TagMode.ValueType(k) for k, v in TAG_MODES.items()}
 _TEXT_OPERATOR_NUMBERS = {v: pb.TextOperator.ValueType(k) for k, v in TEXT_OPERATORS.items()}
+_CHANNEL_STATE_NUMBERS = {v: pb.ChannelState.ValueType(k) for k, v in CHANNEL_STATES.items()}
 _ARITHMETIC_NUMBERS = {v: pb.ArithmeticOperator.ValueType(k) for k, v in ARITHMETIC_OPERATORS.items()}
 
 
@@ -244,6 +255,9 @@ class _Reader:
     def anniversary(self, message: pb.Anniversary, path: str, depth: int) -> Expression:
         return Anniversary(_name(message.field), read_window(message.window))
 
+    def on_channel(self, message: pb.OnChannel, path: str, depth: int) -> Expression:
+        return OnChannel(read_enum(message.channel, CHANNELS), read_enum(message.state, CHANNEL_STATES))
+
 
 _PREDICATES: Final[dict[str, Callable[..., Expression]]] = {
     "everyone": _Reader.everyone,
@@ -257,6 +271,7 @@ _PREDICATES: Final[dict[str, Callable[..., Expression]]] = {
     "text_match": _Reader.text_match,
     "in_window": _Reader.in_window,
     "anniversary": _Reader.anniversary,
+    "on_channel": _Reader.on_channel,
 }
 
 
@@ -340,6 +355,9 @@ class _Writer:
             case InWindow() | Anniversary():
                 part.field = node.field
                 write_window(node.window, part.window)
+            case OnChannel():
+                part.channel = CHANNEL_NUMBERS[node.channel]
+                part.state = _CHANNEL_STATE_NUMBERS[node.state]
 
     def spend(self, nodes: int, path: str) -> None:
         self.nodes += nodes

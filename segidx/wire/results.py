@@ -199,6 +199,11 @@ def read_stats(message: schema_pb2.Stats) -> Stats:
         file_bytes=message.file_bytes,
         free_pages=message.free_pages,
         sizes=dict(message.sizes),
+        log_bytes=message.log_bytes,
+        log_records=message.log_records,
+        overlay_bytes=message.overlay_bytes,
+        merged_generation=message.merged_generation,
+        merge_lag_seconds=message.merge_lag_seconds,
     )
 
 
@@ -213,6 +218,11 @@ def write_stats(stats: Stats, message: schema_pb2.Stats) -> None:
         "used_bytes",
         "file_bytes",
         "free_pages",
+        "log_bytes",
+        "log_records",
+        "overlay_bytes",
+        "merged_generation",
+        "merge_lag_seconds",
     ):
         setattr(message, name, getattr(stats, name))
     for f in stats.fields:

@@ -21,11 +21,6 @@ from segidx.model.expression import Expression
 INSTALLED = [name for name in ("duckdb", "chdb") if importlib.util.find_spec(name)]
 
 
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bench")
-
-
 def test_smoke_run_agrees_and_reports_in_the_common_shape(
     loaded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

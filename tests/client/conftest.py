@@ -29,8 +29,10 @@ def load_fake() -> ModuleType:
 
 
 @pytest.fixture
-def database() -> Any:
-    return load_fake().FakeDatabase()
+def database() -> Iterator[Any]:
+    made = load_fake().FakeDatabase()
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -38,6 +40,7 @@ def server(database: Any) -> Iterator[RunningServer]:
     running = start(database, port=0, threads=4)
     yield running
     database.hurry.set()
+    database.commits.set()
     running.stop(5)
 
 

@@ -15,6 +15,7 @@ from segidx.model import errors
 from segidx.model.errors import SegidxError
 from segidx.model.expression import And, Everyone, Expression, IsSet, Not, Unfinished, field
 from segidx.model.schema import AccountInfo, Field, FieldType
+from segidx.model.writes import Channel, ChannelFlag, ContactWrite
 from segidx.service.server import RunningServer
 
 INSTANT = datetime(2026, 3, 4, 5, 6, 7, 89000, tzinfo=UTC)
@@ -88,6 +89,22 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "tag replace": lambda a: a.tag(["a"], replace=["only"]),
     "tag clear": lambda a: a.tag(["a"], replace=[]),
     "tag other": lambda a: a.tag(["a"], field="country", add=["x"]),
+    "write": lambda a: a.write(
+        [
+            ContactWrite("a", {"country": "DE", "income": Decimal("12.50")}, {"tags": ["x", "y"]}, {"tags": ["z"]}),
+            ContactWrite("b", channels={Channel.EMAIL: {ChannelFlag.CONSENT: True, ChannelFlag.COMPLAINED: False}}),
+            ContactWrite("nobody", {"country": "PL"}, must_exist=True),
+            ContactWrite("bad", {"incme": 1}),
+            ContactWrite("new", {"country": None}),
+        ]
+    ),
+    "write again": lambda a: [a.write([ContactWrite("n")], batch_key="k") for _ in range(2)],
+    "write other": lambda a: [a.write([ContactWrite(c)], batch_key="k") for c in "mn"],
+    "generation": lambda a: a.generation(),
+    "changes": lambda a: list(a.changes(0)),
+    "changes of a write": lambda a: (a.write([ContactWrite("a", {}, {"tags": ["x"]})]), list(a.changes(1))),
+    "no changes": lambda a: list(a.changes(1)),
+    "changes to come": lambda a: list(a.changes(2)),
 }
 
 
@@ -100,6 +117,7 @@ def test_remote_is_as_in_process(name: str, database: Any, account: RemoteAccoun
     assert outcome(lambda: call(account)) == outcome(lambda: call(local))
     # What the call left behind is the same, too.
     assert database.account("default").contacts == local.contacts
+    assert database.account("default").flags == local.flags
     assert database.account("default").declared == local.declared
 
 

@@ -18,6 +18,7 @@ from segidx.model.expression import And, AtLeast, Expression, IsSet, Not, Or, Un
 from segidx.model.results import Count, Evaluation, Explanation, Preview
 from segidx.model.schema import Field, FieldType
 from segidx.model.windows import Ago, Direction, Rolling, Unit
+from segidx.model.writes import Channel, ChannelFlag, ContactWrite
 from segidx.service.server import start
 
 NOW = 1_767_225_600_000  # 2026-01-01T00:00:00Z
@@ -181,3 +182,44 @@ def test_writes_agree(tmp_path: Path) -> None:
             counts = [(w.accepted, w.created, w.duplicates) for w in (written, tagged, replaced)]
             answers.append((places, counts, held, wrong))
     assert answers[0] == answers[1]
+
+
+def test_batches_of_writes_agree(tmp_path: Path) -> None:
+    rows = [
+        *(ContactWrite(contact_id, fields) for contact_id, fields in ROWS),
+        ContactWrite("c1", {"income": 1.5, "tags": ["a"]}, {"tags": ["extra", "vip"]}, {"tags": {"vip", "a"}}),
+        ContactWrite("c2", channels={Channel.EMAIL: {ChannelFlag.CONSENT: True, ChannelFlag.HARD_BOUNCED: True}}),
+        ContactWrite("c3", channels={Channel.ADS: dict.fromkeys(ChannelFlag, True)}, must_exist=True),
+        ContactWrite("nobody", {"income": 1}, must_exist=True),
+        ContactWrite("c4", tags_added={"country": ["x"]}),
+        ContactWrite("c4", tags_added={"nothing": ["x"]}),
+        ContactWrite("c4", {"income": Decimal("0.001")}),
+        ContactWrite("", {}),
+        ContactWrite("y" * 256, {}),
+        ContactWrite(b"\xff", {}),
+        ContactWrite(b"bytes", {"seen": datetime(2025, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)}),
+    ]
+    later = [ContactWrite("c2", {"email": "new@example.com"}), ContactWrite("new", must_exist=True)]
+    answers = []
+    with Database.open(tmp_path / "data", create=True, clock=lambda: NOW) as database:
+        for remote in (False, True):
+            name = "remote" if remote else "local"
+            database.create_account(replace(database.account("default").info, name=name))
+            with start(database, port=0, threads=4) as server, connect(server.address, timeout=60) as client:
+                account: Any = client.account(name) if remote else database.account(name)
+                account.update_schema(FIELDS)
+                results = [
+                    account.write(rows, batch_key="first"),
+                    account.write(later),
+                    account.write(rows, batch_key="first"),
+                ]
+                reused = account.write(later, batch_key="first")
+                held = [account.get(f"c{i}") for i in (0, 1, 2, 3, 4)]
+                generation = account.generation()
+                changes = [list(account.changes(after)) for after in (0, generation - 1, generation)]
+                future = outcome(lambda account=account: list(account.changes(10**6)))
+            places = [[(r.index, r.field, r.reason) for r in w.rejects] for w in results]
+            counts = [(w.generation, w.accepted, w.created, w.duplicates, w.replayed) for w in results]
+            answers.append((places, counts, reused.replayed, held, changes, future))
+    assert answers[0] == answers[1]
+    assert [counts[-1] for counts in answers[0][1]] == [False, False, True]

@@ -1,4 +1,4 @@
-"""Makes the tiny data directory of the current format that `test_format_1.py` opens for ever.
+"""Makes the tiny data directory of the current format that `test_formats.py` opens for ever.
 
     python tests/compat/make_fixture.py DIR
 
@@ -18,6 +18,7 @@ import lmdb
 
 from segidx.database import Database
 from segidx.model.schema import AccountInfo, Field, FieldType
+from segidx.model.writes import Channel, ChannelFlag, ContactWrite
 from segidx.store.layout import DATABASES
 
 ACCOUNT = AccountInfo("shop", "Europe/Warsaw", "PLN", 2)
@@ -54,6 +55,19 @@ def fields_of(i: int) -> dict[str, object]:
     return fields
 
 
+BATCH_KEY = "the last batch"
+LOGGED = [
+    ContactWrite("contact-3", {"country": "NO", "spent": Decimal("77.77"), "visits": None, "email": "new@example.com"}),
+    ContactWrite("contact-4", tags_added={"tags": ["nowy"]}, tags_removed={"tags": ["all"]}),
+    ContactWrite(
+        "in the log",
+        {"country": "PL", "born": date(2000, 2, 29), "consent": True},
+        channels={Channel.EMAIL: {ChannelFlag.CONSENT: True}, Channel.SMS: {ChannelFlag.COMPLAINED: True}},
+    ),
+    ContactWrite("nobody", must_exist=True),
+]
+
+
 def main(place: Path) -> None:
     with tempfile.TemporaryDirectory() as build:
         write(Path(build))
@@ -74,6 +88,10 @@ def write(directory: Path) -> None:
         # Changes too, so that emptied values and removed tags are in the file.
         shop.upsert([("contact-0", {"country": "FR", "spent": None}), ("kontakt ż", {"email": "ż@example.com"})])
         shop.tag(["contact-0", "contact-1"], add=["late"], remove=["third-1"])
+        # Since format 2: flags, and changes that are in the log only, with new contacts, strings and tags.
+        shop.write([ContactWrite("contact-2", channels={Channel.EMAIL: {ChannelFlag.CONSENT: True}})])
+        shop.merge()
+        shop.write(LOGGED, batch_key=BATCH_KEY)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""A writer killed with SIGKILL at random moments loses nothing acknowledged and leaves nothing half-written.
+"""A writer under load, killed with SIGKILL at random moments, loses nothing acknowledged and leaves nothing half there.
 
-SEGIDX_CRASH_ROUNDS sets the number of kills (default 6).
+SEGIDX_CRASH_ROUNDS sets the number of kills (default 8). Each writer has merged before it is killed, and about half of
+them are killed within a merge.
 """
 
 from __future__ import annotations
@@ -9,73 +10,80 @@ import os
 import random
 import subprocess
 import sys
-import time
+import threading
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from crashkit.judge import Ledger
+from crashkit.load import batch
+from crashkit.observer import Observer, environment
+from crashkit.report import Run
 
-from segidx.database import Account, Database
-
-sys.path.insert(0, str(Path(__file__).parent))
-from writer_process import rows
-
-ROUNDS = int(os.environ.get("SEGIDX_CRASH_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("SEGIDX_CRASH_ROUNDS", "8"))
 SEED = 20_260_501
+REPLAYED = 12  # of the last batches, those with a key are sent again to the next writer
 
 
-def run_and_kill(directory: Path, after: float) -> int:
-    """Let a writer run, kill it, and return the last batch it acknowledged (0 if none)."""
-    command = [sys.executable, str(Path(__file__).parent / "writer_process.py"), str(directory), str(SEED)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+@dataclass(frozen=True)
+class Moment:
+    """When to kill: `seconds` after the writer begins its merge number `merge`, or has finished it."""
+
+    merge: int
+    within: bool
+    seconds: float
+
+    @classmethod
+    def draw(cls, rng: random.Random) -> Moment:
+        if rng.random() < 0.5:
+            return cls(rng.randrange(2, 6), True, rng.choice((0.0, rng.uniform(0.0, 0.01), rng.uniform(0.0, 0.05))))
+        return cls(1, False, rng.uniform(0.0, 0.4))
+
+    def has_come(self, run: Run) -> bool:
+        begun = run.merges + 1 if run.merging else 0
+        return begun >= self.merge if self.within else run.merges >= self.merge
+
+
+def write_and_kill(directory: Path, first: int, replay: list[int], moment: Moment) -> Run:
+    """Let a writer write batches from `first` on, after those to replay, and kill it."""
+    options = [f"--seed={SEED}", f"--first={first}", f"--replay={','.join(map(str, replay))}"]
+    command = [sys.executable, "-m", "crashkit.writer", str(directory), *options]
+    run, timer = Run(), None
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        first = process.stdout.readline()  # the clock starts when it writes, not when it imports
-        time.sleep(after)
-        process.kill()
-        lines = [first, *process.stdout.readlines()]
-    # The kill may cut the last line; a whole line ends with a newline.
-    acknowledged = [int(line.split()[0]) for line in lines if line.endswith("\n")]
-    return max(acknowledged, default=0)
+        for line in process.stdout:
+            run.add(line)
+            if timer is None and moment.has_come(run):
+                timer = threading.Timer(moment.seconds, process.kill)
+                timer.start()
+    assert timer is not None, f"the writer ended with {process.returncode} before it had merged"
+    timer.join()
+    assert process.returncode == -9
+    return run
 
 
-def expected_after(generation: int) -> dict[str, int]:
-    """The number of the last batch that wrote each contact, after that many batches."""
-    last: dict[str, int] = {}
-    for number in range(1, generation + 1):
-        for contact_id, _ in rows(number, SEED):
-            last[contact_id] = number
-    return last
-
-
-def check(account: Account, acknowledged: int) -> int:
-    """Compare everything with the acknowledged batches; returns the generation found."""
-    generation = account.stats().generation
-    # A batch may be on the disk whose acknowledgement the kill swallowed; one that was acknowledged must be.
-    assert acknowledged <= generation <= acknowledged + 1
-    last = expected_after(generation)
-    assert account.count("everyone").count == len(last)
-    for number in set(last.values()):
-        holders = sum(n == number for n in last.values())
-        assert account.count(f"n = {number}").count == holders
-    for residue in range(7):
-        assert account.count(f'city = "city-{residue}"').count == sum(n % 7 == residue for n in last.values())
-    for residue in range(11):
-        assert account.count(f'tags has "batch-{residue}"').count == sum(n % 11 == residue for n in last.values())
-    assert account.count('tags has "all" and n is set and city is set').count == len(last)
-    sample = random.Random(generation).sample(sorted(last), min(20, len(last)))
-    for contact_id in sample:
-        fields = account.get(contact_id).fields
-        n = last[contact_id]
-        assert fields == {"n": n, "city": f"city-{n % 7}", "tags": frozenset({f"batch-{n % 11}", "all"})}
-    return generation
-
-
-@pytest.mark.timeout(1200)
-def test_sigkill_loses_nothing_acknowledged(tmp_path: Path) -> None:
+@pytest.mark.timeout(10_800)
+def test_sigkill_loses_nothing_acknowledged(tmp_path: Path, observer: Observer) -> None:
     directory = tmp_path / "data"
     rng = random.Random(SEED)
-    acknowledged = 0
+    ledger = Ledger(SEED)
+    first, replay = 1, []
+    seen: Counter[str] = Counter()
     for _ in range(ROUNDS):
-        acknowledged = max(acknowledged, run_and_kill(directory, rng.uniform(0.0, 0.25)))
-        with Database.open(directory) as database:
-            acknowledged = check(database.account(), acknowledged)
-    assert acknowledged > ROUNDS
+        run = write_and_kill(directory, first, replay, Moment.draw(rng))
+        assert run.merges > 0
+        assert not run.failures
+        assert not run.unmerged
+        in_flight = ledger.settle(run, observer.observe(directory))
+        seen["killed within a merge"] += run.merging
+        seen["merges"] += run.merges
+        seen["batches acknowledged"] += len(run.acks)
+        seen["batches found without an acknowledgement"] += in_flight
+        seen["batches in flight that were not there"] += len(run.numbers) - run.acknowledged() - in_flight
+        seen["batches answered as sent before"] += sum(ack.replayed for ack in run.acks.values())
+        first = max(first, *run.numbers) + 1
+        replay = [number for number in run.numbers[-REPLAYED:] if batch(number, SEED).key]
+    print(f"{ROUNDS} kills:", ", ".join(f"{count} {what}" for what, count in sorted(seen.items())))
+    assert seen["batches acknowledged"] > 5 * ROUNDS
+    assert observer.observe(directory, write=True).get("after") == []

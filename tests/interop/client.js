@@ -11,13 +11,14 @@ protobuf.util.recursionLimit = 160;
 
 const [address, root] = process.argv.slice(2);
 const definition = loader.loadSync(
-  ['counts', 'contacts', 'accounts', 'schema'].map((name) => path.join('segidx', 'v1', `${name}.proto`)),
+  ['counts', 'contacts', 'ingest', 'accounts', 'schema'].map((name) => path.join('segidx', 'v1', `${name}.proto`)),
   { includeDirs: [root], keepCase: true, longs: Number, enums: String, defaults: true, oneofs: true },
 );
 const { segidx } = grpc.loadPackageDefinition(definition);
 const credentials = grpc.credentials.createInsecure();
 const counts = new segidx.v1.CountService(address, credentials);
 const contacts = new segidx.v1.ContactService(address, credentials);
+const ingest = new segidx.v1.IngestService(address, credentials);
 
 const ACCOUNT = 'accounts/default';
 
@@ -98,6 +99,24 @@ async function main() {
   told.contact = (
     await call(contacts, 'GetContact', { account: ACCOUNT, contact_id: 'node-6' })
   ).response.contact.fields.country.string_value;
+
+  const write = { contact_id: 'node-7', fields: { country: { string_value: 'IT' } }, tags: [{ add: ['vip'] }] };
+  write.channels = [{ channel: 'CHANNEL_EMAIL', flag: 'CHANNEL_FLAG_CONSENT', value: true }];
+  const batch = { account: ACCOUNT, batch_key: 'node', rows: [write, { contact_id: 'nobody', must_exist: true }] };
+  const first = (await call(ingest, 'WriteBatch', batch)).response;
+  const again = (await call(ingest, 'WriteBatch', batch)).response;
+  told.batch = [first.accepted, first.rejects[0].reason, first.replayed, again.replayed];
+  told.mine = (await count({ text: 'country = "IT" and tags has "vip"', min_generation: first.generation })).response.count;
+  told.acknowledged = await new Promise((resolve) => {
+    const acknowledged = [];
+    const pipe = ingest.StreamWrites();
+    pipe.on('data', (response) => acknowledged.push([response.sequence, response.accepted]));
+    pipe.on('end', () => resolve(acknowledged));
+    pipe.on('error', resolve);
+    pipe.write({ account: ACCOUNT, sequence: 1, rows: [row('node-8', 'IT')] });
+    pipe.write({ sequence: 2, rows: [row('node-9', 'IT'), row('node-10', 'IT')] });
+    pipe.end();
+  });
   console.log(JSON.stringify(told));
 }
 

@@ -52,7 +52,9 @@ def address(tmp_path: Path) -> Iterator[str]:
         with connect(served, timeout=WAIT) as client:
             if "default" not in [info.name for info in client.accounts()]:
                 client.create_account(AccountInfo("default"))
-            client.account("default").update_schema([Field("country", FieldType.CATEGORY)])
+            client.account("default").update_schema(
+                [Field("country", FieldType.CATEGORY), Field("tags", FieldType.TAGS)]
+            )
         yield served
         process.terminate()
         assert process.wait(WAIT) == 0
@@ -89,4 +91,7 @@ def test_node_counts_writes_and_reads_errors(node: Path, address: str) -> None:
         "late": "DEADLINE_EXCEEDED",
         "stream": [2, 2],
         "contact": "FR",
+        "batch": [1, "CONTACT_NOT_FOUND", False, True],
+        "mine": 1,
+        "acknowledged": [[1, 1], [2, 2]],
     }

@@ -18,6 +18,7 @@ from segidx.model.expression import (
     MAX_NODES,
     And,
     AtLeast,
+    ChannelState,
     Comparison,
     Everyone,
     Expression,
@@ -25,6 +26,7 @@ from segidx.model.expression import (
     In,
     IsSet,
     Not,
+    OnChannel,
     Operator,
     Or,
     TagMode,
@@ -33,11 +35,13 @@ from segidx.model.expression import (
     Unfinished,
     check,
     field,
+    on_channel,
     skip_unfinished,
     tags,
     walk,
 )
 from segidx.model.values import Arithmetic, ArithmeticOperator, Constant, FieldValue, Negative, scalar
+from segidx.model.writes import Channel
 
 A, B, C = IsSet("a"), IsSet("b"), IsSet("c")
 
@@ -73,6 +77,15 @@ def test_builders() -> None:
     assert (-field("x")).value == Negative(x)
     assert tags().has("a", "b") == HasTags("tags", TagMode.ANY, ("a", "b"))
     assert field("x").isin(["a"]) == In(x, ("a",))
+
+
+@pytest.mark.parametrize("state", ChannelState)
+def test_builders_of_channels(state: ChannelState) -> None:
+    for channel in Channel:
+        for builder in (on_channel(channel), on_channel(channel.value)):
+            assert getattr(builder, state.value)() == OnChannel(channel, state)
+    with pytest.raises(InvalidExpression, match="'fax'; the channels are email, sms, web_push, ads"):
+        on_channel("fax")
 
 
 def test_true_and_one_are_different_constants() -> None:
@@ -145,6 +158,10 @@ def test_long_numbers_do_not_make_long_messages() -> None:
         lambda: HasTags("tags", TagMode.ANY, (3,)),  # type: ignore[arg-type]
         lambda: In(FieldValue("x"), "abc"),  # type: ignore[arg-type]
         lambda: TextMatch("x", TextOperator.CONTAINS, 3),  # type: ignore[arg-type]
+        lambda: OnChannel("email", ChannelState.REACHABLE),  # type: ignore[arg-type]
+        lambda: OnChannel(Channel.EMAIL, "reachable"),  # type: ignore[arg-type]
+        lambda: on_channel("EMAIL"),
+        lambda: on_channel("x" * 10_000),
     ],
 )
 def test_nodes_that_cannot_be(build) -> None:  # type: ignore[no-untyped-def]

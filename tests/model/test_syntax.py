@@ -20,6 +20,7 @@ from segidx.model.expression import (
     Anniversary,
     AtLeast,
     Between,
+    ChannelState,
     Comparison,
     Everyone,
     Expression,
@@ -29,6 +30,7 @@ from segidx.model.expression import (
     IsSet,
     Nobody,
     Not,
+    OnChannel,
     Operator,
     Or,
     TagMode,
@@ -37,6 +39,7 @@ from segidx.model.expression import (
     Unfinished,
     check,
     field,
+    on_channel,
     tags,
 )
 from segidx.model.syntax import RESERVED, format_expression, format_value, format_window, parse
@@ -53,6 +56,7 @@ from segidx.model.windows import (
     Unit,
     Window,
 )
+from segidx.model.writes import Channel
 
 A, B, C = (Comparison(FieldValue(name), Operator.EQ, Constant(True)) for name in "ABC")
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -133,11 +137,32 @@ def window(text: str) -> Window:
         ("days_since(`Sign Up`) > 60", Comparison(DaysSince("Sign Up"), Operator.GT, Constant(Decimal(60)))),
         ("(a + b) * 2 > 3", Comparison(value("(a + b) * 2"), Operator.GT, Constant(Decimal(3)))),
         ("(a = 1 or b = 2)", Or((field("a") == 1, field("b") == 2))),
+        ('reachable("email")', on_channel("email").reachable()),
+        ('SUPPRESSED ( "sms" )', on_channel("sms").suppressed()),
+        ('consented("web\\u005fpush")', on_channel("web_push").consented()),
+        ('not unsubscribed(("ads")) and A', And((Not(on_channel("ads").unsubscribed()), A))),
+        (
+            'hard_bounced("email") or complained("email")',
+            on_channel("email").hard_bounced() | on_channel("email").complained(),
+        ),
     ],
 )
 def test_meaning(text: str, expression: Expression) -> None:
     assert parse(text) == expression
     assert parse(format_expression(expression)) == expression
+
+
+@pytest.mark.parametrize("state", ChannelState)
+def test_states_of_channels(state: ChannelState) -> None:
+    for channel in Channel:
+        text = f'{state.value}("{channel.value}")'
+        assert parse(text) == OnChannel(channel, state)
+        assert format_expression(OnChannel(channel, state)) == text
+    # Without a parenthesis the word is a field.
+    assert parse(f"{state.value} and {state.value} > 3") == And(
+        (field(state.value) == True, field(state.value) > 3)  # noqa: E712
+    )
+    assert format_expression(field(state.value) > 3) == f"{state.value} > 3"
 
 
 @pytest.mark.parametrize("operator", Operator)
@@ -315,6 +340,21 @@ def test_names() -> None:
         ('stage became "mql" during last 7 days', 1, 7, "'became' is refused"),
         ('gain(score("lead")) < 0', 1, 1, "scores are not available"),
         ("foo(x) > 1", 1, 1, "there is no function 'foo('"),
+        ("age(x)", 1, 1, "a value, not a condition"),
+        ('A and reachable("email") > 3', 1, 7, "a condition, not a value"),
+        ('x = reachable("email")', 1, 5, "a condition, not a value"),
+        ('-reachable("email") > 3', 1, 2, "a condition, not a value"),
+        ('reachable("email") in ("a")', 1, 1, "a condition, not a value"),
+        ('reachable("email") is set', 1, 1, "'is set' needs a field on its left, not a condition"),
+        ('age(reachable("email")) > 3', 1, 5, "age(...) takes a field, not a condition"),
+        ('reachable("fax")', 1, 11, "there is no channel 'fax'; the channels are email, sms, web_push, ads"),
+        ('A or\nreachable("Email")', 2, 11, "there is no channel 'Email'"),
+        ('reachable("' + "x" * 10_000 + '")', 1, 11, "there is no channel 'xxx"),
+        ("reachable(email)", 1, 11, 'takes a channel in double quotes: "email", "sms", "web_push", "ads"'),
+        ("suppressed(A = 1)", 1, 12, "suppressed(...) takes a channel in double quotes"),
+        ("suppressed(3)", 1, 12, "suppressed(...) takes a channel in double quotes"),
+        ('reachable("email", "sms")', 1, 18, "found ','"),
+        ("reachable()", 1, 11, "found ')'"),
     ],
 )
 def test_errors_name_the_place(text: str, line: int, column: int, message: str) -> None:

@@ -19,6 +19,7 @@ from segidx.model.expression import (
     Anniversary,
     AtLeast,
     Between,
+    ChannelState,
     Comparison,
     Everyone,
     Expression,
@@ -28,6 +29,7 @@ from segidx.model.expression import (
     IsSet,
     Nobody,
     Not,
+    OnChannel,
     Operator,
     Or,
     TagMode,
@@ -50,6 +52,7 @@ from segidx.model.windows import (
     Unit,
     Window,
 )
+from segidx.model.writes import Channel
 
 _CHARACTERS = st.characters(codec="utf-8")
 _NASTY = st.sampled_from(
@@ -160,6 +163,7 @@ predicates: st.SearchStrategy[Expression] = st.one_of(
     st.builds(TextMatch, names, st.sampled_from(TextOperator), strings, st.booleans()),
     st.builds(InWindow, names, windows),
     st.builds(Anniversary, names, windows),
+    st.builds(OnChannel, st.sampled_from(Channel), st.sampled_from(ChannelState)),
 )
 
 

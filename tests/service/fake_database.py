@@ -1,25 +1,37 @@
 """A database in dictionaries with the interface of `segidx.database`, for tests of what stands above it.
 
 It knows just enough of expressions: `everyone`, `nobody`, the tree, `=` on a string field, and texts `field = "value"`.
-The texts `slow` and `bug` wait for their Stop, and fail as nothing should.
+The texts `slow` and `bug` wait for their Stop, and fail as nothing should. Batches are committed by one thread, while
+`commits` is set; the batch keys `full` and `bug` make their commits fail.
 """
 
 from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from segidx.kernels.bitmaps import Stop
+from segidx.ingest.batch import ContactBatch
+from segidx.ingest.rows import rows_from_batch
+from segidx.kernels.bitmaps import Stop, Stopped
 from segidx.model.errors import (
     AccountExists,
+    Cancelled,
     ContactNotFound,
     DeadlineExceeded,
     ExpressionSyntaxError,
+    GenerationExpired,
+    GenerationNotReached,
+    InvalidArgument,
+    InvalidContactId,
     InvalidValue,
     SegidxError,
+    StorageFull,
     UnknownAccount,
     UnknownField,
 )
@@ -55,6 +67,9 @@ from segidx.model.results import (
 )
 from segidx.model.schema import AccountInfo, Field, FieldType, Schema
 from segidx.model.values import Constant, FieldValue
+from segidx.model.writes import ChangeKind, Changes, Channel, ChannelFlag, ContactChange, ContactWrite
+from segidx.store.layout import CHANNEL_CODES
+from segidx.wire.contacts import renumber
 
 _EQUAL = Operator.EQ
 _low, _high = Decimal("-1.50"), Decimal("99.00")
@@ -65,8 +80,12 @@ class FakeAccount:
     def __init__(self, info: AccountInfo, database: FakeDatabase) -> None:
         self.info = info
         self.database = database
-        self.generation = 0
         self.contacts: dict[str, dict[str, object]] = {}
+        self.flags: dict[str, set[tuple[Channel, ChannelFlag]]] = {}
+        self.log: list[Changes] = []
+        self.oldest = 0
+        self.part = 10_000
+        self.keys: dict[str, WriteResult] = {}
         self.declared = Schema(
             (
                 Field("country", FieldType.CATEGORY),
@@ -137,7 +156,7 @@ class FakeAccount:
         return node, sorted(c for c, fields in self.contacts.items() if self._holds(node, fields)), skipped
 
     def _evaluation(self, skipped: tuple[str, ...] = ()) -> Evaluation:
-        return Evaluation(self.generation, EVALUATED_AT, 0.25, skipped)
+        return Evaluation(self.generation(), EVALUATED_AT, 0.25, skipped)
 
     def count(self, expression, *, allow_unfinished=False, stop=None) -> Count:
         _node, found, skipped = self._evaluate(expression, allow_unfinished, stop)
@@ -186,27 +205,145 @@ class FakeAccount:
     # --- contacts
 
     def upsert(self, rows: Iterable[tuple[str, Mapping[str, object]]]) -> WriteResult:
-        accepted = created = 0
+        return self._commit([ContactWrite(contact_id, fields) for contact_id, fields in rows], "")
+
+    def write(self, rows: Iterable[ContactWrite], *, batch_key: str = "") -> WriteResult:
+        return self.submit(rows, batch_key=batch_key).result()
+
+    def submit(self, rows: Iterable[ContactWrite], *, batch_key: str = "") -> Future[WriteResult]:
+        held = list(rows)
+        self.database.submitted.append(len(held))
+        return self.database.committer.submit(self._commit, held, batch_key)
+
+    def submit_batches(self, batches: Sequence[ContactBatch], *, batch_key: str = "") -> Future[WriteResult]:
+        """The batches as rows again, under their indices; what they have refused already stands beside them."""
+        rows = [row for batch in batches for row in self._rows_of(batch)]
+        self.database.submitted.append(len(rows))
+        refused = tuple(reject for batch in batches for reject in batch.rejects)
+        indices = [int(i) for batch in batches for i in (batch.indices if batch.indices is not None else ())]
+
+        def commit() -> WriteResult:
+            result = self._commit(rows, batch_key)
+            if result.replayed:
+                return result
+            own = (renumber(r, indices[r.index]) for r in result.rejects)
+            result = replace(result, rejects=tuple(sorted((*own, *refused), key=lambda r: r.index)))
+            if batch_key:
+                self.keys[batch_key] = result
+            return result
+
+        return self.database.committer.submit(commit)
+
+    def _rows_of(self, batch: ContactBatch) -> list[ContactWrite]:
+        rows = []
+        must_exist = batch.must_exist if batch.must_exist is not None else [False] * len(batch.ids)
+        for row, (contact_id, fields) in enumerate(rows_from_batch(batch, self.declared)):
+            added: dict[str, list[str]] = {}
+            removed: dict[str, list[str]] = {}
+            for name, edit in batch.edits.items():
+                for at, tag, given in zip(edit.rows, edit.tags.to_pylist(), edit.added, strict=True):
+                    if at == row:
+                        (added if given else removed).setdefault(name, []).append(tag)
+            channels: dict[Channel, dict[ChannelFlag, bool]] = {}
+            if batch.flags is not None:
+                for at, code, value in zip(batch.flags.rows, batch.flags.codes, batch.flags.values, strict=True):
+                    if at == row:
+                        channel, flag = divmod(int(code) - CHANNEL_CODES, 16)
+                        channels.setdefault(list(Channel)[channel], {})[list(ChannelFlag)[flag]] = bool(value)
+            rows.append(ContactWrite(contact_id, fields, added, removed, channels, bool(must_exist[row])))
+        return rows
+
+    def _commit(self, rows: list[ContactWrite], batch_key: str) -> WriteResult:
+        self.database.commits.wait()
+        if batch_key == "full":
+            raise StorageFull("the disk is full; free some space", free=0)
+        if batch_key == "bug":
+            raise RuntimeError("the secret of contact 7")
+        if batch_key in self.keys:
+            return replace(self.keys[batch_key], replayed=True)
+        before, accepted = set(self.contacts), 0
+        changed: dict[str, set[ChangeKind]] = {}
         rejects: list[Reject] = []
-        for index, (contact_id, fields) in enumerate(rows):
-            wrong = next((name for name in fields if name not in self.declared), None)
-            if wrong is not None:
-                error = UnknownField(wrong, [f.name for f in self.declared])
-                rejects.append(Reject(index, contact_id, wrong, error.reason, error.message))
-                continue
-            if not contact_id:
-                rejects.append(Reject(index, "", "", "INVALID_CONTACT_ID", "the id is empty"))
+        for index, row in enumerate(rows):
+            field, error = self._refusal(row)
+            if error is not None:
+                rejects.append(Reject(index, str(row.contact_id), field, error.reason, f"row {index}: {error.message}"))
                 continue
             accepted += 1
-            created += contact_id not in self.contacts
-            held = self.contacts.setdefault(contact_id, {})
-            for name, value in fields.items():
-                if value is None:
-                    held.pop(name, None)
-                else:
-                    held[name] = value
-        self.generation += 1
-        return WriteResult(self.generation, accepted, created, 0, tuple(rejects))
+            self._apply(row, changed.setdefault(str(row.contact_id), set()))
+        contacts = tuple(ContactChange(c, frozenset(kinds)) for c, kinds in changed.items())
+        with self.database.committed:
+            generation = self.generation() + 1
+            for first in range(0, max(len(contacts), 1), self.part):
+                last = first + self.part >= len(contacts)
+                self.log.append(Changes(generation, EVALUATED_AT, contacts[first : first + self.part], last))
+            self.database.committed.notify_all()
+        result = WriteResult(generation, accepted, len(set(changed) - before), 0, tuple(rejects))
+        if batch_key:
+            self.keys[batch_key] = result
+        return result
+
+    def _refusal(self, row: ContactWrite) -> tuple[str, SegidxError | None]:
+        for name in (*row.fields, *row.tags_added, *row.tags_removed):
+            if name not in self.declared:
+                return name, UnknownField(name, [f.name for f in self.declared])
+        if not row.contact_id:
+            return "", InvalidContactId("the id is empty")
+        if row.must_exist and row.contact_id not in self.contacts:
+            return "", ContactNotFound(str(row.contact_id))
+        return "", None
+
+    def _apply(self, row: ContactWrite, kinds: set[ChangeKind]) -> None:
+        contact_id = str(row.contact_id)
+        if contact_id not in self.contacts:
+            kinds.add(ChangeKind.CREATED)
+        held = self.contacts.setdefault(contact_id, {})
+        for name, value in row.fields.items():
+            kinds.add(ChangeKind.FIELDS)
+            if value is None:
+                held.pop(name, None)
+            else:
+                held[name] = value
+        for name in (*row.tags_removed, *row.tags_added):
+            kinds.add(ChangeKind.TAGS)
+            old = held.get(name, frozenset())
+            assert isinstance(old, frozenset)
+            held[name] = old - set(row.tags_removed.get(name, ())) | set(row.tags_added.get(name, ()))
+        for channel, flags in row.channels.items():
+            kinds.add(ChangeKind.CHANNELS)
+            for flag, value in flags.items():
+                here = self.flags.setdefault(contact_id, set())
+                (here.add if value else here.discard)((channel, flag))
+
+    def generation(self) -> int:
+        return self.log[-1].generation if self.log else 0
+
+    def wait_for_generation(self, generation: int, *, stop: Stop | None, timeout: float) -> None:
+        end = time.monotonic() + timeout
+        with self.database.committed:
+            while self.generation() < generation:
+                try:
+                    if stop is not None:
+                        stop.check()
+                except Stopped as stopped:
+                    raise (DeadlineExceeded if stopped.reason == "deadline" else Cancelled)(str(stopped)) from None
+                if not self.database.committed.wait(min(0.02, end - time.monotonic())) and time.monotonic() >= end:
+                    raise GenerationNotReached(
+                        f"generation {generation} is not reached", generation=generation, current=self.generation()
+                    )
+
+    def changes(self, after: int, *, max_contacts: int = 10_000) -> list[Changes]:
+        if after < self.oldest:
+            raise GenerationExpired(f"generation {after} is gone; read everything again", oldest=self.oldest)
+        if after > self.generation():
+            raise InvalidArgument(f"generation {after} is not committed yet", argument="after")
+        found: list[Changes] = []
+        for changes in self.log:
+            if changes.generation > after:
+                found.append(changes)
+                if changes.last and sum(len(c.contacts) for c in found) >= max_contacts:
+                    break
+        return found
 
     def tag(
         self,
@@ -219,17 +356,14 @@ class FakeAccount:
     ) -> WriteResult:
         if self.declared[field].type is not FieldType.TAGS:
             raise InvalidValue(f"{field} has no tags")
-        rejects = []
-        for index, contact_id in enumerate(contact_ids):
-            held = self.contacts.get(contact_id)
-            if held is None:
-                rejects.append(Reject(index, contact_id, "", "CONTACT_NOT_FOUND", "no such contact"))
-                continue
-            old = held.get(field, frozenset())
-            assert isinstance(old, frozenset)
-            held[field] = frozenset(replace) if replace is not None else (old | set(add)) - set(remove)
-        self.generation += 1
-        return WriteResult(self.generation, len(contact_ids) - len(rejects), 0, 0, tuple(rejects))
+        if replace is not None:
+            rows = [ContactWrite(c, {field: frozenset(replace)}, must_exist=True) for c in contact_ids]
+        else:
+            rows = [
+                ContactWrite(c, {}, {field: set(add) - set(remove)}, {field: remove}, must_exist=True)
+                for c in contact_ids
+            ]
+        return self._commit(rows, "")
 
     def get(self, contact_id: str) -> Contact:
         if contact_id not in self.contacts:
@@ -248,7 +382,7 @@ class FakeAccount:
     def stats(self) -> Stats:
         return Stats(
             self.info.name,
-            self.generation,
+            self.generation(),
             len(self.contacts),
             (
                 FieldStats("country", "category", 2, 1),
@@ -262,6 +396,11 @@ class FakeAccount:
             8192,
             3,
             {"postings": 100, "columns": 200},
+            1234,
+            5,
+            678,
+            0,
+            1.5,
         )
 
 
@@ -273,6 +412,12 @@ class FakeDatabase:
         self.hurry = threading.Event()
         self.stopped = threading.Event()
         self.queries: list[Expression | str] = []
+        # Rows of each batch that was submitted.
+        self.submitted: list[int] = []
+        self.commits = threading.Event()
+        self.commits.set()
+        self.committed = threading.Condition()
+        self.committer = ThreadPoolExecutor(1, thread_name_prefix="fake-committer")
         self.held: dict[str, FakeAccount] = {}
         self.create_account(AccountInfo("default", "Europe/Warsaw", "PLN", 2)).upsert(
             [
@@ -298,4 +443,6 @@ class FakeDatabase:
         return [account.info for account in self.held.values()]
 
     def close(self) -> None:
-        pass
+        self.commits.set()
+        self.hurry.set()
+        self.committer.shutdown()

@@ -395,7 +395,7 @@ def test_health_and_reflection(channel: grpc.Channel) -> None:
     (listed,) = reflection.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
     names = {s.name for s in listed.list_services_response.service}
     assert set(convert.service_names()) < names
-    assert len(convert.service_names()) == 4
+    assert len(convert.service_names()) == 5
 
 
 def test_every_method_is_served(channel: grpc.Channel) -> None:
@@ -405,6 +405,10 @@ def test_every_method_is_served(channel: grpc.Channel) -> None:
             continue
         if path.endswith("/StreamUpsertContacts"):
             code, info = refused(lambda path=path: channel.stream_unary(path)(iter([b""])))
+        elif path.endswith("/StreamWrites"):
+            code, info = refused(lambda path=path: list(channel.stream_stream(path)(iter([b""]))))
+        elif path.endswith("/StreamChanges"):
+            code, info = refused(lambda path=path: list(channel.unary_stream(path)(b"")))
         else:
             code, info = refused(lambda path=path: channel.unary_unary(path)(b""))
         assert (path, code, info.reason) == (path, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")

@@ -16,7 +16,7 @@ from pyroaring import BitMap
 from segidx.kernels.bitmaps import Posting, Program
 from segidx.model.errors import CorruptData
 from segidx.store.layout import HEADER_BYTES, KIND_POSTING, SHARD_BITS, posting_key, seal
-from segidx.store.postings import bitmap_of, change_postings, groups, open_posting, read_shard, write_shard
+from segidx.store.postings import bitmap_of, changed_shard, open_posting, read_shard, shard_value, stored_shards
 
 SHARD = 1 << SHARD_BITS
 EDGES = (0, 65_535, 65_536, SHARD - 1, SHARD, SHARD + 1, 2 * SHARD - 1, 2 * SHARD)
@@ -29,13 +29,26 @@ def opened(tmp_path: Path) -> Iterator[tuple[lmdb.Environment, Any]]:
         yield env, env.open_db(b"postings")
 
 
-def arrays(pairs: Pairs) -> tuple[Any, Any]:
-    listed = list(pairs)
-    return np.array([code for code, _ in listed], np.int64), np.array([o for _, o in listed], np.uint32)
+def put(txn: Any, db: Any, key: bytes, value: bytes | None) -> None:
+    if value is None:
+        txn.delete(key, db=db)
+    else:
+        txn.put(key, value, db=db)
 
 
 def change(txn: Any, db: Any, added: Pairs = (), removed: Pairs = (), field: int = 3) -> None:
-    change_postings(txn, db, field, arrays(added), arrays(removed))
+    """Shard by shard, as a merge does."""
+    added, removed = list(added), list(removed)
+    for code, shard in sorted({(code, ordinal // SHARD) for code, ordinal in (*added, *removed)}):
+        plus, minus = (
+            np.array(sorted(o for c, o in pairs if (c, o // SHARD) == (code, shard)), np.uint32)
+            for pairs in (added, removed)
+        )
+        put(txn, db, posting_key(field, code, shard), changed_shard(txn, db, field, code, shard, plus, minus))
+
+
+def write_shard(txn: Any, db: Any, field: int, code: int, shard: int, bitmap: BitMap) -> None:
+    put(txn, db, posting_key(field, code, shard), shard_value(bitmap))
 
 
 def stored(txn: Any, db: Any, field: int, code: int, shards: int = 3) -> BitMap:
@@ -110,15 +123,30 @@ def test_changes_agree_with_sets(opened: Any, batches: list[tuple[set[Any], set[
         txn.abort()
 
 
-def test_groups_of_nothing_are_none() -> None:
-    assert list(groups(*arrays(()))) == []
+def test_applying_a_change_again_changes_nothing(opened: Any) -> None:
+    """A merge that was cut short is done again from the start."""
+    env, db = opened
+    with env.begin(write=True, buffers=True) as txn:
+        change(txn, db, [(5, o) for o in range(0, 9000, 2)])
+        change(txn, db, [(5, 1), (5, SHARD)], [(5, 0), (5, 2)])
+        once = {bytes(k): bytes(v) for k, v in txn.cursor(db)}
+        change(txn, db, [(5, 1), (5, SHARD)], [(5, 0), (5, 2)])
+        assert {bytes(k): bytes(v) for k, v in txn.cursor(db)} == once
 
 
-@given(pairs=st.sets(_pair, max_size=60))
-def test_groups_are_in_key_order(pairs: set[tuple[int, int]]) -> None:
-    found = [(code, shard, ordinals.tolist()) for code, shard, ordinals in groups(*arrays(pairs))]
-    keys = sorted({(code, o // SHARD) for code, o in pairs})
-    assert found == [(c, s, sorted(o for code, o in pairs if code == c and o // SHARD == s)) for c, s in keys]
+def test_the_shards_that_are_stored(opened: Any) -> None:
+    env, db = opened
+    with env.begin(write=True, buffers=True) as txn:
+        assert stored_shards(txn, db, 3, 5) == []
+        change(txn, db, [(5, 0), (5, 2 * SHARD), (6, SHARD), (4, 7)])
+        change(txn, db, [(5, 3 * SHARD)], field=4)
+        change(txn, db, [(2**32 - 1, 5 * SHARD)])
+        assert stored_shards(txn, db, 3, 5) == [0, 2]
+        assert stored_shards(txn, db, 3, 6) == [1]
+        assert stored_shards(txn, db, 3, 2**32 - 1) == [5]
+        assert stored_shards(txn, db, 4, 5) == [3]
+        assert stored_shards(txn, db, 3, 7) == []
+        assert stored_shards(txn, db, 4, 6) == []
 
 
 def test_a_bitmap_of_any_order() -> None:

@@ -7,8 +7,16 @@ from decimal import Decimal
 
 import pytest
 
-from segidx.model.errors import InvalidArgument, InvalidValue, SchemaConflict, TypeMismatch, UnknownField
+from segidx.model.errors import (
+    ContactNotFound,
+    InvalidArgument,
+    InvalidValue,
+    SchemaConflict,
+    TypeMismatch,
+    UnknownField,
+)
 from segidx.model.schema import MAX_MINOR_UNITS, Field, FieldType, Schema
+from segidx.model.writes import Channel, ChannelFlag
 from segidx.testing.oracle import Oracle
 
 SCHEMA = Schema(
@@ -154,3 +162,29 @@ def test_fields_are_added_never_retyped(oracle: Oracle) -> None:
     assert oracle.upsert([("a", {"city": "Łódź"})]).accepted == 1
     with pytest.raises(SchemaConflict):
         oracle.declare([Field("spend", FieldType.NUMBER, 3)])
+
+
+CONSENT, BOUNCED, COMPLAINED = ChannelFlag.CONSENT, ChannelFlag.HARD_BOUNCED, ChannelFlag.COMPLAINED
+
+
+def test_flags_are_set_and_cleared_one_by_one(oracle: Oracle) -> None:
+    oracle.upsert([("a", {}), ("b", {})])
+    oracle.set_channels("a", {Channel.EMAIL: {CONSENT: True, COMPLAINED: True}, Channel.SMS: {CONSENT: True}})
+    oracle.set_channels("a", {Channel.EMAIL: {COMPLAINED: False, BOUNCED: False}, Channel.ADS: {}})
+    assert oracle.flags == {"a": {(Channel.EMAIL, CONSENT), (Channel.SMS, CONSENT)}}
+    with pytest.raises(ContactNotFound):
+        oracle.set_channels("z", {Channel.EMAIL: {CONSENT: True}})
+
+
+def test_a_new_address_clears_the_hard_bounce_of_its_channel_only() -> None:
+    oracle = Oracle(Schema((Field("email", FieldType.TEXT), Field("phone", FieldType.TEXT))), "UTC")
+    oracle.upsert([("a", {"email": "a@x", "phone": "1"})])
+    bounced = {Channel.EMAIL: {BOUNCED: True, COMPLAINED: True}, Channel.SMS: {BOUNCED: True}}
+    oracle.set_channels("a", bounced)
+    kept = {(Channel.EMAIL, BOUNCED), (Channel.EMAIL, COMPLAINED), (Channel.SMS, BOUNCED)}
+    oracle.upsert([("a", {"email": "a@x", "phone": None}), ("b", {"email": "b@x"})])
+    assert oracle.flags == {"a": kept}
+    oracle.upsert([("a", {"email": "new@x"})])
+    assert oracle.flags == {"a": kept - {(Channel.EMAIL, BOUNCED)}}
+    oracle.upsert([("a", {"phone": "1"})])  # after it was taken away it is another one
+    assert oracle.flags == {"a": {(Channel.EMAIL, COMPLAINED)}}

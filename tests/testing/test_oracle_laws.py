@@ -19,6 +19,7 @@ from segidx.model.expression import (
     And,
     AtLeast,
     Between,
+    ChannelState,
     Comparison,
     Expression,
     HasTags,
@@ -26,6 +27,7 @@ from segidx.model.expression import (
     InWindow,
     IsSet,
     Not,
+    OnChannel,
     Operator,
     Or,
     TagMode,
@@ -46,6 +48,7 @@ from segidx.model.windows import (
     Rolling,
     Unit,
 )
+from segidx.model.writes import Channel
 from segidx.testing.generator import Generator, RandomChooser
 from segidx.testing.oracle import Oracle, compile_regex
 from segidx.testing.pools import ABSENT_STRINGS, STRINGS
@@ -56,6 +59,7 @@ from segidx.testing.strategies import (
     UpsertBatch,
     batches_for,
     cases,
+    channels_for,
     contacts_for,
     evaluated_ats,
     expressions_for,
@@ -133,6 +137,19 @@ def test_laws_of_predicates(case: Case) -> None:
                 assert members(HasTags(field, TagMode.NONE, tags, ci)) == everyone - set().union(*single)
             case InWindow(field=field):
                 assert members(node) <= members(IsSet(field)) == members(InWindow(field, AllTime()))
+
+
+@quick
+@given(st.data(), st.sampled_from(Channel))
+def test_laws_of_channels(data: st.DataObject, channel: Channel) -> None:
+    oracle = Oracle(EVERY_TYPE, "UTC")
+    oracle.upsert(data.draw(contacts_for(EVERY_TYPE, min_size=4)))
+    for contact_id, channels in data.draw(channels_for(tuple(oracle.contacts))).items():
+        oracle.set_channels(contact_id, channels)
+    members = {s: oracle.members(OnChannel(channel, s), pools_for().instants[0]) for s in ChannelState}
+    reasons = (ChannelState.UNSUBSCRIBED, ChannelState.HARD_BOUNCED, ChannelState.COMPLAINED)
+    assert members[ChannelState.SUPPRESSED] == set().union(*(members[s] for s in reasons))
+    assert members[ChannelState.REACHABLE] == members[ChannelState.CONSENTED] - members[ChannelState.SUPPRESSED]
 
 
 TIMES = EVERY_TYPE.of_type(FieldType.DATE) + EVERY_TYPE.of_type(FieldType.TIMESTAMP)

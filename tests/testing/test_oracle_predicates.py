@@ -36,11 +36,13 @@ from segidx.model.expression import (
     TextOperator,
     Unfinished,
     field,
+    on_channel,
     tags,
 )
 from segidx.model.schema import Field, FieldType, Schema
 from segidx.model.values import Age, Arithmetic, ArithmeticOperator, Constant, DaysSince, FieldValue, Negative
 from segidx.model.windows import Absolute, AllTime, Direction, OlderThan, Rolling, Unit
+from segidx.model.writes import Channel, ChannelFlag
 from segidx.testing.oracle import Oracle
 
 NOON = datetime(2024, 6, 15, 12, tzinfo=UTC)
@@ -102,10 +104,20 @@ ROWS = [
 ]
 
 
+GIVEN, BOUNCED = {ChannelFlag.CONSENT: True}, {ChannelFlag.HARD_BOUNCED: True}
+CHANNELS = {
+    "ann": {Channel.EMAIL: GIVEN, Channel.SMS: {**GIVEN, ChannelFlag.UNSUBSCRIBED: True}},
+    "bob": {Channel.EMAIL: {**GIVEN, **BOUNCED}, Channel.SMS: {**GIVEN, ChannelFlag.COMPLAINED: True}},
+    "cid": {Channel.EMAIL: {ChannelFlag.CONSENT: False, ChannelFlag.COMPLAINED: True}, Channel.ADS: GIVEN},
+}
+
+
 @pytest.fixture(scope="module")
 def oracle() -> Oracle:
     made = Oracle(SCHEMA, "Europe/Warsaw")
     assert made.upsert(ROWS).rejects == ()
+    for contact_id, channels in CHANNELS.items():
+        made.set_channels(contact_id, channels)
     return made
 
 
@@ -147,6 +159,18 @@ TABLE: list[tuple[Expression, str]] = [
     (IsSet("city"), "ann bob cid"),
     (IsSet("consent"), "ann bob"),
     (Not(IsSet("country")), "dee"),
+    # channels, each by itself; who has no flags has not consented and is not suppressed
+    (on_channel("email").consented(), "ann bob"),
+    (on_channel("email").unsubscribed(), ""),
+    (on_channel("email").hard_bounced(), "bob"),
+    (on_channel("email").complained(), "cid"),
+    (on_channel("email").suppressed(), "bob cid"),
+    (on_channel("email").reachable(), "ann"),
+    (on_channel("sms").unsubscribed(), "ann"),
+    (on_channel("sms").suppressed(), "ann bob"),
+    (on_channel("sms").reachable(), ""),
+    (on_channel("ads").reachable(), "cid"),
+    (on_channel("web_push").consented(), ""),
     # strings
     (field("country") == "PL", "ann"),
     (field("country") != "PL", "bob cid dee"),

@@ -18,6 +18,7 @@ from segidx.model.expression import (
     Anniversary,
     AtLeast,
     Between,
+    ChannelState,
     Comparison,
     Everyone,
     Expression,
@@ -27,6 +28,7 @@ from segidx.model.expression import (
     IsSet,
     Nobody,
     Not,
+    OnChannel,
     Operator,
     Or,
     TagMode,
@@ -57,8 +59,11 @@ from segidx.model.windows import (
     Unit,
     Window,
 )
+from segidx.model.writes import Channel
 from segidx.v1 import expressions_pb2 as pb
+from segidx.v1 import values_pb2
 from segidx.wire import expressions as wire
+from segidx.wire import values as wire_values
 from segidx.wire import windows as wire_windows
 from segidx.wire.decode import decode
 
@@ -122,6 +127,7 @@ predicates: st.SearchStrategy[Expression] = st.one_of(
     st.builds(TextMatch, names, st.sampled_from(TextOperator), st.text(max_size=5), st.booleans()),
     st.builds(InWindow, names, windows),
     st.builds(Anniversary, names, windows),
+    st.builds(OnChannel, st.sampled_from(Channel), st.sampled_from(ChannelState)),
 )
 trees = st.recursive(
     predicates,
@@ -157,14 +163,17 @@ def test_every_enum_value_is_known_both_ways() -> None:
         "ComparisonOperator": (wire.OPERATORS, Operator),
         "TagMode": (wire.TAG_MODES, TagMode),
         "TextOperator": (wire.TEXT_OPERATORS, TextOperator),
+        "ChannelState": (wire.CHANNEL_STATES, ChannelState),
         "ArithmeticOperator": (wire.ARITHMETIC_OPERATORS, ArithmeticOperator),
         "TimeUnit": (wire_windows.UNITS, Unit),
         "RollingDirection": (wire_windows.DIRECTIONS, Direction),
         "CalendarPosition": (wire_windows.POSITIONS, CalendarPosition),
     }
-    assert set(tables) == set(pb.DESCRIPTOR.enum_types_by_name)
-    for name, (table, enum) in tables.items():
-        assert set(table) == {v.number for v in pb.DESCRIPTOR.enum_types_by_name[name].values} - {0}
+    types = dict(pb.DESCRIPTOR.enum_types_by_name)
+    assert set(tables) == set(types)
+    types["Channel"] = values_pb2.DESCRIPTOR.enum_types_by_name["Channel"]
+    for name, (table, enum) in {**tables, "Channel": (wire_values.CHANNELS, Channel)}.items():
+        assert set(table) == {v.number for v in types[name].values} - {0}
         assert set(table.values()) == set(enum)
 
 
@@ -212,6 +221,9 @@ def read(text: str) -> Expression:
         'in_window { field: "a" window { absolute {} } }',
         'anniversary { field: "a" }',
         "at_least { operands { everyone {} } }",
+        "on_channel {}",
+        "on_channel { channel: CHANNEL_EMAIL }",
+        "on_channel { state: CHANNEL_STATE_REACHABLE }",
     ],
 )
 def test_what_is_not_filled_in_is_unfinished(text: str) -> None:
@@ -253,6 +265,8 @@ def test_a_calendar_window_counts_one_unless_told() -> None:
             "in_window",
         ),
         ('has_tags { field: "tags" mode: 99 tags: "a" }', errors.InvalidExpression, "has_tags"),
+        ("on_channel { channel: CHANNEL_SMS state: 99 }", errors.InvalidExpression, "on_channel"),
+        ("on_channel { channel: 99 state: CHANNEL_STATE_REACHABLE }", errors.InvalidExpression, "on_channel"),
         ('in { value { field: "a" } options { decimal_value: "1_0" } }', errors.InvalidValue, "in"),
         ('in { value { field: "a" } options { decimal_value: "NaN" } }', errors.InvalidValue, "in"),
         ('in { value { field: "a" } options { decimal_value: "1e99999" } }', errors.InvalidValue, "in"),

@@ -1,0 +1,230 @@
+"""One account of a server: what reads it. The methods that write are in `writes.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from segidx.client.arguments import as_generation, as_limit, as_text
+from segidx.client.streams import read_changes_stream
+from segidx.client.writes import RemoteWrites
+from segidx.model.errors import SegidxError
+from segidx.model.expression import Expression
+from segidx.model.results import Contact, Count, Evaluation, Explanation, Preview, Stats, Suggestion
+from segidx.model.schema import AccountInfo, Field, Schema
+from segidx.model.writes import Changes
+from segidx.v1 import (
+    accounts_pb2,
+    contacts_pb2,
+    counts_pb2,
+    counts_pb2_grpc,
+    ingest_pb2,
+    schema_pb2,
+    schema_pb2_grpc,
+)
+from segidx.wire import contacts, results
+from segidx.wire.decode import decoder
+from segidx.wire.errors import restore
+from segidx.wire.expressions import write_expression
+
+if TYPE_CHECKING:
+    from segidx.client.connection import Client
+
+
+class RemoteAccount(RemoteWrites):
+    """One account of a server: the methods of `segidx.database.Account`, each with a `timeout` in seconds.
+
+    Every method raises ServerUnavailable when no server answers, DeadlineExceeded when the timeout passes, and
+    otherwise what it raises in process.
+
+    A read with `min_generation`, which is that of a write's answer, sees that write whichever process of the server
+    answers; it raises GenerationNotReached when the generation does not come within 10 seconds, or its timeout.
+    """
+
+    def __init__(self, client: Client, resource: str) -> None:
+        super().__init__(client, resource)
+        channel = client._channel
+        self._counts = counts_pb2_grpc.CountServiceStub(channel)
+        self._schemas = schema_pb2_grpc.SchemaServiceStub(channel)
+        # A plan nests as deep as its expression, deeper than the usual parser goes.
+        self._explain = channel.unary_unary(
+            "/segidx.v1.CountService/ExplainExpression",
+            request_serializer=counts_pb2.ExplainExpressionRequest.SerializeToString,
+            response_deserializer=decoder(counts_pb2.ExplainExpressionResponse),
+        )
+
+    @property
+    def info(self) -> AccountInfo:
+        """The account's zone, currency and scale of money."""
+        request = accounts_pb2.GetAccountRequest(account=self._account)
+        return results.read_account(self._client._call(self._client._accounts.GetAccount, request, None).account)
+
+    # --- evaluation ---------------------------------------------------------------------------------------------
+
+    def count(
+        self,
+        expression: Expression | str,
+        *,
+        allow_unfinished: bool = False,
+        min_generation: int = 0,
+        timeout: float | None = None,
+    ) -> Count:
+        """How many contacts satisfy the expression, now."""
+        request = counts_pb2.CountContactsRequest(
+            account=self._account, allow_unfinished=allow_unfinished, min_generation=as_generation(min_generation)
+        )
+        _write_query(expression, request)
+        response = self._client._call(self._counts.CountContacts, request, timeout)
+        return Count(response.count, results.read_evaluation(response))
+
+    def count_many(
+        self,
+        expressions: Sequence[Expression | str],
+        *,
+        allow_unfinished: bool = False,
+        min_generation: int = 0,
+        timeout: float | None = None,
+    ) -> list[Count | SegidxError]:
+        """The count of each expression, all on one snapshot, or the error that one alone would raise."""
+        request = counts_pb2.BatchCountContactsRequest(
+            account=self._account, allow_unfinished=allow_unfinished, min_generation=as_generation(min_generation)
+        )
+        unsent: dict[int, SegidxError] = {}
+        for i, expression in enumerate(expressions):
+            # Filled in place: protobuf copies by parsing, which a deep expression would not survive.
+            query = request.queries.add()
+            try:
+                _write_query(expression, query)
+            except SegidxError as error:
+                del request.queries[-1]
+                unsent[i] = error
+        response = self._client._call(self._counts.BatchCountContacts, request, timeout)
+        evaluated_at = results.read_evaluated_at(response)
+        answers = iter(response.outcomes)
+        outcomes: list[Count | SegidxError] = []
+        for i in range(len(expressions)):
+            if i in unsent:
+                outcomes.append(unsent[i])
+                continue
+            answer = next(answers)
+            if answer.HasField("error"):
+                failed = answer.error
+                outcomes.append(restore(failed.reason, failed.message, failed.path, dict(failed.metadata)))
+                continue
+            result = answer.result
+            evaluation = Evaluation(response.generation, evaluated_at, result.elapsed_ms, tuple(result.skipped_nodes))
+            outcomes.append(Count(result.count, evaluation))
+        return outcomes
+
+    def explain(
+        self,
+        expression: Expression | str,
+        *,
+        counts: bool = False,
+        allow_unfinished: bool = False,
+        min_generation: int = 0,
+        timeout: float | None = None,
+    ) -> Explanation:
+        """The plan of the expression; with `counts` also what each node keeps."""
+        request = counts_pb2.ExplainExpressionRequest(
+            account=self._account,
+            allow_unfinished=allow_unfinished,
+            counts=counts,
+            min_generation=as_generation(min_generation),
+        )
+        _write_query(expression, request)
+        return results.read_explanation(self._client._call(self._explain, request, timeout))
+
+    def preview(
+        self,
+        expression: Expression | str,
+        *,
+        fields: Sequence[str] | None = None,
+        limit: int = 20,
+        allow_unfinished: bool = False,
+        min_generation: int = 0,
+        timeout: float | None = None,
+    ) -> Preview:
+        """The first contacts of the expression, with the named fields, or all for None."""
+        request = contacts_pb2.PreviewContactsRequest(
+            account=self._account,
+            allow_unfinished=allow_unfinished,
+            fields=fields or (),
+            ids_only=fields is not None and not fields,
+            limit=as_limit(limit),
+            min_generation=as_generation(min_generation),
+        )
+        _write_query(expression, request)
+        return results.read_preview(self._client._call(self._contacts.PreviewContacts, request, timeout))
+
+    def suggest(
+        self, field: str, typed: str, *, limit: int = 10, min_generation: int = 0, timeout: float | None = None
+    ) -> list[Suggestion]:
+        """Values of the field that fit what was typed, most frequent first."""
+        request = schema_pb2.SuggestValuesRequest(
+            account=self._account,
+            field=as_text(field),
+            typed=as_text(typed),
+            limit=as_limit(limit),
+            min_generation=as_generation(min_generation),
+        )
+        return results.read_suggestions(self._client._call(self._schemas.SuggestValues, request, timeout))
+
+    def get(self, contact_id: str, *, min_generation: int = 0, timeout: float | None = None) -> Contact:
+        """One contact with its fields. Raises ContactNotFound."""
+        request = contacts_pb2.GetContactRequest(
+            account=self._account,
+            contact_id=contacts.contact_id_text(contact_id),
+            min_generation=as_generation(min_generation),
+        )
+        return contacts.read_contact(self._client._call(self._contacts.GetContact, request, timeout).contact)
+
+    # --- changes ------------------------------------------------------------------------------------------------
+
+    def generation(self, *, timeout: float | None = None) -> int:
+        """The generation that a read sees now."""
+        # What every evaluation tells; this one evaluates nothing.
+        return self.count("nobody", timeout=timeout).evaluation.generation
+
+    def changes(
+        self, after: int, *, follow: bool = False, include_contacts: bool = True, timeout: float | None = None
+    ) -> Iterator[Changes]:
+        """What each generation later than `after` changed, oldest first, up to the newest; with `follow` also those
+        still to come, for ever. To resume, give the generation of the last item that had `last` set.
+
+        Without `include_contacts` there is one item a generation, without its contacts. A stream that follows has no
+        deadline unless `timeout` is given. Raises GenerationExpired when `after` is older than what is retained, and
+        InvalidArgument when it is newer than the newest.
+        """
+        request = ingest_pb2.StreamChangesRequest(
+            account=self._account,
+            after_generation=as_generation(after),
+            follow=follow,
+            include_contacts=include_contacts,
+        )
+        if timeout is None and not follow:
+            timeout = self._client.timeout
+        return read_changes_stream(self._ingest.StreamChanges, request, timeout, self._client.address)
+
+    # --- schema and statistics ----------------------------------------------------------------------------------
+
+    def schema(self, *, timeout: float | None = None) -> Schema:
+        request = schema_pb2.GetSchemaRequest(account=self._account)
+        return results.read_schema(self._client._call(self._schemas.GetSchema, request, timeout).schema)
+
+    def update_schema(self, fields: Sequence[Field], *, timeout: float | None = None) -> Schema:
+        """Adds fields and returns the whole schema. Raises SchemaConflict for another type or scale."""
+        request = schema_pb2.UpdateSchemaRequest(account=self._account)
+        results.write_fields(fields, request.schema)
+        return results.read_schema(self._client._call(self._schemas.UpdateSchema, request, timeout).schema)
+
+    def stats(self, *, min_generation: int = 0, timeout: float | None = None) -> Stats:
+        request = schema_pb2.GetStatsRequest(account=self._account, min_generation=as_generation(min_generation))
+        return results.read_stats(self._client._call(self._schemas.GetStats, request, timeout).stats)
+
+
+def _write_query(expression: Expression | str, request: Any) -> None:
+    if isinstance(expression, str):
+        request.text = as_text(expression)
+    else:
+        write_expression(expression, request.expression)

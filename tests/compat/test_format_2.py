@@ -1,0 +1,98 @@
+"""A data directory that format 2 wrote, checked in as bytes: some of it in the base, some only in the log.
+
+`format_2/` was made once by `make_fixture.py` and is never made again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segidx.database import Account, Database
+
+sys.path.insert(0, str(Path(__file__).parent))
+from held import check, rows
+from make_fixture import BATCH_KEY, CONTACTS, LOGGED, fields_of
+
+FIXTURE = Path(__file__).parent / "format_2"
+COUNTS = {
+    'consented("email")': 2,
+    'reachable("email")': 2,
+    'suppressed("sms")': 1,
+    'complained("sms") and country = "PL"': 1,
+    'tags has "nowy"': 1,
+}
+
+
+def held() -> dict[str, dict[str, Any]]:
+    """What the fixture holds: format 1's rows, and the batch in the log."""
+    found = rows()
+    found["contact-3"] |= {"country": "NO", "spent": Decimal("77.77"), "email": "new@example.com"}
+    found["contact-3"].pop("visits", None)
+    found["contact-4"]["tags"] = (found["contact-4"]["tags"] | {"nowy"}) - {"all"}
+    found["in the log"] = {"country": "PL", "born": date(2000, 2, 29), "consent": True}
+    return found
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    shutil.copytree(FIXTURE, tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture(params=[False, True], ids=["for writing", "for reading"])
+def shop(place: Path, request: pytest.FixtureRequest) -> Iterator[Account]:
+    with Database.open(place, read_only=request.param) as database:
+        yield database.account("shop")
+
+
+def test_the_fixture_is_as_it_was_checked_in() -> None:
+    assert sorted(str(p.relative_to(FIXTURE)) for p in FIXTURE.rglob("*") if p.is_file()) == [
+        "accounts/default/data.mdb",
+        "accounts/shop/data.mdb",
+        "segidx.json",
+    ]
+
+
+def test_base_and_log_together(shop: Account) -> None:
+    stats = shop.stats()
+    assert (stats.generation, stats.merged_generation, stats.log_records) == (5, 4, 1)
+    assert stats.contacts == CONTACTS + 2
+    check(shop, held())
+    for text, count in COUNTS.items():
+        assert shop.count(text).count == count, text
+    for contact_id, fields in held().items():
+        assert shop.get(contact_id).fields == fields
+    assert list(shop.verify()) == []
+
+
+def test_the_feed_goes_on_from_any_generation(shop: Account) -> None:
+    changed = {c.contact_id for changes in shop.changes(4) for c in changes.contacts}
+    assert changed == {"contact-3", "contact-4", "in the log"}
+    assert [changes.generation for changes in shop.changes(0)] == [1, 2, 3, 4, 5]
+
+
+def test_it_is_merged_and_written_on(place: Path) -> None:
+    now = held()
+    with Database.open(place) as database:
+        shop = database.account("shop")
+        again = shop.write(LOGGED, batch_key=BATCH_KEY)
+        assert (again.replayed, again.generation, len(again.rejects)) == (True, 5, 1)
+        given: list[tuple[str, dict[str, Any]]] = [(f"new-{i}", fields_of(i + 1)) for i in range(100)]
+        given += [(f"contact-{i}", {"country": "FR", "email": f"user{i}2@example.com"}) for i in range(0, 150, 3)]
+        assert shop.upsert(given).created == 100
+        for contact_id, fields in given:
+            now.setdefault(contact_id, {}).update(fields)
+        for _ in range(2):
+            check(shop, now)
+            assert list(shop.verify()) == []
+            shop.merge()
+    with Database.open(place) as database:
+        check(database.account("shop"), now)

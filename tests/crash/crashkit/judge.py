@@ -1,0 +1,127 @@
+"""Compares what is left of a directory with what was acknowledged. Imports the model and nothing of segidx.
+
+Batches commit in order of submission and an acknowledgement comes after the commit, so what is left must be the batches
+up to some point: all that are acknowledged, and of those in flight any number of the first, each wholly.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from crashkit.load import batch
+from crashkit.model import Model
+from crashkit.report import Run
+
+
+class Lost(AssertionError):
+    """What is left is not what any cut of the submissions would leave."""
+
+
+class Ledger:
+    """What must be in a directory, over the lives of several writers."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.model = Model()
+        self.generation = 0
+        self.settled: list[int] = []  # numbers of the batches that are there
+        self._acks: dict[int, tuple[int, int, int, int]] = {}  # of keyed batches, by number
+
+    def copy(self) -> Ledger:
+        other = Ledger(self.seed)
+        other.model = self.model.copy()
+        other.generation = self.generation
+        other.settled = list(self.settled)
+        other._acks = dict(self._acks)
+        return other
+
+    def settle(self, run: Run, observation: dict[str, Any]) -> int:
+        """Judge what is left after a run, and take it as what is there from now on. Returns how many of the batches in
+        flight had committed. Raises Lost."""
+        if "error" in observation:
+            raise Lost(observation["error"])
+        if observation["broken"]:
+            raise Lost(f"verify: {observation['broken'][:5]}")
+        if observation["after"]:
+            raise Lost(f"writing on: {observation['after'][:5]}")
+        certain = run.acknowledged()
+        for index in range(certain):
+            self._apply(run, index)
+        found = {id_: _sets(fields) for id_, fields in observation["contacts"].items()}
+        in_flight = 0
+        while found != self.model.visible():
+            index = certain + in_flight
+            if index >= len(run.numbers):
+                raise Lost(self._difference(run, certain, observation))
+            self._apply(run, index)
+            in_flight += 1
+        counts = self.model.counts()
+        wrong = {text: (n, counts[text]) for text, n in observation["counts"].items() if n != counts[text]}
+        if wrong:
+            raise Lost(f"counts that contradict the contacts (found, expected): {wrong}")
+        unseen = self._unseen(run.numbers[certain + in_flight :])
+        self._check_generation(observation["generation"], newest_acknowledged(run), in_flight + unseen)
+        return in_flight
+
+    def _apply(self, run: Run, index: int) -> None:
+        number, ack = run.numbers[index], run.acks.get(index)
+        if index in run.failures:
+            return
+        wanted = batch(number, self.seed)
+        answer = self.model.apply(wanted)
+        if answer is not None:
+            self.settled.append(number)
+        if ack is None:
+            return
+        said = (ack.generation, ack.accepted, ack.created, ack.rejects)
+        if answer is None:
+            if not ack.replayed:
+                raise Lost(f"batch {number} was there already, and its key was taken for a new one")
+            before = self._acks.get(number)
+            if before is not None and before != said:
+                raise Lost(f"batch {number} answered {before} first and {said} when it was sent again")
+        else:
+            if ack.replayed:
+                raise Lost(f"batch {number} was answered as sent again, but nothing of it was there")
+            # Rows with one id may be counted as one or, where one must see what the other did, each.
+            plausible = answer.accepted <= ack.accepted <= answer.rows
+            if not plausible or (ack.created, ack.rejects) != (answer.created, answer.rejects):
+                raise Lost(f"batch {number} was answered with {ack}, which should have been {answer}")
+        if wanted.key:
+            self._acks[number] = said
+
+    def _unseen(self, numbers: list[int]) -> int:
+        """How many of the batches that follow would change nothing that can be seen, and so may be there too."""
+        ahead = self.model.copy()
+        for n, number in enumerate(numbers):
+            ahead.apply(batch(number, self.seed))
+            if ahead.visible() != self.model.visible():
+                return n
+        return len(numbers)
+
+    def _check_generation(self, found: int, acknowledged: int, in_flight: int) -> None:
+        floor = max(self.generation, acknowledged)
+        # Of batches in flight each is a generation at most; those acknowledged say theirs.
+        if not floor <= found <= floor + in_flight:
+            raise Lost(f"generation {found} with {floor} acknowledged and {in_flight} batches more")
+        self.generation = found
+
+    def _difference(self, run: Run, certain: int, observation: dict[str, Any]) -> str:
+        found, wanted = observation["contacts"], self.model.visible()
+        newest = sorted({int(f["n"]) for f in found.values() if "n" in f}, reverse=True)[:5]
+        differing = [id_ for id_ in {*found, *wanted} if _sets(found.get(id_, {})) != wanted.get(id_, {})]
+        return (
+            f"no cut of {len(run.numbers)} submitted batches ({certain} of them settled) leaves these {len(found)}"
+            f" contacts at generation {observation['generation']}, whose newest batches are {newest};"
+            f" last submitted {run.numbers[-5:]}; {len(differing)} contacts differ from all of them, such as"
+            f" {differing[:1]}: {[(found.get(id_), wanted.get(id_)) for id_ in differing[:1]]}"
+        )
+
+
+def newest_acknowledged(run: Run) -> int:
+    """The newest generation that a run was told of."""
+    return max((run.opened or 0, *(ack.generation for ack in run.acks.values())))
+
+
+def _sets(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: frozenset(value) if isinstance(value, list) else value for name, value in fields.items()}

@@ -1,0 +1,91 @@
+"""The lines a writing process reports, through a pipe or into the log of a power cut, and their reading.
+
+    open GENERATION             the directory is open
+    submit INDEX NUMBER         batch NUMBER is about to be handed in, as the INDEXth of this process
+    ack INDEX GENERATION ACCEPTED CREATED REJECTS REPLAYED
+    fail INDEX REASON           the batch was refused whole with this error
+    merging / merged / unmerged REASON
+    done                        the writer stopped by itself
+
+A line is written after what it tells of has happened ("submit" and "merging": before it begins). Imports nothing of
+segidx.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from crashkit import preloaded
+
+Report = Callable[[str], None]
+
+
+def to_pipe(line: str) -> None:
+    """One write of less than PIPE_BUF bytes: a line is there wholly or not at all, whenever the process is killed."""
+    os.write(1, line.encode() + b"\n")
+
+
+def to_cut_log(line: str) -> None:
+    """Into the log of cutpower.c, in order with the writes, and to the pipe."""
+    preloaded.mark(line)
+    to_pipe(line)
+
+
+@dataclass(frozen=True)
+class Ack:
+    generation: int
+    accepted: int
+    created: int
+    rejects: int
+    replayed: bool
+
+
+@dataclass
+class Run:
+    """What one writing process reported."""
+
+    numbers: list[int] = field(default_factory=list)  # of the batches, in order of submission
+    acks: dict[int, Ack] = field(default_factory=dict)  # by index
+    failures: dict[int, str] = field(default_factory=dict)  # by index
+    merges: int = 0
+    merging: bool = False  # at the end
+    unmerged: list[str] = field(default_factory=list)
+    opened: int | None = None
+    done: bool = False
+
+    @classmethod
+    def of(cls, lines: Iterable[str]) -> Run:
+        run = cls()
+        for line in lines:
+            run.add(line)
+        return run
+
+    def add(self, line: str) -> None:
+        match line.split():
+            case ["open", generation]:
+                self.opened = int(generation)
+            case ["submit", index, number]:
+                assert int(index) == len(self.numbers), line
+                self.numbers.append(int(number))
+            case ["ack", index, *rest]:
+                generation, accepted, created, rejects, replayed = map(int, rest)
+                self.acks[int(index)] = Ack(generation, accepted, created, rejects, bool(replayed))
+            case ["fail", index, reason]:
+                self.failures[int(index)] = reason
+            case ["merging"]:
+                self.merging = True
+            case ["merged"]:
+                self.merging, self.merges = False, self.merges + 1
+            case ["unmerged", reason]:
+                self.merging = False
+                self.unmerged.append(reason)
+            case ["done"]:
+                self.done = True
+            case _:
+                raise AssertionError(f"the writer said {line!r}")
+
+    def acknowledged(self) -> int:
+        """All batches before this index are acknowledged or refused, or overtaken by one that is."""
+        return max((*self.acks, *self.failures), default=-1) + 1

@@ -1,0 +1,281 @@
+"""Views of the log against dicts: catching up, old readers, segments dropped, folds remembered, several processes.
+
+A view is right when the model's state at the merge point, under the view, is the model's state at its generation.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyroaring import BitMap
+
+from segidx.kernels.deltas import Delta, overlay_bitmaps, overlay_counts
+from segidx.model.errors import Closed, CorruptData
+from segidx.store.catalog import State
+from segidx.store.log import NewStrings, Record, append_record, trim_log
+from segidx.store.overlay import Overlay, View, merged_delta, settle
+from segidx.testing.deltas import Layer, Members, Values, delta_of, joined, layer_of
+
+HASH_KEY = bytes(16)
+KEYS = (1, 2, 3, 2**33)
+FIELD = 4
+TABLE = 9
+
+
+@dataclass(frozen=True)
+class Moment:
+    """All that the model holds at one generation."""
+
+    held: dict[int, frozenset[int]] = field(default_factory=lambda: dict.fromkeys(KEYS, frozenset()))
+    counts: dict[int, int] = field(default_factory=lambda: dict.fromkeys(KEYS, 0))
+    values: dict[int, int] = field(default_factory=dict)
+    strings: tuple[str, ...] = ()
+
+
+class Log:
+    """A log in LMDB, with the moments that it leads through, and the merge point."""
+
+    def __init__(self, env: lmdb.Environment, seed: int) -> None:
+        self.env = env
+        self.db = env.open_db(b"log")
+        self.rng = random.Random(seed)
+        self.moments = [Moment()]
+        self.state = State(0, 0, 0, 0)
+        self.segment = 1
+        self.last_bytes = 0
+
+    def commit(self) -> Record:
+        """One more generation; at times one that changes nothing."""
+        rng, now = self.rng, self.moments[-1]
+        held, keys = dict(now.held), {}
+        for key in rng.sample(KEYS, rng.randint(0, len(KEYS))):
+            added = frozenset(rng.sample(range(90), rng.choice((0, 1, 5)))) - held[key]
+            removed = frozenset(rng.sample(sorted(held[key]), min(len(held[key]), rng.choice((0, 1, 4)))))
+            held[key] = (held[key] - removed) | added
+            keys[key] = Members(len(held[key]), added, removed)
+        changed: Values = {rng.randrange(90): rng.choice((None, rng.randrange(99))) for _ in range(rng.randint(0, 4))}
+        new = [f"s{len(now.strings) + i}" for i in range(rng.choice((0, 0, 1, 7)))]
+        values = {o: v for o, v in (now.values | changed).items() if v is not None}
+        generation = self.state.generation + 1
+        strings = {TABLE: NewStrings(len(now.strings), pa.array(new))} if new else {}
+        delta = delta_of(Layer(keys, {FIELD: changed} if changed else {}))
+        if rng.random() < 0.2:
+            self.segment = generation
+        record = Record(generation, self.segment, 1000 + generation, strings, delta)
+        self.moments.append(Moment(held, {k: len(h) for k, h in held.items()}, values, now.strings + tuple(new)))
+        self.state = State(generation, self.state.merged, self.state.base, 0)
+        with self.env.begin(write=True) as txn:
+            self.last_bytes = append_record(txn, self.db, record)
+        return record
+
+    def merge(self, *, trim: bool = True, new_segment: bool = True) -> None:
+        """Everything is in the base now; the log loses it, sooner or later."""
+        self.state = State(self.state.generation, self.state.generation, self.state.base + 1, 0)
+        if new_segment:
+            self.segment = self.state.generation + 1
+        if trim:
+            with self.env.begin(write=True) as txn:
+                while not trim_log(txn, self.db, self.state.merged, 3):
+                    pass
+
+    def open(self) -> tuple[lmdb.Transaction, State]:
+        return self.env.begin(buffers=True), self.state
+
+
+def check_view(log: Log, overlay: Overlay, view: View, state: State) -> None:
+    assert (view.generation, view.merged) == (state.generation, state.merged)
+    below, now = log.moments[state.merged], log.moments[state.generation]
+    for key in KEYS:
+        added, removed = (BitMap.deserialize(b) if b else BitMap() for b in overlay.bitmaps(view, key))
+        assert BitMap(below.held[key]) - removed | added == BitMap(now.held[key])
+    counts = np.array([below.counts[key] for key in KEYS], np.int64)
+    overlay_counts(view.deltas, np.array(KEYS, np.uint64), counts)
+    assert counts.tolist() == [now.counts[key] for key in KEYS]
+    values: Values = dict(below.values) | joined([layer_of(d) for d in view.deltas]).fields.get(FIELD, {})
+    assert {o: v for o, v in values.items() if v is not None} == now.values
+    size = view.sizes.get(TABLE, len(below.strings))
+    assert size == len(now.strings)
+    found = dict(enumerate(below.strings))
+    for fresh in view.fresh(TABLE):
+        codes = np.arange(fresh.first, min(fresh.end, size))
+        found |= dict(zip(codes.tolist(), fresh.get(codes).to_pylist(), strict=True))
+    assert found == dict(enumerate(now.strings))
+    check_shape(view)
+
+
+def check_shape(view: View) -> None:
+    """Few deltas: each is at least twice the next within its segment, and a closed segment has one."""
+    assert view.deltas == tuple(d for s in view.segments for d in s.deltas)
+    assert view.ends == tuple(e for s in view.segments for e in s.ends)
+    assert view.bytes == sum(map(len, view.deltas))
+    assert view.log_bytes == sum(s.log_bytes for s in view.segments)
+    assert list(view.ends) == sorted(view.ends)
+    for segment in view.segments[:-1]:
+        assert len(segment.deltas) <= 1
+    for segment in view.segments:
+        assert len(segment.deltas) == len(segment.ends)
+        sizes = [len(d) for d in segment.deltas]
+        assert all(older > 2 * newer for older, newer in itertools.pairwise(sizes))
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> Iterator[lmdb.Environment]:
+    with lmdb.open(str(tmp_path), map_size=1 << 28, max_dbs=1, sync=False) as env:
+        yield env
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_random_history(env: lmdb.Environment, seed: int) -> None:
+    """The writer's overlay, which is told of commits; a reader's, which looks now and then; transactions held open."""
+    log = Log(env, seed)
+    rng = random.Random(seed + 1000)
+    writer, reader = Overlay(HASH_KEY), Overlay(HASH_KEY)
+    held: list[tuple[lmdb.Transaction, State, View, tuple[Any, ...]]] = []
+    for _ in range(120):
+        if rng.random() < 0.12:
+            # Half of the merges race with a commit that goes on in the segment that is being merged.
+            log.merge(trim=rng.random() < 0.7, new_segment=rng.random() < 0.5)
+        else:
+            record = log.commit()
+            if rng.random() < 0.8:
+                writer.publish(record, log.last_bytes, log.state)
+        if rng.random() < 0.5:
+            txn, state = log.open()
+            view = writer.view(txn, log.db, state)
+            check_view(log, writer, view, state)
+            if rng.random() < 0.3:
+                held.append((txn, state, view, _frozen(view)))
+            else:
+                txn.abort()
+        if rng.random() < 0.2:
+            txn, state = log.open()
+            check_view(log, reader, reader.view(txn, log.db, state), state)
+            txn.abort()
+        for txn, state, view, frozen in rng.sample(held, min(3, len(held))):
+            assert _frozen(view) == frozen, "a view never changes"
+            check_view(log, writer, view, state)
+            for overlay in (writer, reader):  # for which the transaction is old, by then
+                check_view(log, overlay, overlay.view(txn, log.db, state), state)
+    for txn, *_ in held:
+        txn.abort()
+
+
+def _frozen(view: View) -> tuple[Any, ...]:
+    return view.segments, dict(view.sizes), tuple(d.data for d in view.deltas), view.ends, view.generation, view.merged
+
+
+def test_a_view_is_shared_until_there_is_something_new(env: lmdb.Environment) -> None:
+    log, overlay = Log(env, 1), Overlay(HASH_KEY)
+    for _ in range(3):
+        log.commit()
+    with env.begin() as txn:
+        view = overlay.view(txn, log.db, log.state)
+        assert overlay.view(txn, log.db, log.state) is view
+        overlay.clear()
+        again = overlay.view(txn, log.db, log.state)
+        assert again is not view
+        assert [d.data for d in again.deltas] == [d.data for d in view.deltas]
+
+
+def test_what_is_published_out_of_turn_is_read_from_the_log(env: lmdb.Environment) -> None:
+    log, overlay = Log(env, 2), Overlay(HASH_KEY)
+    records = [log.commit() for _ in range(3)]
+    for record in reversed(records):
+        overlay.publish(record, 10, log.state)
+    txn, state = log.open()
+    check_view(log, overlay, overlay.view(txn, log.db, state), state)
+    overlay.publish(records[1], 10, log.state)  # known long since
+    check_view(log, overlay, overlay.view(txn, log.db, state), state)
+    txn.abort()
+
+
+def test_a_merge_of_all_leaves_nothing(env: lmdb.Environment) -> None:
+    log, overlay = Log(env, 3), Overlay(HASH_KEY)
+    for _ in range(10):
+        overlay.publish(log.commit(), log.last_bytes, log.state)
+    txn, state = log.open()
+    assert overlay.view(txn, log.db, state).segments
+    log.merge()
+    with env.begin() as later:
+        view = overlay.view(later, log.db, log.state)
+        assert (view.segments, view.deltas, view.sizes, view.bytes, view.log_bytes) == ((), (), {}, 0, 0)
+    check_view(log, overlay, overlay.view(txn, log.db, state), state)
+    txn.abort()
+
+
+def test_a_log_that_lacks_a_record_is_corrupt_and_changes_nothing(env: lmdb.Environment) -> None:
+    log, overlay = Log(env, 4), Overlay(HASH_KEY)
+    for _ in range(3):
+        log.commit()
+    with env.begin() as txn:
+        before = overlay.view(txn, log.db, log.state)
+        with pytest.raises(CorruptData, match="generation 4"):
+            overlay.view(txn, log.db, State(5, 0, 0, 0))
+        assert overlay.view(txn, log.db, log.state) is before
+        # An account of format 1 has no log, until its writer brings it to a newer format.
+        assert Overlay(HASH_KEY).view(txn, None, State(7, 7, 0, 0)).generation == 7
+        with pytest.raises(Closed, match="newer format"):
+            Overlay(HASH_KEY).view(txn, None, State(8, 7, 0, 0))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_settling_keeps_what_is_set(seed: int) -> None:
+    rng = random.Random(seed)
+    deltas: list[Delta] = []
+    layers: list[Layer] = []
+    for _ in range(80):
+        members = Members(rng.randrange(9), frozenset(rng.sample(range(500), rng.choice((1, 3, 60)))))
+        layers.append(Layer({rng.choice(KEYS): members}))
+        deltas.append(delta_of(layers[-1]))
+        settle(deltas)
+        assert layer_of(merged_delta(tuple(deltas))) == joined(layers)
+        assert len(deltas) <= 12
+    for key in KEYS:
+        members = joined(layers).keys.get(key, Members())
+        added, _ = overlay_bitmaps(tuple(deltas), key)
+        assert (BitMap.deserialize(added) if added else BitMap()) == BitMap(members.added)
+
+
+def test_many_readers_of_one_overlay(env: lmdb.Environment) -> None:
+    """Threads ask for views and folds of the same keys while commits and merges go on."""
+    log = Log(env, 6)
+    overlay = Overlay(HASH_KEY)
+    lock = threading.Lock()  # of the model, and so that a transaction and its state belong together
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            while not stop.is_set():
+                with lock:
+                    txn, state = log.open()
+                check_view(log, overlay, overlay.view(txn, log.db, state), state)
+                txn.abort()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(250):
+        with lock:
+            if number % 40 == 39:
+                log.merge()
+                continue
+            record = log.commit()
+            if number % 3:
+                overlay.publish(record, log.last_bytes, log.state)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures
