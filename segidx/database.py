@@ -348,7 +348,7 @@ class Account:
             pause = min(pause * 2, 0.05)
 
     def changes(self, after: int, *, max_contacts: int = 10_000) -> list[Changes]:
-        """What was committed behind the generation `after`, oldest first: at least one part where there is any, and
+        """What was committed behind the generation `after`, oldest first: whole generations, one where there is any, and
         more until they hold `max_contacts`.
 
         Raises GenerationExpired when changes behind `after` are no longer kept, and InvalidArgument when `after` is in
@@ -380,7 +380,7 @@ class Account:
                 changed = tuple(ContactChange(i, KINDS[k]) for i, k in zip(ids, part.kinds.tolist(), strict=True))
                 found.append(Changes(part.generation, from_millis(part.time), changed, part.last))
                 contacts += len(changed)
-                if contacts >= max_contacts:
+                if part.last and contacts >= max_contacts:
                     break
             return found
 

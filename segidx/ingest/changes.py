@@ -28,11 +28,11 @@ _NOBODY = np.zeros(0, np.uint32)
 
 @dataclass(frozen=True, slots=True)
 class BatchChanges:
-    """What applying a batch comes to. `ordinals` and `kinds` are for the change feed."""
+    """What applying a batch comes to. `created` says of each of its ids whether the contact is new; `ordinals` and
+    `kinds` are for the change feed."""
 
     delta: Delta
-    accepted: int
-    created: int
+    created: Mask
     rejects: tuple[Reject, ...]
     ordinals: Ordinals
     kinds: npt.NDArray[np.uint8]
@@ -66,8 +66,7 @@ def changes_of(batch: ContactBatch, pending: Pending) -> BatchChanges:
     ordinals, kinds = comparison.touched()
     return BatchChanges(
         pending.delta(comparison.postings, comparison.columns),
-        len(codes),
-        int(comparison.created.sum()),
+        comparison.created,
         batch.rejects,
         ordinals,
         kinds,

@@ -321,6 +321,8 @@ def tag_names(names: Iterable[str]) -> tuple[str, ...]:
     """The distinct tags of a request to add, remove or replace some, in NFC. Raises InvalidValue."""
     if isinstance(names, str | bytes):
         raise InvalidValue(f"several tags are wanted, not the one string {shown(names)}")
+    if not isinstance(names, Iterable):
+        raise InvalidValue(f"several tags are wanted, not {type(names).__name__} {shown(names)}")
     found: dict[str, None] = {}
     for name in names:
         if not isinstance(name, str):

@@ -19,12 +19,14 @@ import pyarrow as pa
 
 from segidx.ingest.batch import ContactBatch, FieldChange, TagEdits
 from segidx.ingest.changes import BatchChanges, changes_of
+from segidx.ingest.joined import Company
 from segidx.ingest.merger import Merger
 from segidx.ingest.pending import CodeMemory, Pending
 from segidx.ingest.rows import TAG_LIST
+from segidx.ingest.values import id_for_report
 from segidx.kernels.deltas import Delta
-from segidx.model.errors import Closed, InvalidArgument, SegidxError, TypeMismatch
-from segidx.model.results import WriteResult
+from segidx.model.errors import Closed, ContactNotFound, InvalidArgument, SegidxError, TypeMismatch
+from segidx.model.results import Reject, WriteResult
 from segidx.model.schema import Field, FieldType, Schema
 from segidx.model.writes import MAX_BATCH_KEY_BYTES
 from segidx.store.base import OneTransaction, fold
@@ -66,6 +68,11 @@ class _Group:
     pending: Pending
     changes: list[BatchChanges]
     answers: list[tuple[_Waiting, WriteResult]]
+
+    def answer(self, waiting: _Waiting, result: WriteResult) -> None:
+        """Note the answer of a batch, in the generation that shows it."""
+        generation = self.pending.snapshot.generation
+        self.answers.append((waiting, replace(result, generation=generation + 1 if self.changes else generation)))
 
 
 class Writer:
@@ -144,7 +151,7 @@ class Writer:
         both = sorted(set(add) & set(remove))
         if both:
             raise InvalidArgument(f"tag {both[0]!r} is to be both added and removed")
-        ids = list(dict.fromkeys(contact_ids))
+        ids = [contact_id for contact_id in dict.fromkeys(contact_ids) if _may_be_held(contact_id)]
         rows = np.arange(len(ids))
         changes: dict[str, FieldChange] = {}
         edits: dict[str, TagEdits] = {}
@@ -168,11 +175,11 @@ class Writer:
             indices=rows,
         )
         result = self.apply(batch)
-        unknown = {reject.contact_id: reject for reject in result.rejects}
+        known = set(ids) - {reject.contact_id for reject in result.rejects}
         rejects = tuple(
-            replace(reject, index=index, message=f"there is no contact {contact_id!r}")
+            Reject(index, id_for_report(contact_id), "", ContactNotFound.reason, f"there is no contact {contact_id!r}")
             for index, contact_id in enumerate(contact_ids)
-            if (reject := unknown.get(contact_id)) is not None
+            if contact_id not in known
         )
         repeated = len(contact_ids) - len(rejects) - result.accepted
         return replace(result, duplicates=repeated, rejects=rejects)
@@ -262,46 +269,82 @@ class Writer:
             each.done.set_result(result)
 
     def _compare(self, group: list[_Waiting], pending: Pending) -> _Group:
-        """What each batch of the group changes. Batches that fail are answered here and leave nothing."""
+        """What the batches of the group change. Batches that fail are answered here and leave nothing."""
         compared = _Group(pending, [], [])
-        generation = pending.snapshot.generation
-        seen: dict[str, WriteResult] = {}
+        company, together = Company(), list[_Waiting]()
         for waiting in group:
-            before, marks = pending.deltas, pending.marks()
-            try:
-                known = self._receipt(pending, waiting.key, seen)
-                if known is not None:
-                    compared.answers.append((waiting, known))
-                    continue
-                changes = []
-                for batch in waiting.batches:
-                    changes.append(changes_of(batch, pending))
-                    pending.add(changes[-1].delta)
-            except SegidxError as error:
-                pending.deltas = before
-                pending.forget(marks)
-                waiting.done.set_exception(error)
+            if not waiting.key and len(waiting.batches) == 1 and company.takes(waiting.batches[0]):
+                together.append(waiting)
                 continue
-            if waiting.key or any(len(c.ordinals) for c in changes):
-                compared.changes += changes
-            result = WriteResult(
-                generation + 1 if compared.changes else generation,
-                sum(c.accepted for c in changes),
-                sum(c.created for c in changes),
-                sum(b.duplicates for b in waiting.batches),
-                tuple(r for c in changes for r in c.rejects),
-            )
-            compared.answers.append((waiting, result))
-            if waiting.key:
-                seen[waiting.key] = result
+            # It must see what those before it leave.
+            self._compare_together(together, company, compared)
+            company, together = Company(), []
+            if waiting.key or len(waiting.batches) != 1:
+                self._compare_alone(waiting, compared)
+            elif company.takes(waiting.batches[0]):
+                together.append(waiting)
+        self._compare_together(together, company, compared)
         return compared
 
-    def _receipt(self, pending: Pending, key: str, seen: dict[str, WriteResult]) -> WriteResult | None:
+    def _compare_together(self, together: list[_Waiting], company: Company, compared: _Group) -> None:
+        if len(together) < 2:
+            for waiting in together:
+                self._compare_alone(waiting, compared)
+            return
+        marks = compared.pending.marks()
+        try:
+            changes = changes_of(company.joined(), compared.pending)
+        except SegidxError:  # of one of them: the others stand
+            compared.pending.forget(marks)
+            for waiting in together:
+                self._compare_alone(waiting, compared)
+            return
+        compared.pending.add(changes.delta)
+        if len(changes.ordinals):
+            compared.changes.append(changes)
+        for waiting, start, end in zip(together, company.starts(), company.starts()[1:], strict=False):
+            (batch,) = waiting.batches
+            created = int(changes.created[start:end].sum())
+            compared.answer(waiting, WriteResult(0, end - start, created, batch.duplicates, batch.rejects))
+
+    def _compare_alone(self, waiting: _Waiting, compared: _Group) -> None:
+        pending = compared.pending
+        before, marks = pending.deltas, pending.marks()
+        try:
+            known = self._receipt(waiting.key, compared)
+            if known is not None:
+                compared.answers.append((waiting, known))
+                return
+            changes = []
+            for batch in waiting.batches:
+                changes.append(changes_of(batch, pending))
+                pending.add(changes[-1].delta)
+        except SegidxError as error:
+            pending.deltas = before
+            pending.forget(marks)
+            waiting.done.set_exception(error)
+            return
+        if waiting.key or any(len(c.ordinals) for c in changes):
+            compared.changes += changes
+        compared.answer(
+            waiting,
+            WriteResult(
+                0,
+                sum(len(c.created) for c in changes),
+                sum(int(c.created.sum()) for c in changes),
+                sum(b.duplicates for b in waiting.batches),
+                tuple(r for c in changes for r in c.rejects),
+            ),
+        )
+
+    def _receipt(self, key: str, compared: _Group) -> WriteResult | None:
         if not key:
             return None
-        if key in seen:
-            return replace(seen[key], replayed=True)
-        return read_receipt(pending.snapshot.txn, pending.snapshot.dbs[DB_RECEIPTS], key)
+        for waiting, result in compared.answers:
+            if waiting.key == key:
+                return replace(result, replayed=True)
+        snapshot = compared.pending.snapshot
+        return read_receipt(snapshot.txn, snapshot.dbs[DB_RECEIPTS], key)
 
     def _finish(self, write: WriteTransaction, compared: _Group, generation: int, now: int) -> None:
         """The feed's entry and the receipts of a commit."""
@@ -314,6 +357,14 @@ class Writer:
         for waiting, result in compared.answers:
             if waiting.key and not result.replayed:
                 write_receipt(write.txn, write.dbs[DB_RECEIPTS], waiting.key, result, now)
+
+
+def _may_be_held(contact_id: object) -> bool:
+    """Whether it is a string that has a form in UTF-8; no contact has another id."""
+    try:
+        return isinstance(contact_id, str) and len(contact_id.encode()) > 0
+    except UnicodeEncodeError:
+        return False
 
 
 _EMPTY = Delta(bytes.fromhex("01000000") + bytes(28))

@@ -15,7 +15,7 @@ import pyarrow as pa
 from segidx.ingest.batch import ContactBatch, FieldChange, FlagEdits, TagEdits
 from segidx.ingest.rows import TAG_LIST, field_values, make_reject
 from segidx.ingest.values import Stored, check_id, id_for_report, stored, tag_names
-from segidx.model.errors import SegidxError, TypeMismatch, UnknownField
+from segidx.model.errors import InvalidValue, SegidxError, TypeMismatch, UnknownField
 from segidx.model.results import Reject
 from segidx.model.schema import MAX_CONTACT_ID_BYTES, MAX_STRING_BYTES, Field, FieldType, Schema
 from segidx.model.writes import ADDRESS_FIELDS, Channel, ChannelFlag, ContactWrite
@@ -68,9 +68,7 @@ class _Builder:
             for given, added in ((row.tags_removed, False), (row.tags_added, True))
             for name, tags in given.items()
         ]
-        flags = [
-            (_CODES[channel, flag], value) for channel, given in row.channels.items() for flag, value in given.items()
-        ]
+        flags = _checked_flags(row) if row.channels else []
 
         position = self.positions.get(contact_id)
         if position is None:
@@ -138,7 +136,7 @@ class _Builder:
                     return value
                 return stored(field, value)
         elif field.type is FieldType.NUMBER:
-            factor = 10**field.scale
+            factor: int = 10**field.scale
 
             def convert(value: object) -> Stored:
                 if type(value) is int and -(1 << 31) < value < 1 << 31:
@@ -164,8 +162,8 @@ class _Builder:
                 raise TypeMismatch(
                     f"field {name!r} is a {self._field(name).type.value} field; only tags fields hold tags", field=name
                 )
-            if isinstance(tags, str | bytes):
-                return tag_names(tags)  # which refuses it
+            if isinstance(tags, str | bytes) or not isinstance(tags, Collection):
+                return tag_names(tags)  # which refuses it, or takes it once
             for tag in tags:
                 if not (type(tag) is str and 0 < len(tag) <= MAX_STRING_BYTES and tag.isascii()):
                     return tag_names(tags)
@@ -224,6 +222,18 @@ class _BadField(Exception):
         super().__init__(name)
         self.name = name
         self.error = error
+
+
+def _checked_flags(row: ContactWrite) -> list[tuple[int, bool]]:
+    """(code, whether it is set) of a row's flags."""
+    flags = []
+    for channel, given in row.channels.items():
+        for flag, value in given.items():
+            code = _CODES.get((channel, flag))
+            if code is None or type(value) is not bool:
+                raise InvalidValue(f"{flag!r} of {channel!r} is not a flag that is set or cleared with {value!r}")
+            flags.append((code, value))
+    return flags
 
 
 def _replacement(replaced: dict[int, _Tags]) -> FieldChange:

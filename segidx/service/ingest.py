@@ -116,9 +116,10 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
                 after = max(after, current)
             if not request.follow and after >= newest:
                 return
-            while not found and not _reached(account, after + 1, stop):
-                if self._ending:
-                    raise _ended()
+            while not self._ending and not found and not _reached(account, after + 1, stop):
+                pass
+            if request.follow and self._ending:
+                raise _ended()
 
 
 class _Submitter:

@@ -14,16 +14,22 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segidx.model.errors import SegidxError
 from segidx.supervisor.children import described
+
+if TYPE_CHECKING:
+    from segidx.database import Database
 
 log = logging.getLogger(__name__)
 
 # What calls in flight get when the supervisor is gone: the next one waits for the port and for the directory.
 _ORPHAN_SECONDS = 2.0
+# How often a worker reads what the writer's log has grown by, so that a call after a pause need not read it all.
+_CATCH_UP_SECONDS = 0.1
 
 
 class _Status:
@@ -113,6 +119,7 @@ def _work(flags: argparse.Namespace, status: _Status, ended: threading.Event) ->
     from segidx.service.link import WriterLink
 
     with Database.open(flags.data, read_only=True) as database, contextlib.ExitStack() as stack:
+        stack.enter_context(_keeping_up(database))
         forward = None
         if flags.socket is not None:
             link = WriterLink(flags.socket)
@@ -128,6 +135,26 @@ def _work(flags: argparse.Namespace, status: _Status, ended: threading.Event) ->
             forward=forward,
         )
         server.run_until_told(running, grace=flags.grace, announce=status.ready, until=ended)
+
+
+@contextlib.contextmanager
+def _keeping_up(database: Database) -> Iterator[None]:
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(_CATCH_UP_SECONDS):
+            try:
+                database.catch_up()
+            except SegidxError as error:  # a call will meet it too, and say so to its caller
+                log.warning("the log cannot be read: %s", error)
+
+    thread = threading.Thread(target=run, name="segidx-catch-up", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 if __name__ == "__main__":

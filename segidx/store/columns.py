@@ -56,7 +56,8 @@ def changed_chunk(
 def column_bounds(
     txn: Reader, db: Handle, field: int, column: Column, touched: npt.NDArray[np.uint32]
 ) -> tuple[int | None, int | None]:
-    """(least, greatest) value of a column under deltas that touch the ascending ordinals `touched`.
+    """(least, greatest) value of a column under deltas that touch the ordinals `touched`, ascending, repeats
+    allowed.
 
     Decodes only the chunks whose zone may hold a value that is the least or the greatest.
     """

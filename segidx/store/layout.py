@@ -101,6 +101,9 @@ def part_key(generation: int, part: int) -> bytes:
 
 
 def split_part_key(key: bytes | memoryview) -> tuple[int, int]:
+    """(generation, part) of a key of the log or of the feed. Raises CorruptData for another key."""
+    if len(key) != _PART_KEY.size:
+        raise CorruptData(f"the log or the feed has a key of {len(key)} bytes; restore from a backup")
     generation, part = _PART_KEY.unpack(key)
     return generation, part
 

@@ -195,7 +195,7 @@ class Snapshot:
             low, high, _ = column.bounds()
             return low, high
         found = [c.ordinals for d in self.view.deltas if (c := DeltaArrays(d).values_of(field_id)) is not None]
-        return column_bounds(self.txn, self.dbs[DB_COLUMNS], field_id, column, np.unique(np.concatenate(found)))
+        return column_bounds(self.txn, self.dbs[DB_COLUMNS], field_id, column, np.sort(np.concatenate(found)))
 
     def dictionary(self, field: Field) -> LayeredStrings:
         """The strings of a category, text or tags field, by code."""

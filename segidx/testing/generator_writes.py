@@ -6,7 +6,6 @@ again, rows of contacts that must exist, and rows that are to be refused. It mus
 from __future__ import annotations
 
 from collections.abc import Sequence
-from unicodedata import normalize
 
 from segidx.model.schema import Field, FieldType, Schema
 from segidx.model.writes import ADDRESS_FIELDS, Channel, ChannelFlag, ContactWrite
@@ -19,7 +18,8 @@ WRITTEN = EVERY_TYPE.extended([Field("phone", FieldType.CATEGORY)])
 
 # Few, so that an address comes back.
 _ADDRESSES = ("a@example.com", "b@example.com", "+48 1")
-_REFUSED: tuple[ContactWrite, ...] = (
+# Rows that every batch refuses.
+REFUSED: tuple[ContactWrite, ...] = (
     ContactWrite(""),
     ContactWrite("c1", {"land": "PL"}),
     ContactWrite("c1", {"country": "PL", "score": "many"}),
@@ -52,7 +52,7 @@ class WriteGenerator:
     def row(self, contact_id: str) -> ContactWrite:
         one_in = self.generator.one_in
         if one_in(15):
-            return self.generator.pick(_REFUSED)
+            return self.generator.pick(REFUSED)
         given: str | bytes = contact_id.encode() if one_in(6) else contact_id
         fields = self.fields() if not one_in(3) else {}
         added, removed = ({}, {}) if one_in(2) else self.tag_edits()
@@ -71,13 +71,12 @@ class WriteGenerator:
         return fields
 
     def tag_edits(self) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
-        """(added, removed) by tags field; no tag in both."""
+        """(added, removed) by tags field; now and then a tag is in both."""
         added, removed = {}, {}
         for field in self.generator.tags:
-            more, fewer = self.tags(), self.tags()
-            if more:
+            if more := self.tags():
                 added[field.name] = more
-            if fewer := tuple(tag for tag in fewer if normalize("NFC", tag) not in {normalize("NFC", t) for t in more}):
+            if fewer := self.tags():
                 removed[field.name] = fewer
         return added, removed
 

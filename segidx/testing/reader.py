@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from segidx.exec.query import prepare
 from segidx.model.expression import Expression
 from segidx.model.windows import to_millis
 from segidx.plan.context import BindContext
+
+PAUSE = 0.01  # seconds between two looks, so that the writer gets its turn
 
 # What one look at the account found: its generation, and the count of each expression then.
 Seen = tuple[int, tuple[int, ...]]
@@ -87,6 +90,7 @@ def record(account: Account, expressions: list[Expression], at: datetime, until:
     while not os.path.exists(until):
         seen.add(look(account, expressions, at))
         looks += 1
+        time.sleep(PAUSE)
     seen.add(look(account, expressions, at))
     return looks, seen
 

@@ -25,6 +25,9 @@ def data(tmp_path: Path, segidx, csv_file) -> Path:
     assert segidx("account", "create", "shop", "--data", path).code == 0
     for name in ("default", "shop"):
         assert segidx("import", "contacts", csv_file, "--id", "id", "--data", path, "--account", name).code == 0
+    with Database.open(path) as database:
+        for info in database.accounts():
+            database.account(info.name).merge()
     return path
 
 

@@ -223,3 +223,18 @@ def test_batches_of_writes_agree(tmp_path: Path) -> None:
             answers.append((places, counts, reused.replayed, held, changes, future))
     assert answers[0] == answers[1]
     assert [counts[-1] for counts in answers[0][1]] == [False, False, True]
+
+
+def test_a_large_generation_is_told_whole(tmp_path: Path) -> None:
+    ids = [f"c{i}" for i in range(30_000)]
+    with Database.open(tmp_path / "data", create=True) as database:
+        local = database.account()
+        local.upsert((i, {}) for i in ids)
+        local.upsert([("later", {})])
+        parts = local.changes(0)
+        assert parts[-1].last
+        with start(database, port=0, threads=4) as server, connect(server.address, timeout=60) as client:
+            remote = list(client.account("default").changes(0))
+    assert [c.contact_id for part in parts if part.generation == 1 for c in part.contacts] == ids
+    assert [c.contact_id for part in remote for c in part.contacts] == [*ids, "later"]
+    assert [part.generation for part in remote if part.last] == [1, 2]

@@ -14,7 +14,7 @@ import pytest
 from crashkit.observer import environment
 
 SEED = 20_260_501
-CALLS = 40 if int(os.environ.get("SEGIDX_CRASH_ROUNDS", "8")) > 100 else 3
+CALLS = 25 if int(os.environ.get("SEGIDX_CRASH_ROUNDS", "8")) > 100 else 3
 
 
 @pytest.mark.timeout(3600)

@@ -14,15 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segidx.database import Account, Database
-from segidx.exec.evaluate import count, holds_any, materialise
-from segidx.exec.query import Limits, prepare
-from segidx.model.errors import SegidxError
-from segidx.model.expression import Expression
 from segidx.model.schema import AccountInfo, Field, FieldType, Schema
-from segidx.model.syntax import format_expression, parse
-from segidx.model.windows import to_millis
-from segidx.plan.context import BindContext
-from segidx.store.environment import AccountStore
+from segidx.testing.checks import check_expression
 from segidx.testing.oracle import Oracle
 from segidx.testing.pools import ZONES, pools_for
 from segidx.testing.strategies import (
@@ -47,50 +40,6 @@ def account_of(schema: Schema, zone: str) -> Iterator[Account]:
         yield account
 
 
-def store_of(account: Account) -> AccountStore:
-    return account._store
-
-
-def answers(account: Account, expression: Expression, at: datetime) -> dict[str, object]:
-    """Every way of answering in process: ids and counts, with and without rules, and after a round trip as text."""
-    found: dict[str, object] = {}
-    with store_of(account).snapshot() as snapshot:
-        context = BindContext(snapshot, to_millis(at), account.info.tz)
-        for name, asked, optimised in (
-            ("optimised", expression, True),
-            ("unoptimised", expression, False),
-            ("text", format_expression(expression), True),
-        ):
-            plan = prepare(asked, context, Limits(), optimised=optimised).plan
-            bitmap = materialise(plan, context)
-            total = count(plan, context)
-            assert total == len(bitmap), f"{name}: count and materialise differ"
-            assert holds_any(plan, context) == bool(bitmap), f"{name}: any differs"
-            assert plan.estimate.lo <= total <= plan.estimate.hi, f"{name}: the estimate excludes the truth"
-            ids = snapshot.ids.get(np.array(bitmap, np.uint32)).to_pylist()
-            found[name] = set(ids)
-    return found
-
-
-def _members(oracle: Oracle, expression: Expression, at: datetime) -> tuple[object, str]:
-    try:
-        return oracle.members(expression, at), ""
-    except SegidxError as error:
-        return None, error.reason
-
-
-def check_case(account: Account, oracle: Oracle, expression: Expression, at: datetime) -> None:
-    assert parse(format_expression(expression)) == expression
-    expected, refused = _members(oracle, expression, at)
-    if refused:
-        with pytest.raises(SegidxError) as caught:
-            answers(account, expression, at)
-        assert caught.value.reason == refused
-        return
-    for name, found in answers(account, expression, at).items():
-        assert found == expected, f"{name} differs from the oracle on {format_expression(expression)}"
-
-
 @SLOW
 @given(cases())
 def test_every_expression_agrees_with_the_oracle(case) -> None:  # type: ignore[no-untyped-def]
@@ -98,7 +47,7 @@ def test_every_expression_agrees_with_the_oracle(case) -> None:  # type: ignore[
         oracle = Oracle(case.schema, case.zone)
         oracle.upsert(case.rows)
         account.upsert(case.rows)
-        check_case(account, oracle, case.expression, case.evaluated_at)
+        check_expression(account, oracle, case.expression, case.evaluated_at)
 
 
 def _unambiguous(row: tuple[str, Mapping[str, object]], schema: Schema) -> bool:
@@ -133,7 +82,7 @@ def test_batches_of_changes_agree_with_the_oracle(data: st.DataObject) -> None:
             held = {name: value for name, value in fields.items() if value not in (None, frozenset())}
             assert dict(account.get(contact_id).fields) == held
         for _ in range(3):
-            check_case(account, oracle, data.draw(expressions_for(EVERY_TYPE, pools=pools_for(at, zone))), at)
+            check_expression(account, oracle, data.draw(expressions_for(EVERY_TYPE, pools=pools_for(at, zone))), at)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -150,7 +99,7 @@ def test_many_contacts_agree_with_the_oracle(seed: int) -> None:
         for first in range(0, len(rows), 25_000):
             account.upsert(rows[first : first + 25_000])
         for _ in range(6 if seed == 0 else 40):
-            check_case(account, oracle, random_expression(rng, EVERY_TYPE, pools, max_leaves=6), at)
+            check_expression(account, oracle, random_expression(rng, EVERY_TYPE, pools, max_leaves=6), at)
 
 
 def test_texts_cross_the_posting_threshold_both_ways() -> None:

@@ -6,15 +6,23 @@ contacts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
+from unicodedata import normalize
 
 import numpy as np
 import pytest
 
 from segidx.database import Database
 from segidx.ingest import merger, writer
+from segidx.ingest.rows import batch_from_rows
+from segidx.ingest.writes import batches_from_writes
+from segidx.model.errors import SegidxError
 from segidx.model.expression import Anniversary, Expression, walk
 from segidx.model.results import WriteResult
 from segidx.model.schema import AccountInfo, Field, FieldType
@@ -29,13 +37,21 @@ from segidx.testing.checks import (
     check_suggestions,
 )
 from segidx.testing.generator import RandomChooser, random_expression
-from segidx.testing.generator_writes import WRITTEN, WriteGenerator
+from segidx.testing.generator_writes import REFUSED, WRITTEN, WriteGenerator
 from segidx.testing.oracle import Oracle
 from segidx.testing.oracle_writes import Kinds, Step, Written
+from segidx.testing.places import quick_directory
 from segidx.testing.pools import ZONES, pools_for
+from segidx.testing.reader import Reader
 
 AT = datetime(2024, 2, 29, 11, 30, tzinfo=UTC)
 BULK = 30
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with quick_directory() as directory:
+        yield directory
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +90,7 @@ class Life:
         self.steps: dict[int, list[Step]] = {}  # by generation, those not looked at in the feed yet
         self.fed = 0  # the generation up to which the feed was looked at
         self.receipts: dict[str, WriteResult] = {}
+        self.reader: Reader | None = None
 
     def clock(self) -> int:
         self.now += 1
@@ -81,10 +98,6 @@ class Life:
 
     def close(self) -> None:
         self.database.close()
-
-    def chance(self, *weighted: tuple[Callable[[], None], int]) -> Callable[[], None]:
-        options = [what for what, weight in weighted for _ in range(weight)]
-        return options[int(self.rng.integers(len(options)))]
 
     def rows(self, most: int) -> list[ContactWrite]:
         return WriteGenerator(RandomChooser(self.rng), self.oracle.schema, self.pools, self.ids).rows(most)
@@ -101,6 +114,26 @@ class Life:
         futures = [self.account.submit(rows) for rows in waves]
         for rows, future in zip(waves, futures, strict=True):
             self.compare(future.result(20), oracle_writes.write(self.oracle, rows), len(rows), alone=False)
+
+    def write_apart(self) -> None:
+        """Batches of different contacts, so that nothing keeps them from being compared together; of every kind."""
+        ids = [self.ids[int(i)] for i in self.rng.permutation(len(self.ids))]
+        futures = []
+        for start in range(0, int(self.rng.integers(8, 40)), 4):
+            generator = WriteGenerator(
+                RandomChooser(self.rng), self.oracle.schema, self.pools, [*ids[start : start + 4], f"apart {self.now}"]
+            )
+            rows = [replace(row, must_exist=False) for row in generator.rows(5) if row not in REFUSED]
+            if self.rng.integers(3):
+                wanted, batches = oracle_writes.write(self.oracle, rows), batches_from_writes(rows, self.oracle.schema)
+            else:
+                pairs = [(row.contact_id, row.fields) for row in rows if isinstance(row.contact_id, str)]
+                wanted, batches = oracle_writes.upsert(self.oracle, pairs), [batch_from_rows(pairs, self.oracle.schema)]
+                rows = rows[: len(pairs)]
+            futures.append((self.account._writer.submit(batches), wanted, len(rows)))
+            self.clock()
+        for future, wanted, rows_given in futures:
+            self.compare(future.result(20), wanted, rows_given, alone=False)
 
     def write_with_a_key(self) -> None:
         rows, key = self.rows(5), f"key {len(self.receipts)} \N{SNOWMAN}"
@@ -135,14 +168,16 @@ class Life:
         ids = [self.ids[int(i)] for i in self.rng.integers(0, len(self.ids), int(self.rng.integers(1, 12)))]
         added, removed = row.tag_edits()
         field = ("tags", "interests")[int(self.rng.integers(2))]
-        add, remove = added.get(field, ()), removed.get(field, ())
-        replace = row.tags() if self.rng.integers(3) == 0 else None
-        if replace is None:
+        add = added.get(field, ())
+        given = {normalize("NFC", tag) for tag in add}  # here a tag in both is refused
+        remove = tuple(tag for tag in removed.get(field, ()) if normalize("NFC", tag) not in given)
+        instead = row.tags() if self.rng.integers(3) == 0 else None
+        if instead is None:
             wanted = oracle_writes.tag(self.oracle, ids, add=add, remove=remove, field=field)
             result = self.account.tag(ids, add=add, remove=remove, field=field)
         else:
-            wanted = oracle_writes.tag(self.oracle, ids, replace_with=replace, field=field)
-            result = self.account.tag(ids, replace=replace, field=field)
+            wanted = oracle_writes.tag(self.oracle, ids, replace_with=instead, field=field)
+            result = self.account.tag(ids, replace=instead, field=field)
         self.compare(result, wanted, len(ids))
 
     def bulk(self) -> None:
@@ -246,9 +281,19 @@ class Life:
     def check_some(self) -> None:
         for expression in self.expressions(4):
             check_expression(self.account, self.oracle, expression, AT)
+            if self.reader is not None:
+                self.check_in_another_process(expression)
         for contact_id in [self.ids[int(i)] for i in self.rng.integers(0, len(self.ids), 4)]:
             if contact_id in self.oracle.contacts:
                 assert dict(self.account.get(contact_id).fields) == self.oracle.contacts[contact_id]
+
+    def check_in_another_process(self, expression: Expression) -> None:
+        assert self.reader is not None
+        try:
+            wanted = self.oracle.members(expression, AT)
+        except SegidxError:
+            return
+        assert self.reader.members(expression, AT) == (self.generation, wanted)
 
     def check_all(self) -> None:
         self.look_at_the_feed()
@@ -265,9 +310,10 @@ class Life:
         assert not problems, problems
 
 
-def live(life: Life, steps: int, weighted: Sequence[tuple[Callable[[], None], int]]) -> None:
+def live(life: Life, steps: int, weighted: Sequence[tuple[str, int]]) -> None:
+    options = [name for name, weight in weighted for _ in range(weight)]
     for step in range(steps):
-        life.chance(*weighted)()
+        getattr(life, options[int(life.rng.integers(len(options)))])()
         if step % 3 == 2:
             life.check_some()
         if step % 15 == 14:
@@ -275,26 +321,78 @@ def live(life: Life, steps: int, weighted: Sequence[tuple[Callable[[], None], in
     life.check_all()
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_a_random_life(tmp_path: Path, seed: int) -> None:
-    life = Life(tmp_path / "d", seed)
-    try:
-        live(
-            life,
-            45,
-            (
-                (life.write, 6),
-                (life.write_in_waves, 4),
-                (life.write_with_a_key, 1),
-                (life.replay, 1),
-                (life.upsert, 3),
-                (life.tag, 4),
-                (life.bulk, 1),
-                (life.bulk_among_others, 1),
-                (life.declare, 1),
-                (life.merge, 2),
-                (life.reopen, 1),
-            ),
-        )
-    finally:
-        life.close()
+EVERYTHING: tuple[tuple[str, int], ...] = (
+    ("write", 6),
+    ("write_in_waves", 3),
+    ("write_apart", 3),
+    ("write_with_a_key", 1),
+    ("replay", 1),
+    ("upsert", 3),
+    ("tag", 4),
+    ("bulk", 1),
+    ("bulk_among_others", 1),
+    ("declare", 1),
+    ("merge", 2),
+    ("reopen", 1),
+)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_random_life(place: Path, seed: int) -> None:
+    with closing(Life(place / "d", seed)) as life:
+        live(life, 42, EVERYTHING)
+
+
+def test_a_life_that_another_process_reads(place: Path) -> None:
+    """It opens the account once, and follows through commits, merges, bulk batches and restarts of the writer."""
+    with closing(Life(place / "d", 50)) as life, Reader(place / "d", "test") as life.reader:
+        live(life, 30, EVERYTHING)
+
+
+def test_a_life_of_single_rows_in_one_segment(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many small commits over a few contacts, nothing merged: the overlay has it all."""
+    monkeypatch.setattr(merger, "SEGMENT_BYTES", 1 << 20)
+    monkeypatch.setattr(merger, "MERGE_BYTES", 1 << 20)
+    monkeypatch.setattr(merger, "MERGE_SECONDS", 1000.0)
+    with closing(Life(place / "d", 60)) as life:
+        life.ids = life.ids[:7]
+        live(life, 60, (("write", 5), ("write_in_waves", 2), ("write_apart", 2), ("tag", 3), ("reopen", 1)))
+        assert life.account.stats().merged_generation == 0
+        life.merge()
+        life.check_all()
+
+
+def test_writers_in_threads(place: Path) -> None:
+    """Each has contacts of its own: its batches are committed in its order, whatever the others do."""
+    with closing(Life(place / "d", 70)) as life:
+        histories: list[list[tuple[list[ContactWrite], Future[WriteResult]]]] = [[] for _ in range(3)]
+
+        def work(number: int) -> None:
+            ids = [f"thread {number} contact {i}" for i in range(9)]
+            chooser = RandomChooser(np.random.default_rng(number))
+            generator = WriteGenerator(chooser, WRITTEN, life.pools, ids)
+            for _ in range(40):
+                rows = [row for row in generator.rows(6) if len(row.contact_id) > 2]  # those to be refused are c1 to c4
+                histories[number].append((rows, life.account.submit(rows)))
+
+        threads = [Thread(target=work, args=(number,)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        for _ in range(5):
+            life.account.merge()
+        for thread in threads:
+            thread.join()
+        commits: dict[int, list[Step]] = {}
+        for history in histories:
+            generations = [future.result(20).generation for _, future in history]
+            assert generations == sorted(generations)
+            for (rows, future), generation in zip(history, generations, strict=True):
+                wanted = oracle_writes.write(life.oracle, rows)
+                assert future.result().created == wanted.result.created
+                commits.setdefault(generation, []).extend(step for step in wanted.steps if step.before != step.after)
+        life.generation = max(commits)
+        life.steps = commits
+        # In order of their making they are not, since the threads took turns.
+        life.check_all()
+        life.merge()
+        life.check_all()

@@ -117,12 +117,13 @@ class Context:
     def keys(self, database: bytes, prefix: bytes = b"") -> Iterator[bytes]:
         """The keys of a database that begin so, ascending; copies."""
         with self.txn.cursor(self.dbs[database]) as cursor:
-            if cursor.set_range(prefix) if prefix else cursor.first():
-                for key in cursor.iternext(keys=True, values=False):
-                    copy = bytes(key)
-                    if not copy.startswith(prefix):
-                        return
-                    yield copy
+            if not cursor.set_range(prefix):
+                return
+            for key in cursor.iternext(keys=True, values=False):
+                copy = bytes(key)
+                if not copy.startswith(prefix):
+                    return
+                yield copy
 
     def items(self, database: bytes, key_bytes: int) -> Iterator[tuple[bytes, memoryview | bytes] | str]:
         """(key, value) of a database, the value borrowed; a problem in place of one whose key has another length."""

@@ -90,6 +90,16 @@ def verify(account: Account) -> list[str]:
     return list(account.verify())
 
 
+def feed_gaps(account: Account) -> list[str]:
+    """What is wrong with the feed of changes: it must hold every generation, whole and once, up to the newest."""
+    parts = account.changes(0, max_contacts=1_000_000_000)
+    whole = [part.generation for part in parts if part.last]
+    generation = account.generation()
+    if whole != list(range(1, generation + 1)) or {part.generation for part in parts} != set(whole):
+        return [f"at generation {generation} the feed of changes holds, whole, {whole}"]
+    return []
+
+
 def contacts(account: Account) -> dict[str, dict[str, Any]]:
     """Contact id to its fields, as the model has them: numbers as text, tags as sorted lists."""
     preview = account.preview("everyone", limit=1000)

@@ -27,14 +27,6 @@ class Ledger:
         self.settled: list[int] = []  # numbers of the batches that are there
         self._acks: dict[int, tuple[int, int, int, int]] = {}  # of keyed batches, by number
 
-    def copy(self) -> Ledger:
-        other = Ledger(self.seed)
-        other.model = self.model.copy()
-        other.generation = self.generation
-        other.settled = list(self.settled)
-        other._acks = dict(self._acks)
-        return other
-
     def settle(self, run: Run, observation: dict[str, Any]) -> int:
         """Judge what is left after a run, and take it as what is there from now on. Returns how many of the batches in
         flight had committed. Raises Lost."""
@@ -44,6 +36,9 @@ class Ledger:
             raise Lost(f"verify: {observation['broken'][:5]}")
         if observation["after"]:
             raise Lost(f"writing on: {observation['after'][:5]}")
+        committed = [ack.generation for _, ack in sorted(run.acks.items()) if not ack.replayed]
+        if committed != sorted(committed):
+            raise Lost(f"batches were committed in another order than they were handed in: {committed}")
         certain = run.acknowledged()
         for index in range(certain):
             self._apply(run, index)

@@ -2,7 +2,7 @@
 
     python -m crashkit.observe         {"directory": ..., "write": true} a line in, an observation a line out
 
-An observation is {"generation", "contacts", "counts", "broken": [sentences of verify], "after": [...]} or
+An observation is {"generation", "contacts", "counts", "broken": [sentences], "after": [...]} or
 {"error": what opening or reading raised}. With "write", the directory is then written to and merged, and "after" says
 what was wrong with that.
 """
@@ -37,7 +37,7 @@ def observed(account: Account) -> dict[str, Any]:
         "generation": account.stats().generation,
         "contacts": adapter.contacts(account),
         "counts": {text: adapter.count(account, text) for text in QUESTIONS},
-        "broken": adapter.verify(account),
+        "broken": adapter.verify(account) + adapter.feed_gaps(account),
         "after": [],
     }
 

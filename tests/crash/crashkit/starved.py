@@ -26,8 +26,6 @@ from segidx.model.errors import StorageFull
 STEP = 20  # batches
 REFUSALS = 3  # to be seen before there is room again
 ROOM = 64 << 10  # left when the disk begins to be full
-
-
 READERS = 200  # at once, more than a page of LMDB's reader table holds
 
 

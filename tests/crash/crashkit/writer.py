@@ -75,9 +75,8 @@ class Source:
             except SegidxError as error:
                 self._say(f"fail {index} {error.reason}")
             else:
-                replayed = int(getattr(result, "replayed", False))
-                rejects = len(result.rejects)
-                self._say(f"ack {index} {result.generation} {result.accepted} {result.created} {rejects} {replayed}")
+                counts = f"{result.accepted} {result.created} {len(result.rejects)}"
+                self._say(f"ack {index} {result.generation} {counts} {int(result.replayed)}")
                 self.acknowledged.set()
         self._room.release()
 

@@ -1,0 +1,80 @@
+"""An account of format 1: read as it is, brought to the present format by its first writer, and merged into."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from segidx.database import Database
+from segidx.model.errors import Closed, GenerationExpired, ReadOnly
+from segidx.model.expression import Everyone
+from segidx.model.writes import Channel, ChannelFlag, ContactWrite
+from segidx.store.layout import FORMAT_VERSION
+from segidx.testing.reader import Reader
+
+FIXTURE = Path(__file__).parents[1] / "compat" / "format_1"
+AT = datetime(2024, 6, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    shutil.copytree(FIXTURE, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def test_reading_changes_nothing(place: Path) -> None:
+    before = (place / "accounts/shop/data.mdb").read_bytes()
+    with Database.open(place, read_only=True) as database:
+        shop = database.account("shop")
+        stats = shop.stats()
+        assert (stats.format_version, stats.generation, stats.merged_generation) == (1, 3, 3)
+        assert (stats.log_bytes, stats.log_records, stats.overlay_bytes, stats.merge_lag_seconds) == (0, 0, 0, 0)
+        assert shop.changes(3) == []
+        with pytest.raises(GenerationExpired):
+            shop.changes(2)
+        with pytest.raises(ReadOnly):
+            shop.write([ContactWrite("a")])
+        assert shop.generation() == 3
+        assert list(shop.verify()) == []
+    assert (place / "accounts/shop/data.mdb").read_bytes() == before
+
+
+def test_the_first_writer_brings_it_to_the_present_format(place: Path) -> None:
+    with Database.open(place) as database:
+        shop = database.account("shop")
+        stats = shop.stats()
+        assert (stats.format_version, stats.generation, stats.merged_generation) == (FORMAT_VERSION, 3, 3)
+        contacts = stats.contacts
+        with pytest.raises(GenerationExpired):
+            shop.changes(2)
+        rows = [ContactWrite("contact-0", {"country": "ES"}), ContactWrite("new", {"country": "ES"}, {"tags": ["n"]})]
+        result = shop.write(rows, batch_key="k")
+        assert (result.generation, result.created) == (4, 1)
+        shop.write([ContactWrite("new", channels={Channel.SMS: {ChannelFlag.CONSENT: True}})])
+        for _ in range(2):  # before and after a merge
+            assert shop.count('country = "ES"').count == 2
+            assert shop.count('reachable("sms")').count == 1
+            assert shop.count("everyone").count == contacts + 1
+            assert [part.generation for part in shop.changes(3)] == [4, 5]
+            assert shop.write(rows, batch_key="k").replayed
+            assert list(shop.verify()) == []
+            shop.merge()
+    with Database.open(place, read_only=True) as database:
+        assert database.account("shop").count('tags has "n"').count == 1
+        assert database.account("default").stats().format_version == 1, "nobody has written to that one"
+
+
+def test_a_reader_of_the_old_format_is_told_to_open_it_again(place: Path) -> None:
+    with Reader(place, "shop") as reader:
+        generation, ids = reader.members(Everyone(), AT)
+        assert generation == 3
+        with Database.open(place) as database:
+            assert reader.members(Everyone(), AT) == (3, ids), "nothing was written yet"
+            database.account("shop").write([ContactWrite("new")])
+            with pytest.raises(Closed, match="open it again"):
+                reader.members(Everyone(), AT)
+    with Reader(place, "shop") as reader:
+        assert reader.members(Everyone(), AT) == (4, ids | {"new"})
