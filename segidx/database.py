@@ -348,8 +348,8 @@ class Account:
             pause = min(pause * 2, 0.05)
 
     def changes(self, after: int, *, max_contacts: int = 10_000) -> list[Changes]:
-        """What was committed behind the generation `after`, oldest first: whole generations, one where there is any, and
-        more until they hold `max_contacts`.
+        """What was committed behind the generation `after`, oldest first: whole generations, one where there is any,
+        and more until they hold `max_contacts`.
 
         Raises GenerationExpired when changes behind `after` are no longer kept, and InvalidArgument when `after` is in
         the future.

@@ -296,6 +296,25 @@ cdef class Posting:
         return found
 
 
+def postings_hold(list postings not None, const int64_t[::1] ends, const uint32_t[::1] ordinals):
+    """Which ordinals their postings hold: u8[n]. Posting i is asked about ordinals[ends[i - 1]:ends[i]]."""
+    cdef Py_ssize_t n = ordinals.shape[0], i, at = 0, end
+    cdef const bm_posting *posting
+    found = np.empty(n, dtype=np.uint8)
+    cdef uint8_t[::1] out = found
+    if ends.shape[0] != len(postings) or (len(postings) and ends[ends.shape[0] - 1] != n):
+        raise ValueError("every posting needs an end, and the last is that of the ordinals")
+    for i in range(len(postings)):
+        posting = &(<Posting?>postings[i]).c
+        end = ends[i]
+        if end < at or end > n:
+            raise ValueError("the ends do not ascend")
+        while at < end:
+            out[at] = bm_posting_has(posting, ordinals[at])
+            at += 1
+    return found
+
+
 def validate(buffer):
     """Validate a portable Roaring buffer in full: None when it is sound and canonical, else what is wrong with it."""
     cdef _Buffers held = _Buffers(1)

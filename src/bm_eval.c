@@ -34,6 +34,14 @@ static const bm_container *plain(const bm_ctx *x, bm_edge e) {
     return n->kind == BM_NODE_POSTING && bm_is_plain(x, n) ? x->leaves[n->leaf].now[0] : NULL;
 }
 
+/* A complemented posting that has an overlay here over an array or runs. */
+static bool is_overlaid(const bm_ctx *x, bm_edge e) {
+    const bm_node *n = &x->prog->nodes[e >> 1];
+    if (!(e & 1) || n->kind != BM_NODE_POSTING || bm_is_plain(x, n)) return false;
+    const bm_container *base = x->leaves[n->leaf].now[0];
+    return base && base->type != BM_BITS;
+}
+
 /* Candidates through the remaining operands. a and b are buffers the result may use; cand may lie in a, or outside. */
 static uint32_t narrow(bm_ctx *x, const bm_u16 *cand, uint32_t n, const bm_ranked *kids, uint32_t m, uint16_t *a,
                        uint16_t *b, uint8_t *dst, bm_val *out) {
@@ -135,6 +143,14 @@ static uint32_t take_plain(bm_ctx *x, bm_dense *d, bm_ranked *kids, uint32_t m, 
     for (uint32_t i = 0; i < m; i++) {
         bm_edge e = bm_ranked_edge(kids[i]);
         const bm_container *c = plain(x, e);
+        if (!c && is_overlaid(x, e)) {
+            if (!d->used) memset(d->acc, 0xff, BM_BITS_BYTES);
+            d->used = true;
+            if (bm_leaf_clear(x, &x->prog->nodes[e >> 1], d->acc)) {
+                bm_tick(x);
+                continue;
+            }
+        }
         if (!c || (c->type == BM_ARRAY && !(e & 1))) {
             kids[left++] = kids[i];
             continue;

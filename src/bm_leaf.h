@@ -7,6 +7,8 @@
 bm_val bm_posting_eval(bm_ctx *x, const bm_node *n, uint8_t *dst);
 bm_val bm_scan_eval(bm_ctx *x, const bm_node *n, uint8_t *dst);
 void bm_leaf_test(bm_ctx *x, const bm_node *n, const bm_u16 *cand, uint32_t m, uint64_t *mask);
+/* Clear the rows of an overlaid posting from `bits`; false, having done nothing, unless its base and overlay are short. */
+bool bm_leaf_clear(bm_ctx *x, const bm_node *n, uint8_t *bits);
 #define BM_LEAF_NEED (2 * bm_room(BM_BUF) + bm_room(BM_MASK_WORDS * 8)) /* scratch of any of the three */
 
 #endif

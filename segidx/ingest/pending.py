@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from segidx.kernels.bitmaps import postings_hold
 from segidx.kernels.columns import CHUNK_ROWS
 from segidx.kernels.deltas import (
     ColumnChanges,
@@ -171,15 +172,12 @@ class Pending:
         if not len(codes):
             return np.zeros(0, np.bool_)
         self.snapshot.verify_shards(field_id, codes, (ordinals >> SHARD_BITS).astype(np.int64))
-        held = np.zeros(len(codes), np.uint8)
         starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
-        ends = np.r_[starts[1:], len(codes)]
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-            code = int(codes[start])
-            posting = self.snapshot.base_posting(field_id, code)
-            held[start:end] = posting.contains_many(ordinals[start:end])
+        postings = [self.snapshot.base_posting(field_id, code) for code in codes[starts].tolist()]
+        ordinals = np.ascontiguousarray(ordinals, np.uint32)
+        held = postings_hold(postings, np.r_[starts[1:], len(codes)].astype(np.int64), ordinals)
         keys = codes.astype(np.uint64) | np.uint64(field_id << 32)
-        overlay_held(self._layers(), keys, np.ascontiguousarray(ordinals, np.uint32), held)
+        overlay_held(self._layers(), keys, ordinals, held)
         return held.astype(np.bool_)
 
     def all_held(self, field: Field, field_id: int, ordinals: Ordinals) -> Pairs:

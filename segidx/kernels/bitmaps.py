@@ -18,6 +18,7 @@ from segidx.kernels._bitmaps import (
     Program,
     Stop,
     Stopped,
+    postings_hold,
     simd_level,
     validate,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "Program",
     "Stop",
     "Stopped",
+    "postings_hold",
     "simd_level",
     "validate",
 ]

@@ -73,8 +73,8 @@ def _initialise(root: Path) -> None:
         raise NotADataDirectory(f"{root} is a file, not a directory; name another place for the data")
     if not root.exists():
         root.mkdir(parents=True, mode=0o700)
-    elif any(root.iterdir()):
-        return  # the marker decides
+    elif not {path.name for path in root.iterdir()} <= {ACCOUNTS, MARKER + ".new"}:
+        return  # the marker decides; these two alone are what a process leaves that ends right here
     (root / ACCOUNTS).mkdir(mode=0o700, exist_ok=True)
     # The marker comes last and whole, so that a directory with a marker is complete.
     draft = root / (MARKER + ".new")

@@ -6,6 +6,7 @@ Flags are LMDB's safe ones (no WRITEMAP, NOSYNC, NOMETASYNC or MAPASYNC): a comm
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shutil
 import threading
@@ -64,6 +65,8 @@ class AccountStore:
         self.path = path
         self.writable = writable
         self._write_lock = threading.Lock()
+        if writable:
+            _allocate_reader_table(path)
         try:
             self._env = lmdb.open(
                 str(path),
@@ -125,7 +128,8 @@ class AccountStore:
         """A consistent read view. Close it as soon as the evaluation ends: a pinned reader makes the file grow."""
         if not self._open:
             raise Closed(f"account {self.info.name!r} is closed")
-        txn = self._env.begin(buffers=True)
+        with _storage_errors(self.path):
+            txn = self._env.begin(buffers=True)
         try:
             return Snapshot(txn, self._dbs, self._caches)
         except BaseException:
@@ -139,7 +143,8 @@ class AccountStore:
 
     def begin(self) -> lmdb.Transaction:
         """A bare read transaction; abort it soon."""
-        return self._env.begin(buffers=True)
+        with _storage_errors(self.path):
+            return self._env.begin(buffers=True)
 
     @property
     def databases(self) -> Mapping[bytes, Handle]:
@@ -153,7 +158,7 @@ class AccountStore:
         """How far commits and merges are now; cheaper than a snapshot."""
         if not self._open:
             raise Closed(f"account {self.info.name!r} is closed")
-        with self._env.begin(buffers=True) as txn:
+        with _storage_errors(self.path), self._env.begin(buffers=True) as txn:
             return read_state(txn, self._dbs[DB_META])
 
     @contextlib.contextmanager
@@ -178,7 +183,7 @@ class AccountStore:
     def sizes(self) -> tuple[dict[str, int], int, int]:
         """(bytes by database, bytes in use, free pages) now."""
         page = int(self._env.stat()["psize"])
-        with self._env.begin() as txn:
+        with _storage_errors(self.path), self._env.begin() as txn:
             by_name = {}
             for name, db in self._dbs.items():
                 stat = txn.stat(db)
@@ -204,12 +209,31 @@ class AccountStore:
             self._env.close()
 
 
+def _allocate_reader_table(path: Path) -> None:
+    """Give LMDB's reader table its blocks. It is written through a mapping, so that on a full disk a table with holes
+    would kill the process (SIGBUS) when more readers than ever begin. Before LMDB opens: closing this handle gives up
+    the process's locks on the file."""
+    handle = os.open(path / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(handle, 0, 64 * (_MAX_READERS + 2))
+    except OSError as error:
+        raise StorageFull(f"{path} cannot be opened for writing: {error.strerror}; make room on the disk") from error
+    finally:
+        os.close(handle)
+
+
 @contextlib.contextmanager
 def _storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except lmdb.MapFullError as error:
         raise StorageFull(f"{path} has reached its quota; nothing of this batch was written") from error
+    except lmdb.PanicError as error:
+        # LMDB failed to write a meta page and refuses everything from then on, reading too, until it is opened again.
+        raise StorageFull(
+            f"{path}: the disk failed while a commit was written; nothing of it is there: close the database and open"
+            " it again"
+        ) from error
     except lmdb.DiskError as error:
         raise StorageFull(
             f"{path}: the disk is full or failing ({error}); nothing of this batch was written"

@@ -114,16 +114,22 @@ def test_a_batch_that_fails_leaves_nothing_and_harms_no_other(account: Account) 
     with held_up(account):
         good = account.submit([ContactWrite("a", {"city": "x"})])
         bad = account._writer.submit([undeclared("ghost")], "key")
+        apart = [account.submit([ContactWrite(f"apart {n}", {"city": f"x{n}"})]) for n in range(3)]
+        worse = account._writer.submit([undeclared("other ghost")])  # which is compared together with those beside it
         after = account.submit([ContactWrite("b", {"city": "y"}), ContactWrite("a", {"city": "z"})])
         same = account.submit([ContactWrite("c", {"city": "city of the failed"})], batch_key="key")
-    with pytest.raises(UnknownField):
-        bad.result(20)
+    for future in (bad, worse):
+        with pytest.raises(UnknownField):
+            future.result(20)
+    assert [result.created for result in results(*apart)] == [1, 1, 1]
     assert [result.created for result in results(good, after, same)] == [1, 1, 1]
     assert not same.result().replayed, "a failed batch has no receipt"
-    assert account.count("everyone").count == 4
-    for text, wanted in (("x", 0), ("y", 1), ("z", 1), ("city of the failed", 1)):
+    assert account.count("everyone").count == 7
+    for text, wanted in (("x", 0), ("x2", 1), ("y", 1), ("z", 1), ("city of the failed", 1)):
         assert account.count(f'city = "{text}"').count == wanted
-    assert [contact.contact_id for contact in account.preview("everyone").contacts] == ["first", "a", "b", "c"]
+    assert [contact.contact_id for contact in account.preview("everyone").contacts] == [
+        *("first", "a", "apart 0", "apart 1", "apart 2", "b", "c")
+    ]
     account.merge()
     assert list(account.verify()) == []
     assert account.get("c").fields == {"city": "city of the failed"}

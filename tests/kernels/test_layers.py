@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pyroaring import BitMap
 
-from segidx.kernels.bitmaps import Column, Posting, Program, simd_level
+from segidx.kernels.bitmaps import Column, Posting, Program, postings_hold, simd_level
 from segidx.kernels.columns import CHUNK_ROWS, VALUE_LIMIT, encode_chunk
 from segidx.kernels.deltas import overlay_bitmaps
 from segidx.testing.deltas import Layer, Members, Values, delta_of, joined, members_above, values_above
@@ -21,6 +21,7 @@ from segidx.testing.deltas import Layer, Members, Values, delta_of, joined, memb
 SIZE = 3 * 65_536 + 1000  # four containers, the last one short
 FIELD = 6
 THRESHOLDS = (0, 1, 63, 64, 65, 4095, 4096, 4097, 65_535, 65_536)
+FEW = (2, 5, 8, 9, 31, 500)  # changes of an overlay are few, mostly
 # (least value, greatest value) of a column: codes of 0, 1, 2, 4 and 8 bytes.
 SPANS = ((7, 7), (-100, 100), (0, 253), (0, 254), (0, 60_000), (-5, 70_000), (-(2**31), 2**31), (-(2**61), 2**61))
 
@@ -45,7 +46,7 @@ def run(build: Callable[[Program], int], universe: Posting) -> BitMap:
 
 
 def shapes(rng: random.Random) -> dict[str, BitMap]:
-    found = {f"random {n}": BitMap(65_536 + o for o in rng.sample(range(65_536), n)) for n in THRESHOLDS}
+    found = {f"random {n}": BitMap(65_536 + o for o in rng.sample(range(65_536), n)) for n in (*THRESHOLDS, *FEW)}
     found |= {f"first {n}": BitMap(range(65_536, 65_536 + n)) for n in THRESHOLDS}
     found["runs"] = BitMap(o for start in range(0, SIZE, 700) for o in range(start, min(SIZE, start + 300)))
     found["every second"] = BitMap(range(0, SIZE, 2))
@@ -66,7 +67,8 @@ def check_overlaid_postings(seed: int) -> None:
     }
     members = BitMap(range(SIZE)) - BitMap([5, 70_000, 65_536 + 65_535])
     universe = posting(members)
-    some = [BitMap(rng.sample(range(SIZE), 300)), sets["every second"]]
+    in_one = BitMap(65_536 + o for o in rng.sample(range(65_536), 3000))
+    some = [BitMap(rng.sample(range(SIZE), 300)), in_one, sets["every second"]]
     narrowing = [(posting(narrow), narrow) for narrow in some]
     for base_name, base in sets.items():
         opened = posting(base)
@@ -93,6 +95,8 @@ def check_overlaid(
         )
         without = run(lambda p, n=narrow: p.all_of([p.posting(n), p.negate(p.posting(over))]), universe)
         assert without == (its - wanted) & members, what
+        either = run(lambda p, n=narrow: p.any_of([p.posting(n), p.posting(over)]), universe)
+        assert either == (its | wanted) & members, what
     assert run(lambda p: p.posting(over), universe) == wanted & members, what
     assert run(lambda p: p.negate(p.posting(over)), universe) == members - wanted, what
     assert run(lambda p: p.constant(True), over) == wanted, f"{what}, as the universe"
@@ -159,7 +163,8 @@ def check_layered_columns(seed: int, rounds: int) -> None:
     rng = random.Random(seed)
     members = BitMap(range(SIZE)) - BitMap([5, 70_000, 65_536 + 65_535])
     universe = posting(members)
-    narrowing = [(posting(o), o) for o in (BitMap(rng.sample(range(SIZE), 2500)), BitMap(range(0, SIZE, 3)))]
+    candidates = [BitMap(rng.sample(range(SIZE), n)) for n in (9, 2500)]
+    narrowing = [(posting(o), o) for o in (*candidates, BitMap(range(0, SIZE, 3)))]
     for number in range(rounds):
         low, high = SPANS[number % len(SPANS)]
         chunks = rng.choice((13, 13, 4, 1, 0))  # rows behind the last chunk have values in layers only
@@ -285,3 +290,18 @@ def test_every_simd_level_gives_the_same_answers(level: str) -> None:
     order = ["scalar", "avx2", "avx512"]
     assert order.index(found.stdout.strip()) <= order.index(level)
     assert simd_level() in order
+
+
+def test_many_postings_asked_at_once() -> None:
+    rng = random.Random(6)
+    sets = list(shapes(rng).values())
+    postings = [posting(members) for members in sets]
+    asked = [sorted(rng.sample(range(SIZE), rng.choice((0, 1, 50)))) for _ in sets]
+    ends = np.cumsum([len(some) for some in asked])
+    ordinals = np.array([o for some in asked for o in some], np.uint32)
+    wanted = [o in members for members, some in zip(sets, asked, strict=True) for o in some]
+    assert postings_hold(postings, ends, ordinals).tolist() == wanted
+    assert postings_hold([], np.zeros(0, np.int64), ordinals[:0]).tolist() == []
+    for bad in (ends - 1, ends[:-1], ends + 1, ends[::-1].copy()):
+        with pytest.raises(ValueError, match="end"):
+            postings_hold(postings, bad, ordinals)

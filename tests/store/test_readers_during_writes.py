@@ -29,6 +29,7 @@ from segidx.testing.reader import PAUSE, Reader, Seen, look
 AT = datetime(2024, 2, 29, 11, 30, tzinfo=UTC)
 ZONE = "Europe/Warsaw"
 BULK = 45
+SEED = 7
 ASKED = (
     "everyone",
     'tags has any ("a", "ab", "vip")',
@@ -126,7 +127,7 @@ def test_every_count_is_exact_for_its_generation(place: Path) -> None:
         thread = threading.Thread(target=read)
         thread.start()
         try:
-            written = list(write_for_a_while(account, np.random.default_rng(7), 40))
+            written = list(write_for_a_while(account, np.random.default_rng(SEED), 40))
         finally:
             stop.touch()
             thread.join()
