@@ -135,6 +135,12 @@ class Database:
         """All accounts, by name."""
         return [self.account(name).info for name in self._directory.account_names()]
 
+    @property
+    def failed(self) -> bool:
+        """Whether the disk failed in a commit, so that an account answers nothing until the database is opened anew."""
+        with self._lock:
+            return any(account._store.failed for account in self._accounts.values())
+
     def catch_up(self) -> None:
         """Read what the logs of opened accounts have grown by, so that the next evaluation need not. For processes that
         only read, every now and then."""

@@ -32,6 +32,7 @@ class BatchChanges:
     `kinds` are for the change feed."""
 
     delta: Delta
+    ids: pa.Array  # those accepted
     created: Mask
     rejects: tuple[Reject, ...]
     ordinals: Ordinals
@@ -66,6 +67,7 @@ def changes_of(batch: ContactBatch, pending: Pending) -> BatchChanges:
     ordinals, kinds = comparison.touched()
     return BatchChanges(
         pending.delta(comparison.postings, comparison.columns),
+        batch.ids,
         comparison.created,
         batch.rejects,
         ordinals,

@@ -326,13 +326,16 @@ class Writer:
             return
         if waiting.key or any(len(c.ordinals) for c in changes):
             compared.changes += changes
+        accepted = sum(len(c.ids) for c in changes)
+        # A contact of several batches is accepted once.
+        contacts = accepted if len(changes) == 1 else len({i for c in changes for i in c.ids.to_pylist()})
         compared.answer(
             waiting,
             WriteResult(
                 0,
-                sum(len(c.created) for c in changes),
+                contacts,
                 sum(int(c.created.sum()) for c in changes),
-                sum(b.duplicates for b in waiting.batches),
+                sum(b.duplicates for b in waiting.batches) + accepted - contacts,
                 tuple(r for c in changes for r in c.rejects),
             ),
         )

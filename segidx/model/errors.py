@@ -247,6 +247,12 @@ class StorageFull(SegidxError):
     reason = "STORAGE_FULL"
 
 
+class DiskFailed(StorageFull):
+    """The disk failed in the middle of a commit: LMDB refuses everything until the database is opened again."""
+
+    reason = "DISK_FAILED"
+
+
 class CorruptData(SegidxError):
     kind = Kind.CORRUPT
     reason = "CORRUPT_DATA"

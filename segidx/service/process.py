@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 _ORPHAN_SECONDS = 2.0
 # How often a worker reads what the writer's log has grown by, so that a call after a pause need not read it all.
 _CATCH_UP_SECONDS = 0.1
+# How often a writer looks whether its disk has failed.
+_LOOK_SECONDS = 1.0
 
 
 class _Status:
@@ -107,6 +109,7 @@ def _write(flags: argparse.Namespace, status: _Status, ended: threading.Event) -
             database, unix_socket=flags.socket, threads=flags.threads, max_message_bytes=flags.max_message_bytes
         )
         os.chmod(flags.socket, 0o600)
+        threading.Thread(target=_end_when_failed, args=(database,), daemon=True).start()
         server.run_until_told(running, grace=flags.grace, announce=status.ready, until=ended)
         flags.socket.unlink(missing_ok=True)
 
@@ -135,6 +138,14 @@ def _work(flags: argparse.Namespace, status: _Status, ended: threading.Event) ->
             forward=forward,
         )
         server.run_until_told(running, grace=flags.grace, announce=status.ready, until=ended)
+
+
+def _end_when_failed(database: Database) -> None:
+    """Ends a writer whose disk failed in a commit: the supervisor starts it again, which opens the database anew."""
+    while not database.failed:
+        time.sleep(_LOOK_SECONDS)
+    log.error("the disk failed in a commit; ending, to begin anew")
+    os._exit(1)
 
 
 @contextlib.contextmanager

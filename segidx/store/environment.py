@@ -20,6 +20,7 @@ from segidx.model.errors import (
     AccountExists,
     Closed,
     CorruptData,
+    DiskFailed,
     NewerFormat,
     ReadOnly,
     StorageFull,
@@ -65,6 +66,8 @@ class AccountStore:
         self.path = path
         self.writable = writable
         self._write_lock = threading.Lock()
+        # Whether the disk failed so that only opening anew helps (see DiskFailed).
+        self.failed = False
         if writable:
             _allocate_reader_table(path)
         try:
@@ -128,7 +131,7 @@ class AccountStore:
         """A consistent read view. Close it as soon as the evaluation ends: a pinned reader makes the file grow."""
         if not self._open:
             raise Closed(f"account {self.info.name!r} is closed")
-        with _storage_errors(self.path):
+        with self._storage_errors():
             txn = self._env.begin(buffers=True)
         try:
             return Snapshot(txn, self._dbs, self._caches)
@@ -143,7 +146,7 @@ class AccountStore:
 
     def begin(self) -> lmdb.Transaction:
         """A bare read transaction; abort it soon."""
-        with _storage_errors(self.path):
+        with self._storage_errors():
             return self._env.begin(buffers=True)
 
     @property
@@ -158,7 +161,7 @@ class AccountStore:
         """How far commits and merges are now; cheaper than a snapshot."""
         if not self._open:
             raise Closed(f"account {self.info.name!r} is closed")
-        with _storage_errors(self.path), self._env.begin(buffers=True) as txn:
+        with self._storage_errors(), self._env.begin(buffers=True) as txn:
             return read_state(txn, self._dbs[DB_META])
 
     @contextlib.contextmanager
@@ -171,7 +174,7 @@ class AccountStore:
             raise Closed(f"account {self.info.name!r} is closed")
         if not self.writable:
             raise ReadOnly(f"account {self.info.name!r} is open for reading only")
-        with self._write_lock, _storage_errors(self.path):
+        with self._write_lock, self._storage_errors():
             txn = self._env.begin(write=True, buffers=True)
             try:
                 yield WriteTransaction(txn, self._dbs)
@@ -183,7 +186,7 @@ class AccountStore:
     def sizes(self) -> tuple[dict[str, int], int, int]:
         """(bytes by database, bytes in use, free pages) now."""
         page = int(self._env.stat()["psize"])
-        with _storage_errors(self.path), self._env.begin() as txn:
+        with self._storage_errors(), self._env.begin() as txn:
             by_name = {}
             for name, db in self._dbs.items():
                 stat = txn.stat(db)
@@ -200,6 +203,15 @@ class AccountStore:
     @property
     def file_bytes(self) -> int:
         return (self.path / "data.mdb").stat().st_size
+
+    @contextlib.contextmanager
+    def _storage_errors(self) -> Iterator[None]:
+        try:
+            with _storage_errors(self.path):
+                yield
+        except DiskFailed:
+            self.failed = True
+            raise
 
     def close(self) -> None:
         """Close; snapshots still open must not be used any more."""
@@ -230,9 +242,8 @@ def _storage_errors(path: Path) -> Iterator[None]:
         raise StorageFull(f"{path} has reached its quota; nothing of this batch was written") from error
     except lmdb.PanicError as error:
         # LMDB failed to write a meta page and refuses everything from then on, reading too, until it is opened again.
-        raise StorageFull(
-            f"{path}: the disk failed while a commit was written; nothing of it is there: close the database and open"
-            " it again"
+        raise DiskFailed(
+            f"{path}: the disk failed while a commit was written; close the database and open it again"
         ) from error
     except lmdb.DiskError as error:
         raise StorageFull(

@@ -283,13 +283,68 @@ def test_every_row_of_a_container_in_layers() -> None:
 def test_every_simd_level_gives_the_same_answers(level: str) -> None:
     code = (
         f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); import test_layers as t;"
-        "t.check_layered_columns(8, 8); t.check_overlaid_postings(2); print(t.simd_level())"
+        "t.check_layered_columns(8, 8); t.check_overlaid_postings(2); t.check_random_trees(3, 20); print(t.simd_level())"
     )
     environment = {**os.environ, "SEGIDX_SIMD": level}
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     order = ["scalar", "avx2", "avx512"]
     assert order.index(found.stdout.strip()) <= order.index(level)
     assert simd_level() in order
+
+
+Leaf = tuple[Callable[[Program], int], BitMap]
+
+
+def random_tree(rng: random.Random, leaves: list[Leaf], everyone: BitMap, depth: int) -> Leaf:
+    if depth == 0 or rng.random() < 0.15:
+        return rng.choice(leaves)
+    kind = rng.choice(("all", "all", "any", "not", "least"))
+    if kind == "not":
+        build, members = random_tree(rng, leaves, everyone, depth - 1)
+        return lambda p: p.negate(build(p)), everyone - members
+    kids = [random_tree(rng, leaves, everyone, depth - 1) for _ in range(rng.randint(1, 5))]
+    sets = [members for _, members in kids]
+    if kind == "all":
+        return lambda p: p.all_of([build(p) for build, _ in kids]), BitMap.intersection(*sets)
+    if kind == "any":
+        return lambda p: p.any_of([build(p) for build, _ in kids]), BitMap.union(*sets)
+    k = rng.randint(1, len(kids))
+    counts = np.zeros(SIZE, np.uint8)
+    for members in sets:
+        counts[np.array(members, np.uint32)] += 1
+    return lambda p: p.at_least(k, [build(p) for build, _ in kids]), BitMap(np.flatnonzero(counts >= k).tolist())
+
+
+def check_random_trees(seed: int, rounds: int) -> None:
+    """Trees over postings and columns under overlays of every size, in a universe under one."""
+    rng = random.Random(seed)
+    sets = list(shapes(rng).values())
+    everyone = BitMap(range(SIZE)) - BitMap(rng.sample(range(SIZE), 50))
+    layer = Layer({1: Members(0, frozenset(everyone[:100]), frozenset({SIZE, SIZE + 1}))})
+    universe = posting(everyone | BitMap([SIZE])).overlaid(*overlay_bitmaps((delta_of(layer),), 1))
+    leaves: list[Leaf] = []
+    for base in sets:
+        added, removed = rng.choice(sets), rng.choice(sets)
+        delta = delta_of(Layer({1: Members(0, frozenset(added), frozenset(removed - added))}))
+        over = posting(base).overlaid(*overlay_bitmaps((delta,), 1))
+        wanted = (base - removed) | added
+        leaves += [(lambda p, o=over: p.posting(o), wanted & everyone), (lambda p, o=posting(base): p.posting(o), base)]
+    for low, high in SPANS[1:6]:
+        values = random_values(rng, low, high, 0.4, 10 * CHUNK_ROWS)
+        layers = [random_layer(rng, low, high, n) for n in (3, 700)]
+        column = column_of(values, 10).overlaid(FIELD, tuple(map(delta_of, layers)))
+        now = values_above(values, layers, FIELD)
+        for _ in range(3):
+            holds, scan = random_scan(rng, column, now, low, high)
+            leaves.append((scan, holds & everyone))
+    leaves = [(build, members & everyone) for build, members in leaves]
+    for _ in range(rounds):
+        build, members = random_tree(rng, leaves, everyone, 4)
+        assert run(build, universe) == members & everyone
+
+
+def test_random_trees_over_overlays() -> None:
+    check_random_trees(9, 60)
 
 
 def test_many_postings_asked_at_once() -> None:
