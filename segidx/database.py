@@ -182,6 +182,12 @@ class Account:
         self._clock = clock
         self._limits = limits
         self._writer = Writer(store, clock)
+        if store.writable and store.state().generation > store.state().merged:
+            try:
+                self._writer.merger.begin()
+            except SegidxError:
+                store.close()
+                raise
 
     def close(self) -> None:
         """Commit what is queued and close the account's files. `Database.close` does this for all."""

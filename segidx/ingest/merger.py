@@ -58,6 +58,12 @@ class Merger:
             if not before or self._log_bytes >= MERGE_BYTES:
                 self._changed.notify_all()
 
+    def begin(self) -> None:
+        """See to what the log holds already, as the writer before has left it."""
+        with self._changed:
+            if self._unmerged():
+                self._start()
+
     def wait_for_room(self) -> None:
         """Return when the log may grow. Raises why merging fails, while it is too large."""
         with self._changed:

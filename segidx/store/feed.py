@@ -21,7 +21,7 @@ from segidx.model.writes import ChangeKind
 from segidx.store.layout import Handle, Writer, part_key, split_part_key
 
 RETAINED_MILLIS = 24 * 3_600_000
-RETAINED_ENTRIES = 20_000  # parts: at most some 500 MB, of small commits far less
+RETAINED_BYTES = 256 << 20  # of pages: 2.5 million contacts a minute for 20 minutes, or a day of far fewer
 _PART_CONTACTS = 24_000  # 120 KB a part
 _HEADER = struct.Struct("<BB2sIqII")
 _SUM_FROM = 8
@@ -94,15 +94,19 @@ def oldest_change(txn: lmdb.Transaction, db: Handle) -> int | None:
 
 def trim_changes(txn: lmdb.Transaction, db: Handle, now: int, most: int) -> bool:
     """Delete at most `most` of the oldest parts: those too old, and those too many; whether none of them is left."""
-    entries = txn.stat(db)["entries"]
+    stat = txn.stat(db)
+    # Pages are given back as parts go; by the average that is near enough.
+    pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+    beyond = max(0, pages * stat["psize"] - RETAINED_BYTES)
+    part_bytes = pages * stat["psize"] / max(1, stat["entries"])
     with txn.cursor(db) as cursor:
         for _ in range(most):
             if not cursor.first():
                 return True
             generation, _ = split_part_key(cursor.key())
             time = _decode(generation, bytes(cursor.value())).time
-            if entries <= RETAINED_ENTRIES and time > now - RETAINED_MILLIS:
+            if beyond <= 0 and time > now - RETAINED_MILLIS:
                 return True
             cursor.delete()
-            entries -= 1
+            beyond -= part_bytes
     return False

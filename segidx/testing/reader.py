@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def record(account: Account, expressions: list[Expression], at: datetime, until:
 
 def main() -> None:
     directory, name = sys.argv[1:]
-    functions = {"members": members, "record": record}
+    functions: dict[str, Callable[..., object]] = {"members": members, "record": record}
     with Database.open(directory, read_only=True) as database:
         account = database.account(name)
         while True:

@@ -283,7 +283,8 @@ def test_every_row_of_a_container_in_layers() -> None:
 def test_every_simd_level_gives_the_same_answers(level: str) -> None:
     code = (
         f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); import test_layers as t;"
-        "t.check_layered_columns(8, 8); t.check_overlaid_postings(2); t.check_random_trees(3, 20); print(t.simd_level())"
+        "t.check_layered_columns(8, 8); t.check_overlaid_postings(2); t.check_random_trees(3, 20);"
+        "print(t.simd_level())"
     )
     environment = {**os.environ, "SEGIDX_SIMD": level}
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
@@ -328,7 +329,8 @@ def check_random_trees(seed: int, rounds: int) -> None:
         delta = delta_of(Layer({1: Members(0, frozenset(added), frozenset(removed - added))}))
         over = posting(base).overlaid(*overlay_bitmaps((delta,), 1))
         wanted = (base - removed) | added
-        leaves += [(lambda p, o=over: p.posting(o), wanted & everyone), (lambda p, o=posting(base): p.posting(o), base)]
+        for one, members in ((over, wanted), (posting(base), base)):
+            leaves.append((lambda p, o=one: p.posting(o), members))
     for low, high in SPANS[1:6]:
         values = random_values(rng, low, high, 0.4, 10 * CHUNK_ROWS)
         layers = [random_layer(rng, low, high, n) for n in (3, 700)]

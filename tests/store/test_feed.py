@@ -122,13 +122,18 @@ def test_a_clock_that_jumped_back_keeps_more_not_less(opened: Any) -> None:
         assert oldest_change(txn, db) == 3
 
 
-def test_too_many_parts_are_trimmed_whatever_their_age(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "RETAINED_ENTRIES", 7)
+def test_too_many_bytes_are_trimmed_whatever_their_age(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     env, db = opened
     with env.begin(write=True) as txn:
         for generation in range(1, 6):
             append(txn, db, generation, dict.fromkeys(range(5), 1), 100 * HOUR)  # two parts each
-        trim_changes(txn, db, 100 * HOUR, 100)
+        stat = txn.stat(db)
+        size = (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]) * stat["psize"]
+        monkeypatch.setattr(feed, "RETAINED_BYTES", size)
+        assert trim_changes(txn, db, 100 * HOUR, 100)
+        assert txn.stat(db)["entries"] == 10, "they just fit"
+        monkeypatch.setattr(feed, "RETAINED_BYTES", size * 7 // 10)
+        assert trim_changes(txn, db, 100 * HOUR, 100)
         assert txn.stat(db)["entries"] == 7
         assert oldest_change(txn, db) == 3
 
