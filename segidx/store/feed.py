@@ -97,7 +97,7 @@ def trim_changes(txn: lmdb.Transaction, db: Handle, now: int, most: int) -> bool
     stat = txn.stat(db)
     # Pages are given back as parts go; by the average that is near enough.
     pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-    beyond = max(0, pages * stat["psize"] - RETAINED_BYTES)
+    beyond: float = max(0, pages * stat["psize"] - RETAINED_BYTES)
     part_bytes = pages * stat["psize"] / max(1, stat["entries"])
     with txn.cursor(db) as cursor:
         for _ in range(most):

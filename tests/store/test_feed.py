@@ -132,7 +132,7 @@ def test_too_many_bytes_are_trimmed_whatever_their_age(opened: Any, monkeypatch:
         monkeypatch.setattr(feed, "RETAINED_BYTES", size)
         assert trim_changes(txn, db, 100 * HOUR, 100)
         assert txn.stat(db)["entries"] == 10, "they just fit"
-        monkeypatch.setattr(feed, "RETAINED_BYTES", size * 7 // 10)
+        monkeypatch.setattr(feed, "RETAINED_BYTES", size - 3 * (size // 10))
         assert trim_changes(txn, db, 100 * HOUR, 100)
         assert txn.stat(db)["entries"] == 7
         assert oldest_change(txn, db) == 3
