@@ -24,6 +24,7 @@ import numpy as np
 
 from segidx.exec.evaluate import count, materialise, stop_errors
 from segidx.exec.explain import explain_plan
+from segidx.exec.feed import read_feed
 from segidx.exec.fetch import decode, fetch_contacts
 from segidx.exec.query import Limits, Prepared, prepare
 from segidx.exec.suggest import suggest
@@ -36,7 +37,6 @@ from segidx.kernels.bitmaps import Stop
 from segidx.model.errors import (
     Closed,
     ContactNotFound,
-    GenerationExpired,
     GenerationNotReached,
     InvalidArgument,
     Kind,
@@ -58,12 +58,10 @@ from segidx.model.results import (
 from segidx.model.schema import DEFAULT_ACCOUNT, AccountInfo, Field, FieldType, Schema
 from segidx.model.syntax import format_expression
 from segidx.model.windows import from_millis
-from segidx.model.writes import Changes, ContactChange, ContactWrite
+from segidx.model.writes import Changes, ContactWrite
 from segidx.plan.context import BindContext
 from segidx.store.directory import DataDirectory
 from segidx.store.environment import AccountStore, create_account, open_account
-from segidx.store.feed import KINDS, oldest_change, read_changes
-from segidx.store.layout import DB_CHANGES
 from segidx.store.snapshot import Snapshot
 from segidx.store.verify import Verification
 
@@ -366,35 +364,8 @@ class Account:
         Raises GenerationExpired when changes behind `after` are no longer kept, and InvalidArgument when `after` is in
         the future.
         """
-        if max_contacts < 1:
-            raise InvalidArgument(f"max_contacts must be 1 or more, not {max_contacts}", argument="max_contacts")
         with self._store.snapshot() as snapshot:
-            if not 0 <= after <= snapshot.generation:
-                raise InvalidArgument(
-                    f"generation {after} is not one of 0 to {snapshot.generation}", argument="after_generation"
-                )
-            if after == snapshot.generation:
-                return []
-            db = snapshot.dbs.get(DB_CHANGES)
-            oldest = None if db is None else oldest_change(snapshot.txn, db)
-            if oldest is None or after < oldest - 1:
-                kept_from = snapshot.generation if oldest is None else oldest - 1
-                raise GenerationExpired(
-                    f"changes behind generation {after} are no longer kept; read everything again,"
-                    f" then ask from generation {kept_from} or later",
-                    after=after,
-                    oldest=kept_from,
-                )
-            found: list[Changes] = []
-            contacts = 0
-            for part in read_changes(snapshot.txn, db, after):
-                ids = snapshot.ids.get(part.ordinals).to_pylist()
-                changed = tuple(ContactChange(i, KINDS[k]) for i, k in zip(ids, part.kinds.tolist(), strict=True))
-                found.append(Changes(part.generation, from_millis(part.time), changed, part.last))
-                contacts += len(changed)
-                if part.last and contacts >= max_contacts:
-                    break
-            return found
+            return read_feed(snapshot, after, max_contacts)
 
     # --- schema and statistics ---
 

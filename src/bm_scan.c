@@ -88,6 +88,7 @@ static void test_layers(const bm_scan *s, uint32_t key, const bm_u16 *cand, uint
             uint32_t row = layer->ordinals[at] & 0xffff;
             if (!(bits[row >> 6] >> (row & 63) & 1)) continue;
             uint32_t i = bm_array_seek(cand, 0, n, (uint16_t)row);
+            if (i >= n || cand[i] != row) continue; /* damaged candidates need not ascend */
             uint64_t bit = layer_match(s, layer, at);
             mask[i >> 6] = (mask[i >> 6] & ~(1ull << (i & 63))) | bit << (i & 63);
         }

@@ -35,7 +35,6 @@ Ordinals = npt.NDArray[np.uint32]
 Pairs = tuple[Codes, Ordinals]
 NO_PAIRS: Pairs = (np.zeros(0, np.int64), np.zeros(0, np.uint32))
 
-
 # Strings of one dictionary that are remembered; then it is begun anew.
 REMEMBERED = 1 << 18
 

@@ -1,4 +1,5 @@
-"""Fuzzing the readers of postings and column chunks: damaged bytes raise the typed error or evaluate, never crash.
+"""Fuzzing the readers of postings, column chunks and deltas, and of rows on the wire: damaged bytes raise the typed error,
+are refused or evaluate, never crash.
 
     python tests/fuzz/fuzz_decoders.py --seconds 60 --seed 1
 
@@ -16,10 +17,26 @@ import time
 import numpy as np
 from pyroaring import BitMap
 
+from segidx.kernels import _rows
 from segidx.kernels.bitmaps import CorruptPosting, Posting, Program, validate
 from segidx.kernels.columns import Column, CorruptColumn, decode_chunk, encode_chunk, verify_chunk
+from segidx.kernels.deltas import (
+    ColumnChanges,
+    CorruptDelta,
+    Delta,
+    PostingChanges,
+    build_delta,
+    overlay_bitmaps,
+    overlay_counts,
+    overlay_held,
+)
+from segidx.v1 import ingest_pb2
 
 ROWS = 65536
+FIELD = 7
+KEYS = np.array([FIELD << 32 | code for code in (0, 1, 5)], np.uint64)
+WIRE_FIELDS = [(b"n", _rows.KIND_NUMBER, 2), (b"city", _rows.KIND_STRING, 0), (b"tags", _rows.KIND_TAGS, 0)]
+WIRE_FIELDS += [(b"seen", _rows.KIND_TIMESTAMP, 0), (b"born", _rows.KIND_DATE, 0), (b"ok", _rows.KIND_BOOL, 0)]
 
 
 def _bits(pick: random.Random) -> BitMap:
@@ -52,6 +69,60 @@ def chunk_bytes(pick: random.Random) -> bytes:
     rng = np.random.default_rng(pick.randrange(1 << 30))
     values = rng.integers(0, pick.choice([2, 200, 60_000, 1 << 30, 1 << 50]), rows)
     return encode_chunk(values, rng.random(rows) < pick.choice([0.1, 0.9, 1]))
+
+
+def delta_bytes(pick: random.Random) -> bytes:
+    rng = np.random.default_rng(pick.randrange(1 << 30))
+
+    def some() -> np.ndarray:
+        return np.unique(rng.integers(0, pick.choice([100, 5 * ROWS, 1 << 32]), pick.choice([0, 1, 60, 3000]))).astype("u4")
+
+    adds, removes = [some() for _ in KEYS], [some() for _ in KEYS]
+    ordinals = some()
+    values = rng.integers(-(1 << 40), 1 << 40, len(ordinals))
+    postings = PostingChanges(
+        KEYS,
+        rng.integers(0, 1 << 20, len(KEYS)),
+        np.cumsum([len(a) for a in adds]).astype("u4"),
+        np.concatenate(adds),
+        np.cumsum([len(r) for r in removes]).astype("u4"),
+        np.concatenate(removes),
+    )
+    return build_delta([postings], [ColumnChanges(FIELD, ordinals, values, rng.random(len(ordinals)) < 0.8)]).data
+
+
+def request_bytes(pick: random.Random) -> bytes:
+    request = ingest_pb2.StreamWritesRequest(sequence=1, account="accounts/a")
+    for i in range(pick.choice([1, 3, 40])):
+        row = request.rows.add(contact_id=f"c{pick.randrange(50)}", must_exist=i % 5 == 0)
+        row.fields["n"].decimal_value = str(pick.randrange(1 << pick.randrange(1, 60)))
+        row.fields["city"].string_value = "x" * pick.choice([0, 3, 3000])
+        row.fields["seen"].timestamp_value.seconds = pick.randrange(1 << 40)
+        row.fields["born"].date_value.year = pick.randrange(10_100)
+        row.fields["ok"].bool_value = True
+        row.tags.add(add=["a", "b"], remove=["c"])
+    return request.SerializeToString()
+
+
+def _deltas(pick: random.Random) -> tuple[Delta, ...]:
+    found = []
+    for _ in range(pick.randrange(4)):
+        with contextlib.suppress(CorruptDelta):
+            found.append(Delta(damage(delta_bytes(pick), pick) if pick.random() < 0.7 else delta_bytes(pick)))
+    if len(found) > 1:
+        found[0].merged(found[1])
+    return tuple(found)
+
+
+def _read_request(pick: random.Random) -> None:
+    data = damage(request_bytes(pick), pick)
+    _rows.header(data, 4)
+    start = 0
+    while start < len(data):
+        parsed = _rows.parse(data, start, 4, WIRE_FIELDS, 1000)
+        if parsed is None:
+            return
+        start = parsed[0]
 
 
 def damage(data: bytes, pick: random.Random) -> bytes:
@@ -90,8 +161,14 @@ def once(pick: random.Random) -> bool:
     verify_chunk(chunk)
     with contextlib.suppress(CorruptColumn):
         decode_chunk(chunk)
+    _read_request(pick)
+    deltas = _deltas(pick)
+    ordinals = np.sort(np.array([pick.randrange(5 * ROWS) for _ in KEYS], np.uint32))
+    overlay_held(deltas, KEYS, ordinals, np.zeros(len(KEYS), np.uint8))
+    overlay_counts(deltas, KEYS, np.zeros(len(KEYS), np.int64))
     postings = [p for p in (_posting(pick) for _ in range(4)) if p is not None]
-    columns = [c for c in (_column(pick) for _ in range(2)) if c is not None]
+    postings += [p.overlaid(*overlay_bitmaps(deltas, int(key))) for p, key in zip(postings, KEYS, strict=False)]
+    columns = [c.overlaid(FIELD, deltas) for c in (_column(pick) for _ in range(2)) if c is not None]
     if not postings:
         return False
     program = Program()
