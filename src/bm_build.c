@@ -40,3 +40,13 @@ void bm_build(const uint32_t *o, size_t n, uint8_t *to) {
         p += payload(end - i);
     }
 }
+
+bool bm_dir_ordinals(const bm_dir *dir, uint32_t *to) {
+    for (uint32_t i = 0; i < dir->n; i++)
+        if (dir->at[i].type != BM_ARRAY) return false;
+    for (uint32_t i = 0; i < dir->n; i++) {
+        const bm_u16 *low = (const bm_u16 *)dir->at[i].data;
+        for (uint32_t j = 0; j < dir->at[i].card; j++) *to++ = (uint32_t)dir->at[i].key << 16 | low[j];
+    }
+    return true;
+}

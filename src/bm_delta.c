@@ -156,6 +156,11 @@ static uint32_t settle(part older, part taken, part newer, uint32_t *to) {
     return n;
 }
 
+uint32_t bm_delta_settle(const bm_u32 *older, uint32_t nolder, const bm_u32 *taken, uint32_t ntaken, const bm_u32 *newer,
+                         uint32_t nnewer, uint32_t *to) {
+    return settle((part){older, nolder}, (part){taken, ntaken}, (part){newer, nnewer}, to);
+}
+
 typedef struct {
     uint64_t *keys;
     int64_t *values, *least, *most;

@@ -58,6 +58,12 @@ size_t bm_delta_room(const bm_delta *const *layers, uint32_t n, uint64_t key);
 int bm_delta_fold(const bm_delta *const *layers, uint32_t n, uint64_t key, uint32_t *added, uint32_t *removed,
                   uint32_t *added2, uint32_t *removed2, size_t *nadded, size_t *nremoved);
 
+/* (older without taken) and newer, all ascending; `to` has room for both. How many there are. */
+uint32_t bm_delta_settle(const bm_u32 *older, uint32_t nolder, const bm_u32 *taken, uint32_t ntaken, const bm_u32 *newer,
+                         uint32_t nnewer, uint32_t *to);
+/* The ordinals of containers that are all arrays, into `to`; false, at once, where one is not. */
+bool bm_dir_ordinals(const bm_dir *dir, uint32_t *to);
+
 /* Ascending ordinals as a portable Roaring bitmap of arrays and bitsets (bm_build.c). */
 size_t bm_build_size(const uint32_t *ordinals, size_t n);
 void bm_build(const uint32_t *ordinals, size_t n, uint8_t *to);

@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 # A segment is closed at this size, so that merging the deltas of one never takes long.
 SEGMENT_BYTES = 4 << 20
 # A merge begins when the log holds so much: each rewrites much of the base, however little the log holds.
-MERGE_BYTES = 32 << 20
+MERGE_BYTES = 64 << 20
 # Or when the oldest change has waited so long.
 MERGE_SECONDS = 60.0
 # Commits wait for the merge when the log holds so much: what readers hold in memory stays bounded.
-ROOM_BYTES = 96 << 20
+ROOM_BYTES = 128 << 20
 _RETRY_SECONDS = 5.0
 
 

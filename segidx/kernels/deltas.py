@@ -13,7 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from segidx.kernels._bitmaps import CorruptDelta, Delta, overlay_bitmaps, overlay_counts, overlay_held
+from segidx.kernels._bitmaps import (
+    CorruptDelta,
+    Delta,
+    changed_bitmap,
+    overlay_bitmaps,
+    overlay_counts,
+    overlay_held,
+)
 
 __all__ = [
     "EMPTY",
@@ -23,6 +30,7 @@ __all__ = [
     "DeltaArrays",
     "PostingChanges",
     "build_delta",
+    "changed_bitmap",
     "key_of",
     "overlay_bitmaps",
     "overlay_counts",

@@ -47,8 +47,11 @@ SLICE_BYTES = 4 << 20
 # New strings of one transaction: each dirties a page of 4 KiB, as their buckets lie anywhere.
 SLICE_STRINGS = 1024
 
+_SHARD_ROOM = 12  # bits of a shard's number: there are 4,096 at most
+
 Codes = npt.NDArray[np.int64]
 Ordinals = npt.NDArray[np.uint32]
+Mask = npt.NDArray[np.bool_]
 
 
 class Sink(Protocol):
@@ -191,9 +194,7 @@ def _fold_values(sink: Sink, arrays: DeltaArrays, field: int, *, rare: bool) -> 
     kept = np.full(len(codes), field != SYSTEM_FIELD)
     if rare:
         _, kept = read_many(sink.reader(), sink.dbs[DB_COUNTS], field, codes)
-    for at in np.flatnonzero(kept | (not rare)).tolist():
-        added, removed = arrays.memberships(here.start + at)
-        _fold_posting(sink, field, int(codes[at]), added, removed)
+    _fold_postings(sink, arrays, here, field, codes, kept if rare else np.ones(len(codes), np.bool_))
     if rare:
         promoted = ~kept & (held >= TEXT_POSTING_MIN)
         _promote(sink, field, codes[promoted])
@@ -206,21 +207,37 @@ def _fold_values(sink: Sink, arrays: DeltaArrays, field: int, *, rare: bool) -> 
         sink.put(DB_COUNTS, block_key(field, block), value)
 
 
-def _fold_posting(sink: Sink, field: int, code: int, added: Ordinals, removed: Ordinals) -> None:
-    shards = np.union1d(added >> SHARD_BITS, removed >> SHARD_BITS)
-    adds = np.searchsorted(added >> SHARD_BITS, [shards, shards + 1])
-    removes = np.searchsorted(removed >> SHARD_BITS, [shards, shards + 1])
-    for i, shard in enumerate(shards.tolist()):
-        value = changed_shard(
-            sink.reader(),
-            sink.dbs[DB_POSTINGS],
-            field,
-            code,
-            shard,
-            added[adds[0][i] : adds[1][i]],
-            removed[removes[0][i] : removes[1][i]],
-        )
+def _fold_postings(sink: Sink, arrays: DeltaArrays, here: slice, field: int, codes: Codes, wanted: Mask) -> None:
+    """Change the postings of the keys `here` whose code is `wanted`, shard by shard."""
+    added_places, added_starts, added = _pieces(arrays.add_ends, arrays.adds, here, wanted)
+    removed_places, removed_starts, removed = _pieces(arrays.remove_ends, arrays.removes, here, wanted)
+    places = np.union1d(added_places, removed_places)
+    # Lists, since most pieces are short and there may be a hundred thousand.
+    owners = codes[places >> _SHARD_ROOM].tolist()
+    shards = (places & ((1 << _SHARD_ROOM) - 1)).tolist()
+    add = np.searchsorted(added_places, places), np.searchsorted(added_places, places, "right")
+    remove = np.searchsorted(removed_places, places), np.searchsorted(removed_places, places, "right")
+    bounds = (added_starts[add[0]], added_starts[add[1]], removed_starts[remove[0]], removed_starts[remove[1]])
+    db = sink.dbs[DB_POSTINGS]
+    for code, shard, a, b, c, d in zip(owners, shards, *(each.tolist() for each in bounds), strict=True):
+        value = changed_shard(sink.reader(), db, field, code, shard, added[a:b], removed[c:d])
         sink.put(DB_POSTINGS, posting_key(field, code, shard), value)
+
+
+def _pieces(
+    ends: npt.NDArray[np.uint32], listed: Ordinals, here: slice, wanted: Mask
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Ordinals]:
+    """(places, starts, ordinals): the memberships of some keys cut into pieces of one key and shard. A place is
+    key's index << _SHARD_ROOM | shard; piece i is ordinals[starts[i]:starts[i + 1]]."""
+    first = int(ends[here.start - 1]) if here.start else 0
+    sizes = np.diff(np.append(first, ends[here]).astype(np.int64))
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    ordinals = listed[first : first + len(owner)]
+    if not wanted.all():
+        owner, ordinals = owner[wanted[owner]], ordinals[wanted[owner]]
+    places = owner << _SHARD_ROOM | (ordinals >> SHARD_BITS).astype(np.int64)
+    starts = np.flatnonzero(np.diff(places, prepend=-1))
+    return places[starts], np.append(starts, len(places)), ordinals
 
 
 def _promote(sink: Sink, field: int, codes: Codes) -> None:

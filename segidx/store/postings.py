@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pyroaring import BitMap
 
 from segidx.kernels.bitmaps import CorruptPosting, Posting
+from segidx.kernels.deltas import changed_bitmap
 from segidx.model.errors import CorruptData
 from segidx.store.layout import (
     HEADER_BYTES,
@@ -26,6 +27,9 @@ from segidx.store.layout import (
 )
 
 Ordinals = npt.NDArray[np.uint32]
+
+# Stored values up to this size are tried as lists of ordinals first.
+_SMALL_BYTES = 8 << 10
 
 
 def open_posting(txn: Reader, db: Handle, field: int, code: int, shards: int) -> Posting:
@@ -49,7 +53,10 @@ def read_shard(txn: Reader, db: Handle, field: int, code: int, shard: int) -> Bi
     value = txn.get(posting_key(field, code, shard), db=db)
     if value is None:
         return BitMap()
-    what = f"posting of field {field}, code {code}, shard {shard}"
+    return _bitmap(value, f"posting of field {field}, code {code}, shard {shard}")
+
+
+def _bitmap(value: memoryview | bytes, what: str) -> BitMap:
     cardinality, payload = open_value(KIND_POSTING, value, what, checksum=True)
     try:
         bitmap = BitMap.deserialize(bytes(payload))
@@ -63,8 +70,22 @@ def read_shard(txn: Reader, db: Handle, field: int, code: int, shard: int) -> Bi
 def changed_shard(
     txn: Reader, db: Handle, field: int, code: int, shard: int, added: Ordinals, removed: Ordinals
 ) -> bytes | None:
-    """The stored value of one shard after ordinals were added and removed; None when it is empty then."""
-    bitmap = read_shard(txn, db, field, code, shard)
+    """The stored value of one shard after ascending ordinals were added and removed; None when it is empty then."""
+    value = txn.get(posting_key(field, code, shard), db=db)
+    what = f"posting of field {field}, code {code}, shard {shard}"
+    if value is not None and len(value) <= _SMALL_BYTES:
+        # Most values of most fields are held by few: their change should cost no more than reading them.
+        cardinality, payload = open_value(KIND_POSTING, value, what, checksum=True)
+        try:
+            changed = changed_bitmap(payload, added, removed)
+        except CorruptPosting as error:
+            raise CorruptData(f"{what}: {error}; restore from a backup") from error
+        if changed is not None:
+            before, after, data = changed
+            if before != cardinality:
+                raise CorruptData(f"{what}: holds {before} contacts where its header says {cardinality}")
+            return seal(KIND_POSTING, after, data) if after else None
+    bitmap = BitMap() if value is None else _bitmap(value, what)
     if len(removed):
         bitmap -= bitmap_of(removed)
     if len(added):

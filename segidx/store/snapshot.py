@@ -153,21 +153,23 @@ class Snapshot:
     def verify_blocks(self, database: bytes, field_id: int, blocks: npt.NDArray[np.int64]) -> None:
         """Make sure that column chunks, or blocks of counts, are whole, as the writer does with what it compares
         changes with. Raises CorruptData."""
-        seen, todo = self._not_verified((database, field_id), blocks)
-        self._verified.check(self.txn, database, self.dbs[database], (block_key(field_id, b) for b in todo))
-        seen |= todo  # only now: damage that was met is refused again
+        key = (database, field_id, "verified")
+        seen = cast("npt.NDArray[np.bool_]", self._base.get(key, np.zeros(0, np.bool_)))
+        most = int(blocks.max()) + 1 if len(blocks) else 0
+        if most > len(seen):
+            seen = self._base[key] = np.concatenate([seen, np.zeros(most - len(seen), np.bool_)])
+        todo = np.unique(blocks[~seen[blocks]])
+        keys = (block_key(field_id, block) for block in todo.tolist())
+        self._verified.check(self.txn, database, self.dbs[database], keys)
+        seen[todo] = True
 
     def verify_shards(self, field_id: int, codes: npt.NDArray[np.int64], shards: npt.NDArray[np.int64]) -> None:
         """The same of shards of postings."""
-        seen, todo = self._not_verified((DB_POSTINGS, field_id), codes << _SHARD_ROOM | shards)
+        seen = cast("set[int]", self._base.setdefault((DB_POSTINGS, field_id, "verified"), set()))
+        todo = set((codes << _SHARD_ROOM | shards).tolist()) - seen
         keys = (posting_key(field_id, each >> _SHARD_ROOM, each & ((1 << _SHARD_ROOM) - 1)) for each in todo)
         self._verified.check(self.txn, DB_POSTINGS, self.dbs[DB_POSTINGS], keys)
         seen |= todo
-
-    def _not_verified(self, of: tuple[bytes, int], numbers: npt.NDArray[np.int64]) -> tuple[set[int], set[int]]:
-        """(what was verified in this version of the base, those of `numbers` that were not)."""
-        seen = cast("set[int]", self._base.setdefault(of, set()))
-        return seen, set(numbers.tolist()) - seen
 
     def universe(self) -> Posting:
         """The live contacts."""
