@@ -230,7 +230,8 @@ def _pieces(
     """(places, starts, ordinals): the memberships of some keys cut into pieces of one key and shard. A place is
     key's index << _SHARD_ROOM | shard; piece i is ordinals[starts[i]:starts[i + 1]]."""
     first = int(ends[here.start - 1]) if here.start else 0
-    sizes = np.diff(np.append(first, ends[here]).astype(np.int64))
+    stops = ends[here].astype(np.int64)
+    sizes = stops - np.append(first, stops[:-1])
     owner = np.repeat(np.arange(len(sizes)), sizes)
     ordinals = listed[first : first + len(owner)]
     if not wanted.all():
