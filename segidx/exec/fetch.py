@@ -15,6 +15,9 @@ from segidx.store.snapshot import Snapshot
 
 Ordinals = npt.NDArray[np.uint32]
 
+# Pairs of a tag and a contact that are looked at in one go.
+_PAIRS = 1 << 16
+
 
 def fetch_contacts(snapshot: Snapshot, ordinals: Ordinals, fields: Sequence[Field]) -> list[Contact]:
     """The contacts of the ordinals, in their order, with those of the given fields that are set."""
@@ -56,11 +59,21 @@ def _tags(snapshot: Snapshot, ordinals: Ordinals, field: Field, into: list[dict[
     """A tags field has no column: each tag in use is asked whether it holds the contacts."""
     counts, _ = snapshot.value_counts(field)
     field_id = snapshot.field_id(field)
-    held: dict[int, list[int]] = {}
-    for code in np.flatnonzero(counts).tolist():
-        mask = np.asarray(snapshot.posting(field_id, code).contains_many(ordinals))
-        for row in np.flatnonzero(mask).tolist():
-            held.setdefault(row, []).append(code)
-    for row, codes in held.items():
-        tags = snapshot.dictionary(field).get(np.array(codes, np.uint32)).to_pylist()
-        into[row][field.name] = frozenset(tags)
+    in_use = np.flatnonzero(counts)
+    rows, codes = [], []
+    for first in range(0, len(in_use), max(1, _PAIRS // max(1, len(ordinals)))):
+        some = in_use[first : first + max(1, _PAIRS // max(1, len(ordinals)))]
+        pairs = np.repeat(some, len(ordinals))
+        held = np.flatnonzero(snapshot.held(field_id, pairs, np.tile(ordinals, len(some))))
+        rows.append(held % len(ordinals))
+        codes.append(pairs[held])
+    row = np.concatenate([*rows, np.zeros(0, np.int64)])
+    code = np.concatenate([*codes, np.zeros(0, np.int64)])
+    if not len(row):
+        return
+    distinct, inverse = np.unique(code, return_inverse=True)
+    tags = np.array([*snapshot.dictionary(field).get(distinct.astype(np.uint32)).to_pylist(), None], object)[:-1]
+    order = np.argsort(row, kind="stable")
+    starts = np.flatnonzero(np.diff(row[order], prepend=-1))
+    for at, held_tags in zip(row[order][starts].tolist(), np.split(tags[inverse[order]], starts[1:]), strict=True):
+        into[at][field.name] = frozenset(held_tags.tolist())

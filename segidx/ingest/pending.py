@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from segidx.kernels.bitmaps import postings_hold
 from segidx.kernels.columns import CHUNK_ROWS
 from segidx.kernels.deltas import (
     ColumnChanges,
@@ -19,7 +18,6 @@ from segidx.kernels.deltas import (
     PostingChanges,
     build_delta,
     overlay_counts,
-    overlay_held,
 )
 from segidx.kernels.grouping import group_pairs
 from segidx.model.schema import Field
@@ -168,16 +166,8 @@ class Pending:
 
     def held(self, field_id: int, codes: Codes, ordinals: Ordinals) -> npt.NDArray[np.bool_]:
         """Which pairs are held; pairs of one code should lie together."""
-        if not len(codes):
-            return np.zeros(0, np.bool_)
         self.snapshot.verify_shards(field_id, codes, (ordinals >> SHARD_BITS).astype(np.int64))
-        starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
-        postings = [self.snapshot.base_posting(field_id, code) for code in codes[starts].tolist()]
-        ordinals = np.ascontiguousarray(ordinals, np.uint32)
-        held = postings_hold(postings, np.r_[starts[1:], len(codes)].astype(np.int64), ordinals)
-        keys = codes.astype(np.uint64) | np.uint64(field_id << 32)
-        overlay_held(self._layers(), keys, ordinals, held)
-        return held.astype(np.bool_)
+        return self.snapshot.held(field_id, codes, ordinals, self.deltas)
 
     def all_held(self, field: Field, field_id: int, ordinals: Ordinals) -> Pairs:
         """Every (code, ordinal) pair that the ascending ordinals hold in a tags field, ordered by code."""

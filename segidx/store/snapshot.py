@@ -15,8 +15,8 @@ import lmdb
 import numpy as np
 import numpy.typing as npt
 
-from segidx.kernels.bitmaps import Column, Posting
-from segidx.kernels.deltas import DeltaArrays, key_of, overlay_counts
+from segidx.kernels.bitmaps import Column, Posting, postings_hold
+from segidx.kernels.deltas import Delta, DeltaArrays, key_of, overlay_counts, overlay_held
 from segidx.model.schema import Field, FieldType
 from segidx.store import counts
 from segidx.store.catalog import Catalog, State, read_catalog, read_state
@@ -137,6 +137,26 @@ class Snapshot:
             shards = -(-self.base_size >> SHARD_BITS) if self.base_size else 0
             found = self._base[key] = open_posting(self.txn, self.dbs[DB_POSTINGS], field_id, code, shards)
         return cast(Posting, found)
+
+    def held(
+        self,
+        field_id: int,
+        codes: npt.NDArray[np.int64],
+        ordinals: npt.NDArray[np.uint32],
+        newer: tuple[Delta, ...] = (),
+    ) -> npt.NDArray[np.bool_]:
+        """Which (code, ordinal) pairs are held, after the `newer` deltas too; pairs of one code should lie together.
+
+        For few pairs of many values: no bitmaps of the overlay are made.
+        """
+        if not len(codes):
+            return np.zeros(0, np.bool_)
+        starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
+        postings = [self.base_posting(field_id, code) for code in codes[starts].tolist()]
+        ordinals = np.ascontiguousarray(ordinals, np.uint32)
+        held = postings_hold(postings, np.r_[starts[1:], len(codes)].astype(np.int64), ordinals)
+        overlay_held(self.view.deltas + newer, codes.astype(np.uint64) | np.uint64(field_id << 32), ordinals, held)
+        return held.astype(np.bool_)
 
     def posting(self, field_id: int, code: int) -> Posting:
         """The posting of a value. It borrows pages: do not use it after this snapshot is closed."""
