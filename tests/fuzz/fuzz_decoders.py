@@ -1,5 +1,5 @@
-"""Fuzzing the readers of postings, column chunks and deltas, and of rows on the wire: damaged bytes raise the typed error,
-are refused or evaluate, never crash.
+"""Fuzzing the readers of postings, column chunks, deltas, and rows on the wire: damaged bytes raise the typed error, are
+refused or evaluate, never crash.
 
     python tests/fuzz/fuzz_decoders.py --seconds 60 --seed 1
 
@@ -75,7 +75,8 @@ def delta_bytes(pick: random.Random) -> bytes:
     rng = np.random.default_rng(pick.randrange(1 << 30))
 
     def some() -> np.ndarray:
-        return np.unique(rng.integers(0, pick.choice([100, 5 * ROWS, 1 << 32]), pick.choice([0, 1, 60, 3000]))).astype("u4")
+        most, n = pick.choice([100, 5 * ROWS, 1 << 32]), pick.choice([0, 1, 60, 3000])
+        return np.unique(rng.integers(0, most, n)).astype("u4")
 
     adds, removes = [some() for _ in KEYS], [some() for _ in KEYS]
     ordinals = some()
