@@ -1,5 +1,5 @@
-"""Fuzzing the readers of postings, column chunks, deltas, and rows on the wire: damaged bytes raise the typed error, are
-refused or evaluate, never crash.
+"""Fuzzing the readers of postings, column chunks, deltas, and rows on the wire: damaged bytes raise the typed error,
+are refused or evaluate, never crash.
 
     python tests/fuzz/fuzz_decoders.py --seconds 60 --seed 1
 
