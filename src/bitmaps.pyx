@@ -51,7 +51,7 @@ cdef extern from "bm.h" nogil:
     ctypedef struct bm_column:
         bm_chunk *at
         uint32_t n
-        const bm_layer *layers
+        const bm_layer *const *layers
         uint32_t nlayers
 
     ctypedef struct bm_table:
@@ -86,6 +86,8 @@ cdef extern from "bm.h" nogil:
     const char *bm_chunk_plan(bm_chunk *chunk, const int64_t *values, const uint8_t *present, uint32_t n)
     void bm_chunk_write(const bm_chunk *chunk, const int64_t *values, const uint8_t *present, uint8_t *out)
     void bm_chunk_read(const bm_chunk *chunk, int64_t *values, uint8_t *present)
+    bint bm_layer_index(bm_layer *l)
+    void bm_layer_clear(bm_layer *l)
     void bm_column_take(const bm_column *c, const uint32_t *ordinals, size_t n, int64_t *values, uint8_t *present)
     void bm_column_bounds(const bm_column *c, int64_t *min, int64_t *max, uint64_t *present)
     void bm_column_estimate(const bm_column *c, int64_t lo, int64_t hi, uint64_t *least, double *expected,
@@ -426,8 +428,8 @@ cdef class Column:
     cdef bm_column c
     cdef _Buffers held
     cdef Column under  # whose chunks this one shares
-    cdef bm_layer *layers
-    cdef tuple deltas  # that own the layers' memory
+    cdef const bm_layer **layers
+    cdef tuple kept  # that own the layers
 
     def __cinit__(self, chunks, Py_ssize_t skip=0):
         cdef list pieces = list(chunks)
@@ -461,24 +463,21 @@ cdef class Column:
     def overlaid(self, uint32_t field, tuple deltas):
         """This column's chunks under the values that `deltas` (oldest first) hold of the field; itself where they hold
         none. Shares what was opened and keeps this column and the deltas alive."""
-        cdef Delta delta
-        cdef int64_t at
-        cdef list having = [d for d in deltas if bm_delta_field(&(<Delta>d).c, field) >= 0]
-        if not having:
+        cdef list layers = [layer for d in deltas if (layer := (<Delta?>d).layer(field)) is not None]
+        if not layers:
             return self
         cdef Column over = Column(())
         free(over.c.at)
         over.under = self
         over.c = self.c
-        over.deltas = tuple(having)
-        over.layers = <bm_layer *>calloc(len(having), sizeof(bm_layer))
+        over.kept = tuple(layers)
+        over.layers = <const bm_layer **>calloc(len(layers), sizeof(void *))
         if over.layers == NULL:
             raise MemoryError
-        for i, delta in enumerate(having):
-            at = bm_delta_field(&delta.c, field)
-            over.layers[i] = delta.layer(at)
+        for i, layer in enumerate(layers):
+            over.layers[i] = &(<_Layer>layer).c
         over.c.layers = over.layers
-        over.c.nlayers = len(having)
+        over.c.nlayers = len(layers)
         return over
 
     def __len__(self):

@@ -28,7 +28,8 @@ typedef int64_t __attribute__((aligned(1), may_alias)) bm_i64;
 
 enum { BM_EMPTY = 0, BM_ARRAY = 1, BM_BITS = 2, BM_RUNS = 3 };
 
-/* One container in place. `runs` counts (start, length - 1) pairs and is used by BM_RUNS only. */
+/* One container in place. `runs` counts (start, length - 1) pairs of BM_RUNS; of an overlay's array it is BM_NEW once an
+ * evaluation has found that each of its rows changes the base (threads may find it at the same time, and store the same). */
 typedef struct {
     const uint8_t *data;
     uint32_t card : 24;
@@ -36,6 +37,8 @@ typedef struct {
     uint16_t key;
     uint16_t runs;
 } bm_container;
+
+enum { BM_NEW = 1 };
 
 /* Containers in ascending order of key. */
 typedef struct {
@@ -76,25 +79,31 @@ typedef struct {
     uint8_t width; /* bytes a code: 0, 1, 2, 4, 8 */
 } bm_chunk;
 
-/* Newer values of some rows: those of one field in one delta (bm_delta.h). */
+/* Newer values of some rows: those of one field in one delta (bm_delta.h), whose memory they borrow, and an index of
+ * them by container, which they own. */
 typedef struct {
     const bm_u32 *ordinals; /* ascending */
     const bm_i64 *values;
     const uint8_t *present;
     uint32_t n;
     int64_t least, most; /* of the present values */
+    uint16_t *rows;      /* the low half of each ordinal */
+    uint32_t *starts;    /* container k has the rows [starts[k], starts[k + 1]) */
+    uint32_t nkeys;      /* no container from this one on has any */
+    bool all_present;
 } bm_layer;
 
 /* Chunks, and the layers above them, oldest first: a row's value is that of the newest layer that has the row. */
 typedef struct {
     bm_chunk *at;
     uint32_t n;
-    const bm_layer *layers;
+    const bm_layer *const *layers;
     uint32_t nlayers;
 } bm_column;
 
-/* The rows first..last of a layer, as indices [*from, *to). */
-void bm_layer_rows(const bm_layer *l, uint32_t first, uint32_t last, uint32_t *from, uint32_t *to);
+/* Make the index of a layer whose borrowed parts are set; false without memory. */
+bool bm_layer_index(bm_layer *l);
+void bm_layer_clear(bm_layer *l);
 
 /* A set of integers as bits, least significant first: value v is in it iff bit v - base is set. */
 typedef struct {

@@ -11,6 +11,8 @@
  *   24  i64  max: the greatest (0 when there is none)
  * code = value - base + 1, and 0 where there is no value, so that a range test is one unsigned compare and never
  * meets a missing value. |value| < 2^62 keeps every code and every difference inside 64 bits. */
+#include <stdlib.h>
+
 #include "bm_kernels.h"
 
 static uint64_t difference(int64_t a, int64_t b) { return (uint64_t)a - (uint64_t)b; }
@@ -104,32 +106,53 @@ void bm_chunk_read(const bm_chunk *c, int64_t *values, uint8_t *present) {
     }
 }
 
-void bm_layer_rows(const bm_layer *l, uint32_t first, uint32_t last, uint32_t *from, uint32_t *to) {
-    uint32_t lo = 0, hi = l->n;
-    while (lo < hi) {
-        uint32_t mid = (lo + hi) / 2;
-        if (l->ordinals[mid] < first) lo = mid + 1;
-        else hi = mid;
+bool bm_layer_index(bm_layer *l) {
+    l->nkeys = l->n ? (l->ordinals[l->n - 1] >> 16) + 1 : 0;
+    l->rows = malloc(((size_t)l->n + 1) * sizeof *l->rows);
+    l->starts = malloc(((size_t)l->nkeys + 1) * sizeof *l->starts);
+    if (!l->rows || !l->starts) {
+        bm_layer_clear(l);
+        return false;
     }
-    *from = lo;
-    hi = l->n;
-    while (lo < hi) {
-        uint32_t mid = (lo + hi) / 2;
-        if (l->ordinals[mid] <= last) lo = mid + 1;
-        else hi = mid;
+    uint32_t key = 0;
+    l->starts[0] = 0;
+    l->all_present = true;
+    for (uint32_t i = 0; i < l->n; i++) {
+        l->all_present &= l->present[i] != 0;
+        while (key < l->ordinals[i] >> 16) l->starts[++key] = i;
+        l->rows[i] = (uint16_t)l->ordinals[i];
     }
-    *to = lo;
+    l->starts[l->nkeys] = l->n;
+    return true;
+}
+
+void bm_layer_clear(bm_layer *l) {
+    free(l->rows);
+    free(l->starts);
+    memset(l, 0, sizeof *l);
+}
+
+/* The index of a row in a layer, or -1. */
+static int64_t layer_find(const bm_layer *l, uint32_t ordinal) {
+    uint32_t from, to;
+    bm_layer_rows(l, ordinal >> 16, &from, &to);
+    while (from < to) {
+        uint32_t mid = (from + to) / 2;
+        if (l->ordinals[mid] == ordinal) return mid;
+        if (l->ordinals[mid] < ordinal) from = mid + 1;
+        else to = mid;
+    }
+    return -1;
 }
 
 void bm_column_take(const bm_column *c, const uint32_t *ordinals, size_t n, int64_t *values, uint8_t *present) {
     for (size_t i = 0; i < n; i++) {
         uint32_t at = ordinals[i] / BM_CHUNK_ROWS, row = ordinals[i] % BM_CHUNK_ROWS;
         for (uint32_t l = c->nlayers; l-- > 0;) { /* the newest that has the row */
-            uint32_t from, to;
-            bm_layer_rows(&c->layers[l], ordinals[i], ordinals[i], &from, &to);
-            if (from == to) continue;
-            present[i] = c->layers[l].present[from] != 0;
-            values[i] = present[i] ? c->layers[l].values[from] : 0;
+            int64_t found = layer_find(c->layers[l], ordinals[i]);
+            if (found < 0) continue;
+            present[i] = c->layers[l]->present[found] != 0;
+            values[i] = present[i] ? c->layers[l]->values[found] : 0;
             goto next;
         }
         uint64_t code = at < c->n && row < c->at[at].rows ? bm_code(&c->at[at], row) : 0;
@@ -150,7 +173,7 @@ void bm_column_bounds(const bm_column *c, int64_t *min, int64_t *max, uint64_t *
         *present += k->present;
     }
     for (uint32_t i = 0; i < c->nlayers; i++) {
-        const bm_layer *l = &c->layers[i];
+        const bm_layer *l = c->layers[i];
         if (!l->n) continue;
         if (!*present || l->least < *min) *min = l->least;
         if (!*present || l->most > *max) *max = l->most;
@@ -178,12 +201,12 @@ void bm_column_estimate(const bm_column *c, int64_t lo, int64_t hi, uint64_t *le
         *expected += k->present * share(lo, hi, k->base, k->max);
     }
     if (!c->nlayers) return;
-    for (uint32_t i = 0; i < c->nlayers; i++) touched += c->layers[i].n;
+    for (uint32_t i = 0; i < c->nlayers; i++) touched += c->layers[i]->n;
     /* Any touched row may have left, and may have come where the layer's values reach. */
     *least = *least > touched ? *least - touched : 0;
     if (rows) *expected *= 1 - (double)(touched < rows ? touched : rows) / (double)rows;
     for (uint32_t i = 0; i < c->nlayers; i++) {
-        const bm_layer *l = &c->layers[i];
+        const bm_layer *l = c->layers[i];
         double part = l->n * share(lo, hi, l->least, l->most);
         *expected += part;
         if (part > 0) *most += l->n;

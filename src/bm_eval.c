@@ -236,6 +236,8 @@ static uint32_t all(bm_ctx *x, const bm_node *node, uint8_t *dst, bm_val *out) {
         if (b) {
             bm_tick(x);
             count = bm_pair_count(x, a, kids[0] & 1, b, kids[1] & 1);
+        } else if (m == 2 && !out && bm_leaf_pair_count(x, bm_ranked_edge(kids[0]), bm_ranked_edge(kids[1]), &count)) {
+            bm_tick(x);
         } else if (lead < m) count = all_sparse(x, kids, m, lead, dst, out);
         else if (are_short_arrays(x, kids, m)) count = none_of_arrays(x, kids, m, dst, out);
         else count = all_dense(x, kids, m, dst, out);

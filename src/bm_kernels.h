@@ -24,6 +24,8 @@ typedef struct {
     /* Intersection of two arrays; out must overlap neither and has slack. */
     uint32_t (*array_and)(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t nb, uint16_t *out, uint32_t cap);
     uint32_t (*array_and_count)(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t nb);
+    /* Bit i of mask = a[i] is in b. */
+    void (*array_test)(const bm_u16 *a, uint32_t n, const bm_u16 *b, uint32_t nb, uint64_t *mask);
     void (*array_set)(const bm_u16 *a, uint32_t n, uint8_t *bits);
     void (*array_clear)(const bm_u16 *a, uint32_t n, uint8_t *bits);
     uint32_t (*array_count_in_bits)(const bm_u16 *a, uint32_t n, const uint8_t *bits);
@@ -75,8 +77,10 @@ uint32_t bm_array_or(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t nb,
 uint32_t bm_array_andnot(const bm_u16 *a, uint32_t na, const bm_u16 *b, uint32_t nb, uint16_t *out, uint32_t cap);
 /* The first index >= from whose element is >= v, or n. */
 uint32_t bm_array_seek(const bm_u16 *a, uint32_t from, uint32_t n, uint16_t v);
-/* Membership of each of a in the array b, by binary search: for b much longer than a. */
-void bm_array_test_gallop(const bm_u16 *a, uint32_t n, const bm_u16 *b, uint32_t nb, uint64_t *mask);
+/* How many elements of b lie below each of a, by binary search: for b much longer than a. */
+void bm_array_ranks(const bm_u16 *a, uint32_t n, const bm_u16 *b, uint32_t nb, uint32_t *at);
+/* Membership of each of a in the array b, in the same way. */
+void bm_array_test_search(const bm_u16 *a, uint32_t n, const bm_u16 *b, uint32_t nb, uint64_t *mask);
 bool bm_array_has(const bm_u16 *a, uint32_t n, uint16_t v);
 
 /* bm_run.c */
@@ -101,6 +105,13 @@ typedef struct {
 void bm_scan_bounds(const bm_scan *s, uint32_t key, uint32_t *lo, uint32_t *hi);
 void bm_scan_bits(const bm_scan *s, uint32_t key, uint8_t *dst, uint64_t *lut); /* lut: BM_BUF bytes of scratch */
 void bm_scan_test(const bm_scan *s, uint32_t key, const bm_u16 *cand, uint32_t n, uint64_t *mask);
+
+/* The rows of a layer in one container, as indices [*from, *to). */
+static inline void bm_layer_rows(const bm_layer *l, uint32_t key, uint32_t *from, uint32_t *to) {
+    bool has = key < l->nkeys;
+    *from = has ? l->starts[key] : 0;
+    *to = has ? l->starts[key + 1] : 0;
+}
 
 static inline uint64_t bm_code(const bm_chunk *c, uint32_t row) { /* row < c->rows */
     switch (c->width) {

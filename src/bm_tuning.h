@@ -31,7 +31,7 @@
  * anything dear is evaluated, because their intersection may well be empty or sparse. */
 #define BM_FOLD_EARLY 12288u
 /* Array against array: a binary search per element pays beyond this ratio of lengths. */
-#define BM_GALLOP_RATIO 32u
+#define BM_GALLOP_RATIO 16u
 /* A union of arrays stays an array below this total: clearing and counting 8 KiB costs about 250 cycles,
  * a merged element about 7. */
 #define BM_MERGE_MAX 64u
@@ -44,6 +44,12 @@
 #define BM_MEMO_FILTER_WEIGHT 64u
 /* At most this many shared nodes are remembered: 8 KiB each, allocated at first use. */
 #define BM_MEMO_SLOTS 2048u
+
+/* An array stays one under an overlay of up to so many rows. */
+#define BM_OVERLAY_LISTED 2048u
+/* The count of two postings of bitsets or runs is put right at the rows that their overlays touch, up to this many each;
+ * beyond, they are laid out. */
+#define BM_PAIR_TOUCHED 256u
 
 /* --- limits ------------------------------------------------------------------------------------------- */
 #define BM_MAX_DEPTH 1024u     /* of an expression: bounds the C stack and the scratch */

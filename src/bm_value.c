@@ -46,19 +46,6 @@ const bm_u16 *bm_val_array(const bm_val *v, uint16_t *out, uint32_t cap, uint8_t
     return out;
 }
 
-/* Membership in an array: search it, or lay it out as bits once and look each candidate up. */
-static void test_array(bm_ctx *x, const bm_u16 *cand, uint32_t n, const bm_u16 *a, uint32_t na, uint64_t *mask) {
-    if (n * BM_GALLOP_RATIO < na || n <= 8) {
-        bm_array_test_gallop(cand, n, a, na, mask);
-        return;
-    }
-    uint8_t *mark = x->top, *bits = bm_take(x, BM_BUF);
-    memset(bits, 0, BM_BITS_BYTES);
-    bm_ops.array_set(a, na, bits);
-    bm_ops.array_test_bits(cand, n, bits, mask);
-    x->top = mark;
-}
-
 /* Two searches a run, or all runs as bits and one look each: about 50 ns a run against 600 and 1 a candidate. */
 static bool few_runs(uint32_t nruns, uint32_t n) { return nruns <= BM_WALK_RUNS / 2 || nruns * 64 < n + 768; }
 
@@ -80,7 +67,7 @@ static void test_runs(bm_ctx *x, const bm_u16 *cand, uint32_t n, const bm_u16 *r
 
 void bm_val_test(bm_ctx *x, const bm_val *v, const bm_u16 *cand, uint32_t n, uint64_t *mask) {
     uint32_t words = (n + 63) / 64;
-    if (v->type == BM_ARRAY) test_array(x, cand, n, (const bm_u16 *)v->ptr, v->n, mask);
+    if (v->type == BM_ARRAY) bm_ops.array_test(cand, n, (const bm_u16 *)v->ptr, v->n, mask);
     else if (v->type == BM_BITS) bm_ops.array_test_bits(cand, n, v->ptr, mask);
     else if (v->type == BM_RUNS) test_runs(x, cand, n, (const bm_u16 *)v->ptr, v->n, mask);
     else memset(mask, 0, words * 8);

@@ -35,6 +35,9 @@ class CorruptDelta(Exception):
     """Bytes that are not a delta."""
 
 
+cdef class _Layer
+
+
 cdef class Delta:
     """What some commits changed, as sorted arrays over one bytes object, which is kept. Immutable.
 
@@ -43,27 +46,27 @@ cdef class Delta:
 
     cdef bm_delta c
     cdef readonly bytes data
+    cdef dict layers  # by field, those that a column was read through
 
     def __cinit__(self, bytes data not None):
         cdef const char *reason
         cdef const uint8_t *buf = <const uint8_t *>PyBytes_AS_STRING(data)
         cdef size_t size = len(data)
         self.data = data
+        self.layers = {}
         with nogil:
             reason = bm_delta_open(&self.c, buf, size)
         if reason != NULL:
             raise CorruptDelta(reason.decode())
 
-    cdef bm_layer layer(self, int64_t at):
-        """The values of the field at index `at`. They live as long as this object."""
-        cdef bm_layer found
-        cdef uint32_t first = self.c.field_ends[at - 1] if at else 0
-        found.ordinals = self.c.ordinals + first
-        found.values = self.c.values + first
-        found.present = self.c.present + first
-        found.n = self.c.field_ends[at] - first
-        found.least = self.c.least[at]
-        found.most = self.c.most[at]
+    cdef _Layer layer(self, uint32_t field):
+        """The values of a field, None where there are none; indexed when first asked for."""
+        cdef int64_t at
+        cdef _Layer found = self.layers.get(field)
+        if found is None:
+            at = bm_delta_field(&self.c, field)
+            if at >= 0:  # two threads may both make one, and either serves
+                found = self.layers[field] = _Layer(self, at)
         return found
 
     def __len__(self):
@@ -95,6 +98,31 @@ cdef class Delta:
         with nogil:
             bm_delta_merge(&self.c, &newer.c, &sizes, to)
         return Delta(out)
+
+
+cdef class _Layer:
+    """The values of one field of a delta, indexed by container. Keeps their bytes alive."""
+
+    cdef bm_layer c
+    cdef bytes data
+
+    def __cinit__(self, Delta delta not None, Py_ssize_t at):
+        cdef uint32_t first = delta.c.field_ends[at - 1] if at else 0
+        cdef bint ok
+        self.data = delta.data
+        self.c.ordinals = delta.c.ordinals + first
+        self.c.values = delta.c.values + first
+        self.c.present = delta.c.present + first
+        self.c.n = delta.c.field_ends[at] - first
+        self.c.least = delta.c.least[at]
+        self.c.most = delta.c.most[at]
+        with nogil:
+            ok = bm_layer_index(&self.c)
+        if not ok:
+            raise MemoryError
+
+    def __dealloc__(self):
+        bm_layer_clear(&self.c)
 
 
 cdef class _Layers:

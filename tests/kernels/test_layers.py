@@ -106,6 +106,59 @@ def test_overlaid_postings() -> None:
     check_overlaid_postings(1)
 
 
+def check_pairs(seed: int, rounds: int) -> None:
+    """Counts of two postings that both lie under overlays, each complemented or not, asked for twice: what the first
+    time found out of an overlay is used by the second one. The overlays touch some rows of the other, too."""
+    rng = random.Random(seed)
+    sets = list(shapes(rng).values())
+    members = BitMap(range(SIZE)) - BitMap([7, 65_536 + 9])
+    universe = posting(members)
+    for _ in range(rounds):
+        pair = []
+        touched = BitMap(65_536 + o for o in rng.sample(range(65_536), rng.choice((0, 3, 40))))
+        for base in rng.sample(sets, 2):
+            some = BitMap(rng.sample(range(SIZE), rng.choice((0, 1, 30, 300, 3000)))) | touched
+            added = BitMap(o for o in some if rng.random() < 0.6)
+            removed = some - added
+            if rng.random() < 0.7:  # as the writer leaves it, but for merges
+                added, removed = added - base, removed & base
+            delta = delta_of(Layer({1: Members(0, frozenset(added), frozenset(removed))}))
+            pair.append((posting(base).overlaid(*overlay_bitmaps((delta,), 1)), (base - removed) | added))
+        (a, its), (b, others) = pair
+        for _ in range(2):
+            assert run(lambda p, a=a, b=b: p.all_of([p.posting(a), p.posting(b)]), universe) == its & others & members
+            without = run(lambda p, a=a, b=b: p.all_of([p.posting(a), p.negate(p.posting(b))]), universe)
+            assert without == (its - others) & members
+            either = run(lambda p, a=a, b=b: p.any_of([p.posting(a), p.posting(b)]), universe)
+            assert either == (its | others) & members
+
+
+def test_pairs_of_overlaid_postings() -> None:
+    check_pairs(3, 60)
+
+
+def check_candidates(seed: int) -> None:
+    """Candidates against arrays of every length, the first row among them or not: which of them are in one OR the other."""
+    rng = random.Random(seed)
+    universe = posting(range(65_536))
+    for n in (1, 7, 8, 9, 16, 17, 63, 64, 65, 500, 4096):
+        for m in (1, 2, 8, 15, 16, 17, 64, 100, 1000, 4000, 4096):
+            arrays = [BitMap(rng.sample(range(rng.choice((5000, 65_536))), size)) for size in (n, m, min(m, 50))]
+            for zero in arrays:
+                if rng.random() < 0.5:
+                    zero.add(0)
+            lead, one, other = (posting(a) for a in arrays)
+            found = run(
+                lambda p, a=lead, b=one, c=other: p.all_of([p.posting(a), p.any_of([p.posting(b), p.posting(c)])]),
+                universe,
+            )
+            assert found == arrays[0] & (arrays[1] | arrays[2]), (n, m)
+
+
+def test_candidates_against_arrays() -> None:
+    check_candidates(5)
+
+
 def test_a_cardinality_under_a_clean_overlay() -> None:
     base = set(range(0, 10_000, 3))
     layers = (
@@ -284,6 +337,7 @@ def test_every_simd_level_gives_the_same_answers(level: str) -> None:
     code = (
         f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); import test_layers as t;"
         "t.check_layered_columns(8, 8); t.check_overlaid_postings(2); t.check_random_trees(3, 20);"
+        "t.check_pairs(4, 30); t.check_candidates(6);"
         "print(t.simd_level())"
     )
     environment = {**os.environ, "SEGIDX_SIMD": level}
