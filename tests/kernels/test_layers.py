@@ -138,7 +138,7 @@ def test_pairs_of_overlaid_postings() -> None:
 
 
 def check_candidates(seed: int) -> None:
-    """Candidates against arrays of every length, the first row among them or not: which of them are in one OR the other."""
+    """Candidates against arrays of every length, with the first row or not: which of them are in one OR the other."""
     rng = random.Random(seed)
     universe = posting(range(65_536))
     for n in (1, 7, 8, 9, 16, 17, 63, 64, 65, 500, 4096):
