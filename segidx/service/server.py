@@ -17,6 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 import grpc
+import pyarrow as pa
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -118,6 +119,7 @@ def start(
     # A count takes the interpreter's lock some ten times, each time behind whatever the writer's thread computes.
     sys.setswitchinterval(SWITCH_SECONDS)
     parse("everyone")  # compiles the grammar now, not within the first caller's deadline
+    pa.array([""])  # and its first conversion loads pandas, where there is one
     # What was made so far lives as long as the process. A full collection that looks through it again holds the lock for
     # 50 ms at a time, measured under writing; without it such pauses are short.
     gc.collect()
