@@ -120,8 +120,8 @@ def start(
     sys.setswitchinterval(SWITCH_SECONDS)
     parse("everyone")  # compiles the grammar now, not within the first caller's deadline
     pa.array([""])  # and its first conversion loads pandas, where there is one
-    # What was made so far lives as long as the process. A full collection that looks through it again holds the lock for
-    # 50 ms at a time, measured under writing; without it such pauses are short.
+    # What was made so far lives as long as the process. A full collection that looks through it again holds the lock
+    # for 50 ms at a time, measured under writing.
     gc.collect()
     gc.freeze()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="segidx-call")
