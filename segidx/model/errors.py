@@ -116,6 +116,19 @@ class UnknownField(SegidxError):
         self.nearest = names
 
 
+class UnknownProperty(SegidxError):
+    kind = Kind.NOT_FOUND
+    reason = "UNKNOWN_PROPERTY"
+
+    def __init__(self, event: str, name: str, known: Iterable[str] = ()) -> None:
+        names = list(known)
+        super().__init__(
+            f"{event} events have no property {name!r}{_hint(nearest(name, names))}; they have {', '.join(names)}",
+            event=event,
+            property=name,
+        )
+
+
 class TypeMismatch(SegidxError):
     """An operator or a value that does not fit the field's type."""
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from segidx.model.errors import InvalidExpression
+from segidx.model.events import EventKind
 from segidx.model.values import Scalar, Value, same_scalars, scalar
-from segidx.model.windows import Window
+from segidx.model.windows import AllTime, Window
 from segidx.model.writes import Channel
 
 MAX_DEPTH = 64
@@ -234,3 +235,60 @@ class Anniversary(Expression):
 
     field: str
     window: Window
+
+
+# --- events ------------------------------------------------------------------------------------------------
+
+
+_ALL_TIME = AllTime()
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Some events of a kind: those in the window that pass the filter `where`.
+
+    A filter is made of And, Or, Not, AtLeast, Comparison, Between, In, IsSet and TextMatch; a FieldValue in it names a
+    property of the event, and its values are properties and constants. All of it holds for one and the same event. A
+    leaf on a missing property is false, and Not inverts it.
+    """
+
+    kind: EventKind
+    where: Expression | None = None
+    window: Window = _ALL_TIME
+
+
+@dataclass(frozen=True, slots=True)
+class Did(Expression):
+    """At least one such event counts: orders with a line of positive quantity, lines of positive quantity."""
+
+    events: Events
+
+
+@dataclass(frozen=True, slots=True)
+class Never(Expression):
+    """Not one such event counts."""
+
+    events: Events
+
+
+class AggregateFunction(Enum):
+    COUNT = "count"
+    SUM = "sum"
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate(Value):
+    """A number made of a contact's events.
+
+    COUNT takes no property, counts what Did looks for, and is 0 where there is none. SUM adds a property of every such
+    event, returns included, and is missing where no event has the property.
+    """
+
+    function: AggregateFunction
+    events: Events
+    property: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.property is None) != (self.function is AggregateFunction.COUNT):
+            wanted = "takes no property" if self.function is AggregateFunction.COUNT else "wants a property"
+            raise InvalidExpression(f"{self.function.value} {wanted}")

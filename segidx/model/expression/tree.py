@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from segidx.model.errors import EmptyOperands, ExpressionTooDeep, ExpressionTooLarge, UnfinishedExpression
+from segidx.model.errors import (
+    EmptyOperands,
+    ExpressionTooDeep,
+    ExpressionTooLarge,
+    InvalidExpression,
+    UnfinishedExpression,
+)
 from segidx.model.expression.nodes import (
     MAX_DEPTH,
     MAX_NODES,
+    Aggregate,
     And,
     Anniversary,
     AtLeast,
     Between,
     Comparison,
+    Did,
+    Events,
     Everyone,
     Expression,
     HasTags,
     In,
     InWindow,
     IsSet,
+    Never,
     Nobody,
     Not,
     OnChannel,
@@ -61,6 +72,60 @@ def parts_of(value: Value) -> tuple[Value, ...]:
     return ()
 
 
+def events_of(node: Expression) -> tuple[tuple[Events, str], ...]:
+    """The selections of events directly in a predicate, each with its path behind the predicate's own."""
+    match node:
+        case Did() | Never():
+            return ((node.events, "events"),)
+    found: list[tuple[Events, str]] = []
+    pending = list(zip(values_of(node), VALUE_NAMES.get(type(node), ()), strict=True))
+    while pending:
+        value, place = pending.pop()
+        if isinstance(value, Aggregate):
+            found.append((value.events, f"{place}.aggregate.events"))
+        names = PART_NAMES.get(type(value), ())
+        pending.extend((part, f"{place}.{name}") for part, name in zip(parts_of(value), names, strict=True))
+    return tuple(found)
+
+
+def with_events(node: Expression, change: Callable[[Events, str], Events]) -> Expression:
+    """The predicate with each of its selections, as `events_of` gives them, changed."""
+
+    def changed(value: Value, place: str) -> Value:
+        match value:
+            case Aggregate():
+                return replace(value, events=change(value.events, f"{place}.aggregate.events"))
+            case Arithmetic():
+                left, right = (f"{place}.{name}" for name in PART_NAMES[Arithmetic])
+                return replace(value, left=changed(value.left, left), right=changed(value.right, right))
+            case Negative():
+                return replace(value, operand=changed(value.operand, f"{place}.{PART_NAMES[Negative][0]}"))
+        return value
+
+    match node:
+        case Did() | Never():
+            return replace(node, events=change(node.events, "events"))
+        case Comparison():
+            return replace(node, left=changed(node.left, "left"), right=changed(node.right, "right"))
+        case Between():
+            ends = {"low": changed(node.low, "low"), "high": changed(node.high, "high")}
+            return replace(node, value=changed(node.value, "value"), **ends)
+        case In():
+            return replace(node, value=changed(node.value, "value"))
+    return node
+
+
+# How the values of predicates, and of values, are called in the public protocol.
+VALUE_NAMES: dict[type[Expression], tuple[str, ...]] = {
+    Comparison: ("left", "right"),
+    Between: ("value", "low", "high"),
+    In: ("value",),
+}
+PART_NAMES: dict[type[Value], tuple[str, ...]] = {
+    Arithmetic: ("arithmetic.left", "arithmetic.right"),
+    Negative: ("negative",),
+}
+
 # How each node is called in the public protocol; paths of errors use these names.
 NODE_NAMES: dict[type[Expression], str] = {
     And: "conjunction",
@@ -79,7 +144,12 @@ NODE_NAMES: dict[type[Expression], str] = {
     InWindow: "in_window",
     Anniversary: "anniversary",
     OnChannel: "on_channel",
+    Did: "did",
+    Never: "never",
 }
+
+# What a filter of events may be made of.
+FILTER_NODES = (And, Or, Not, AtLeast, Comparison, Between, In, IsSet, TextMatch, Unfinished)
 
 
 def child_path(path: str, node: Expression, index: int) -> str:
@@ -94,9 +164,10 @@ def node_path(path: str, node: Expression) -> str:
     return f"{path}.{NODE_NAMES[type(node)]}"
 
 
-def walk(root: Expression, path: str = "expression") -> Iterator[tuple[Expression, str, int]]:
-    """Every node with its path and its depth (the root's is 1), parents first, without recursion."""
-    pending = [(root, path, 1)]
+def walk(root: Expression, path: str = "expression", depth: int = 1) -> Iterator[tuple[Expression, str, int]]:
+    """Every node with its path and its depth (the root's is `depth`), parents first, without recursion. Filters of
+    events are not entered: see `events_of`."""
+    pending = [(root, path, depth)]
     while pending:
         node, where, depth = pending.pop()
         yield node, where, depth
@@ -120,43 +191,60 @@ def _value_size(value: Value, budget: int, depth: int, max_depth: int, path: str
 
 
 def check(root: Expression, *, max_depth: int = MAX_DEPTH, max_nodes: int = MAX_NODES, finished: bool = True) -> None:
-    """Refuse what no schema could make valid: empty operand lists, too deep, too large, unfinished nodes.
+    """Refuse what no schema could make valid: empty operand lists, too deep, too large, unfinished nodes, filters of
+    events with conditions on anything else.
 
-    Depth counts nested expressions and, inside predicates, nested arithmetic. Nodes are expression nodes, the values
-    inside them and the listed constants. With `finished` false only depth and size are looked at. Raises
-    EmptyOperands, ExpressionTooDeep, ExpressionTooLarge or UnfinishedExpression, each with the node's path.
+    Depth counts nested expressions, filters of events and, inside predicates, nested arithmetic. Nodes are expression
+    nodes, the values inside them and the listed constants. With `finished` false only depth and size are looked at.
+    Raises EmptyOperands, ExpressionTooDeep, ExpressionTooLarge, UnfinishedExpression or InvalidExpression, each with
+    the node's path.
     """
     size = 0
-    for node, path, depth in walk(root):
-        size += 1
-        if depth > max_depth:
-            raise ExpressionTooDeep(
-                f"the expression is deeper than {max_depth}; group or shorten it", path=path, limit=max_depth
+    pending = [(root, "expression", 1, False)]
+    while pending:
+        top, place, level, in_filter = pending.pop()
+        for node, path, depth in walk(top, place, level):
+            size += 1
+            if depth > max_depth:
+                raise ExpressionTooDeep(
+                    f"the expression is deeper than {max_depth}; group or shorten it", path=path, limit=max_depth
+                )
+            for value in values_of(node):
+                if not isinstance(value, Constant | FieldValue):
+                    size += _value_size(value, max_nodes - size, depth, max_depth, path)
+            size += max(
+                0,
+                len(node.options if isinstance(node, In) else node.tags if isinstance(node, HasTags) else ()) - 1,
             )
-        for value in values_of(node):
-            if not isinstance(value, Constant | FieldValue):
-                size += _value_size(value, max_nodes - size, depth, max_depth, path)
-        size += max(
-            0,
-            len(node.options if isinstance(node, In) else node.tags if isinstance(node, HasTags) else ()) - 1,
+            if size > max_nodes:
+                raise ExpressionTooLarge(
+                    f"the expression has more than {max_nodes} nodes; put the values in a tag or a field instead",
+                    path=path,
+                    limit=max_nodes,
+                )
+            if finished:
+                _check_node(node, path, in_filter=in_filter)
+            for events, behind in events_of(node):
+                if events.where is not None:
+                    pending.append((events.where, f"{node_path(path, node)}.{behind}.where", depth + 1, True))
+
+
+def _check_node(node: Expression, path: str, *, in_filter: bool) -> None:
+    where = node_path(path, node)
+    if in_filter and not (
+        isinstance(node, FILTER_NODES) and all(isinstance(v, Constant | FieldValue) for v in values_of(node))
+    ):
+        raise InvalidExpression(
+            "a filter of events has conditions on the event's own properties only; put the others beside it", path=where
         )
-        if size > max_nodes:
-            raise ExpressionTooLarge(
-                f"the expression has more than {max_nodes} nodes; put the values in a tag or a field instead",
-                path=path,
-                limit=max_nodes,
-            )
-        if not finished:
-            continue
-        where = node_path(path, node)
-        if isinstance(node, And | Or | AtLeast) and not node.operands:
-            raise EmptyOperands(f"an empty {_spoken(node)} says nothing; give it operands or remove it", path=where)
-        if isinstance(node, In) and not node.options:
-            raise EmptyOperands("'in ()' lists no value; give it one or remove it", path=where)
-        if isinstance(node, HasTags) and not node.tags:
-            raise EmptyOperands("'has' lists no tag; give it one or remove it", path=where)
-        if isinstance(node, Unfinished):
-            raise UnfinishedExpression("this condition is unfinished; complete it or remove it", path=path)
+    if isinstance(node, And | Or | AtLeast) and not node.operands:
+        raise EmptyOperands(f"an empty {_spoken(node)} says nothing; give it operands or remove it", path=where)
+    if isinstance(node, In) and not node.options:
+        raise EmptyOperands("'in ()' lists no value; give it one or remove it", path=where)
+    if isinstance(node, HasTags) and not node.tags:
+        raise EmptyOperands("'has' lists no tag; give it one or remove it", path=where)
+    if isinstance(node, Unfinished):
+        raise UnfinishedExpression("this condition is unfinished; complete it or remove it", path=path)
 
 
 def _spoken(node: Expression) -> str:
@@ -169,7 +257,8 @@ def skip_unfinished(root: Expression) -> tuple[Expression, tuple[str, ...]]:
     A skipped operand leaves its AND, OR or 'at least'; one that loses all operands, and a NOT of a skipped operand,
     are skipped with it (only the innermost is reported); an 'at least k' asks for no more than the operands that
     remain. If nothing remains the answer is `everyone`. Lists without values are unfinished too. Raises
-    ExpressionTooDeep.
+    ExpressionTooDeep. Filters of events are cleaned in the same way; one of which nothing remains lets every event
+    pass.
     """
     skipped: list[str] = []
 
@@ -199,7 +288,13 @@ def skip_unfinished(root: Expression) -> tuple[Expression, tuple[str, ...]]:
                 if isinstance(node, AtLeast):
                     return AtLeast(min(node.count, len(kept)) if len(kept) < len(node.operands) else node.count, kept)
                 return type(node)(kept)
-        return node
+
+        def finished(events: Events, behind: str) -> Events:
+            if events.where is None:
+                return events
+            return replace(events, where=clean(events.where, f"{node_path(path, node)}.{behind}.where", depth + 1))
+
+        return with_events(node, finished)
 
     cleaned = clean(root, "expression")
     return (Everyone() if cleaned is None else cleaned), tuple(skipped)
