@@ -29,6 +29,7 @@ from segidx.exec.fetch import decode, fetch_contacts
 from segidx.exec.query import Limits, Prepared, prepare
 from segidx.exec.suggest import suggest
 from segidx.ingest.batch import ContactBatch
+from segidx.ingest.orders import OrderBatch, orders_from_rows
 from segidx.ingest.rows import batch_from_rows
 from segidx.ingest.values import tag_names
 from segidx.ingest.writer import Writer
@@ -43,6 +44,7 @@ from segidx.model.errors import (
     ReadOnly,
     SegidxError,
 )
+from segidx.model.events import Order
 from segidx.model.expression import Expression
 from segidx.model.results import (
     Contact,
@@ -326,6 +328,28 @@ class Account:
             replace_with=None if replace is None else tag_names(replace),
         )
 
+    # --- events ---
+
+    def import_orders(self, orders: Iterable[Order]) -> WriteResult:
+        """Write orders with their lines; an id that is known replaces its order and all its lines. The valid ones
+        commit together, in a generation of their own, and are on the disk on return; contacts that are not known are
+        created before (`created` of the result). Bad orders are returned as rejects. Of orders with one id the last
+        wins.
+
+        Meant for many at a time: each call folds into the base what was written before.
+        """
+        self._check_writable()
+        return self.apply_orders(orders_from_rows(orders, self.info, self._clock()))
+
+    def apply_orders(self, orders: OrderBatch) -> WriteResult:
+        """Write orders that are validated already (see `segidx.ingest.orders`)."""
+        self._check_writable()
+        return self._writer.apply_orders(orders)
+
+    def now(self) -> int:
+        """The clock of the database, milliseconds since 1970."""
+        return self._clock()
+
     def merge(self) -> None:
         """Fold all committed changes into the base now, instead of when the merger would. Changes no answer."""
         self._check_writable()
@@ -430,7 +454,9 @@ class Account:
     @contextmanager
     def _evaluation(self, stop: Stop | None) -> Iterator[_Run]:
         with self._store.snapshot() as snapshot:
-            yield _Run(snapshot, self._clock() + 1, self.info, stop, self._limits)
+            # Behind all that was accepted, also where the clock of who sent it is ahead.
+            at = max(self._clock(), snapshot.newest_event or 0) + 1
+            yield _Run(snapshot, at, self.info, stop, self._limits)
 
 
 class _Run:

@@ -150,7 +150,7 @@ uint32_t bm_prog_depth(const bm_prog *p, bm_edge e);
 /* Simplify root & universe and make the program ready; false when out of memory. Once only. */
 bool bm_prog_finish(bm_prog *p, bm_edge root, const bm_posting *universe);
 
-/* --- evaluation (bm_call.c) ----------------------------------------------------------------------------- */
+/* --- stopping (bm_stop.c) ------------------------------------------------------------------------------- */
 
 typedef struct {
     int cancelled;           /* set with bm_stop_cancel from any thread */
@@ -161,6 +161,8 @@ enum { BM_OK = 0, BM_CANCELLED = 1, BM_DEADLINE = 2, BM_NO_MEMORY = 3 };
 
 void bm_stop_cancel(bm_stop *stop);
 int bm_stop_look(const bm_stop *stop); /* BM_OK, BM_CANCELLED or BM_DEADLINE */
+
+/* --- evaluation (bm_call.c) ----------------------------------------------------------------------------- */
 
 /* All three look at containers first_key..last_key of the universe, and are safe from many threads at once. */
 int bm_count(const bm_prog *p, uint32_t first_key, uint32_t last_key, const bm_stop *stop, uint64_t *count);

@@ -1,22 +1,8 @@
 /* One call: count, any or materialise over a range of containers of the universe. Each call has its own scratch,
  * taken once; a program is read only, so that many threads may call at the same time. */
-#define _POSIX_C_SOURCE 200809L /* clock_gettime under -std=c11 */
 #include <stdlib.h>
-#include <time.h>
 
 #include "bm_prog.h"
-
-void bm_stop_cancel(bm_stop *stop) { __atomic_store_n(&stop->cancelled, 1, __ATOMIC_RELAXED); }
-
-int bm_stop_look(const bm_stop *stop) {
-    if (__atomic_load_n(&stop->cancelled, __ATOMIC_RELAXED)) return BM_CANCELLED;
-    if (stop->deadline_ns) {
-        struct timespec t;
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        if ((int64_t)t.tv_sec * 1000000000 + t.tv_nsec >= stop->deadline_ns) return BM_DEADLINE;
-    }
-    return BM_OK;
-}
 
 static void close_ctx(bm_ctx *x) {
     for (uint32_t i = 0; x->memos && i < x->prog->nmemos; i++) free(x->memos[i].buf);

@@ -1,4 +1,5 @@
-/* Kernels on single containers, shared by the evaluator's files. Nothing outside src/bm_*.c includes this.
+/* Kernels on single containers, shared by the evaluator's files. Nothing outside src/bm_*.c and src/ev_*.c
+ * includes this.
  *
  * Bitsets are 1,024 little-endian words at any alignment; arrays are ascending u16; runs are (start, length - 1)
  * pairs of u16. Sources may be borrowed bytes; a destination is always scratch of BM_BUF bytes. */
@@ -105,6 +106,15 @@ typedef struct {
 void bm_scan_bounds(const bm_scan *s, uint32_t key, uint32_t *lo, uint32_t *hi);
 void bm_scan_bits(const bm_scan *s, uint32_t key, uint8_t *dst, uint64_t *lut); /* lut: BM_BUF bytes of scratch */
 void bm_scan_test(const bm_scan *s, uint32_t key, const bm_u16 *cand, uint32_t n, uint64_t *mask);
+
+/* The same on one chunk, whatever column it is of: s->column is not looked at. */
+enum { BM_ZONE_NONE, BM_ZONE_SOME, BM_ZONE_ALL }; /* which of a chunk's present values match, by its zone map */
+/* Also the codes lo..hi (1 at least) that can match, for a chunk that has values. */
+int bm_chunk_zone(const bm_scan *s, const bm_chunk *c, uint64_t *lo, uint64_t *hi);
+/* All rows: BM_CHUNK_WORDS words, 0 behind the chunk's rows. */
+void bm_chunk_bits(const bm_scan *s, const bm_chunk *c, uint64_t *out, uint64_t *lut);
+/* The m rows `cand`: bit at + i of mask, which must be clear, says whether cand[i] matches. */
+void bm_chunk_test(const bm_scan *s, const bm_chunk *c, const bm_u16 *cand, uint32_t at, uint32_t m, uint64_t *mask);
 
 /* The rows of a layer in one container, as indices [*from, *to). */
 static inline void bm_layer_rows(const bm_layer *l, uint32_t key, uint32_t *from, uint32_t *to) {

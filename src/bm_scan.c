@@ -3,24 +3,21 @@
  * Nothing is materialised beyond the container in hand; the kernels are in bm_scan_simd.c. */
 #include "bm_kernels.h"
 
-enum { NONE, SOME, ALL }; /* what a zone map says of a chunk's present values */
-
-/* The codes lo..hi (1 at least) that can match, for a chunk that has values. */
-static int zone(const bm_scan *s, const bm_chunk *c, uint64_t *lo, uint64_t *hi) {
+int bm_chunk_zone(const bm_scan *s, const bm_chunk *c, uint64_t *lo, uint64_t *hi) {
     uint64_t top = (uint64_t)c->max - (uint64_t)c->base + 1;
-    if (!c->present) return NONE;
+    if (!c->present) return BM_ZONE_NONE;
     if (s->table) {
         *lo = 1;
         *hi = top;
         int64_t first = s->table->base; /* the last value is first + nbits - 1, and nbits may be 0 */
         bool apart = !s->table->nbits || c->max < first ||
                      (c->base >= first && (uint64_t)c->base - (uint64_t)first >= s->table->nbits);
-        return !apart ? SOME : s->table->negate ? ALL : NONE;
+        return !apart ? BM_ZONE_SOME : s->table->negate ? BM_ZONE_ALL : BM_ZONE_NONE;
     }
-    if (s->lo > s->hi || s->hi < c->base || s->lo > c->max) return NONE;
+    if (s->lo > s->hi || s->hi < c->base || s->lo > c->max) return BM_ZONE_NONE;
     *lo = s->lo <= c->base ? 1 : (uint64_t)s->lo - (uint64_t)c->base + 1;
     *hi = s->hi >= c->max ? top : (uint64_t)s->hi - (uint64_t)c->base + 1;
-    return *lo == 1 && *hi == top ? ALL : SOME;
+    return *lo == 1 && *hi == top ? BM_ZONE_ALL : BM_ZONE_SOME;
 }
 
 void bm_scan_bounds(const bm_scan *s, uint32_t key, uint32_t *least, uint32_t *most) {
@@ -28,9 +25,9 @@ void bm_scan_bounds(const bm_scan *s, uint32_t key, uint32_t *least, uint32_t *m
     *least = *most = 0;
     for (uint32_t i = key * BM_CHUNKS; i < (key + 1) * BM_CHUNKS && i < s->column->n; i++) {
         const bm_chunk *c = &s->column->at[i];
-        int z = zone(s, c, &lo, &hi);
-        if (z != NONE) *most += c->present;
-        if (z == ALL) *least += c->present;
+        int z = bm_chunk_zone(s, c, &lo, &hi);
+        if (z != BM_ZONE_NONE) *most += c->present;
+        if (z == BM_ZONE_ALL) *least += c->present;
     }
     for (uint32_t i = 0; i < s->column->nlayers; i++) {
         uint32_t from, to;
@@ -132,18 +129,18 @@ static void set_rows(uint64_t *out, uint32_t rows) {
         out[w] = rows >= (w + 1) * 64 ? ~0ull : rows > w * 64 ? bm_ones(rows - w * 64) : 0;
 }
 
-static void chunk_bits(const bm_scan *s, const bm_chunk *c, uint64_t *out, uint64_t *lut) {
+void bm_chunk_bits(const bm_scan *s, const bm_chunk *c, uint64_t *out, uint64_t *lut) {
     uint64_t lo = 0, hi = 0;
-    int z = zone(s, c, &lo, &hi);
-    if (z == ALL && c->present == c->rows) {
+    int z = bm_chunk_zone(s, c, &lo, &hi);
+    if (z == BM_ZONE_ALL && c->present == c->rows) {
         set_rows(out, c->rows);
         return;
     }
     memset(out, 0, BM_CHUNK_WORDS * 8);
-    if (z == NONE) return;
+    if (z == BM_ZONE_NONE) return;
     if (c->width == 0) { /* one value throughout: a table decides */
         if (in_table(s->table, c, 1)) set_rows(out, c->rows);
-    } else if (!s->table || z == ALL) {
+    } else if (!s->table || z == BM_ZONE_ALL) {
         uint32_t which = c->width == 1 ? 0 : c->width == 2 ? 1 : c->width == 4 ? 2 : 3;
         bm_ops.range[which](c->codes, c->rows, lo, hi - lo, out);
     } else if (c->width <= 2) {
@@ -160,7 +157,7 @@ void bm_scan_bits(const bm_scan *s, uint32_t key, uint8_t *dst, uint64_t *lut) {
     for (uint32_t i = 0; i < BM_CHUNKS; i++) {
         uint32_t at = key * BM_CHUNKS + i;
         uint64_t *out = (uint64_t *)dst + i * BM_CHUNK_WORDS;
-        if (at < s->column->n) chunk_bits(s, &s->column->at[at], out, lut);
+        if (at < s->column->n) bm_chunk_bits(s, &s->column->at[at], out, lut);
         else memset(out, 0, BM_CHUNK_WORDS * 8);
     }
     for (uint32_t i = 0; i < s->column->nlayers; i++) layer_bits(s, s->column->layers[i], key, (uint64_t *)dst);
@@ -174,10 +171,10 @@ void bm_scan_bits(const bm_scan *s, uint32_t key, uint8_t *dst, uint64_t *lut) {
         mask[(at + i) >> 6] |= (uint64_t)(match) << ((at + i) & 63);                         \
     }
 
-static void test_chunk(const bm_scan *s, const bm_chunk *c, const bm_u16 *cand, uint32_t at, uint32_t m, uint64_t *mask) {
+void bm_chunk_test(const bm_scan *s, const bm_chunk *c, const bm_u16 *cand, uint32_t at, uint32_t m, uint64_t *mask) {
     uint64_t lo = 0, hi = 0;
-    int z = zone(s, c, &lo, &hi);
-    if (z == NONE) return;
+    int z = bm_chunk_zone(s, c, &lo, &hi);
+    if (z == BM_ZONE_NONE) return;
     uint64_t span = hi - lo;
     if (c->width == 0) {
         bool in = s->table ? in_table(s->table, c, 1) : true;
@@ -206,7 +203,7 @@ void bm_scan_test(const bm_scan *s, uint32_t key, const bm_u16 *cand, uint32_t n
         uint32_t chunk = cand[i] / BM_CHUNK_ROWS, end = i + 1;
         while (end < n && cand[end] / BM_CHUNK_ROWS == chunk) end++;
         uint32_t at = key * BM_CHUNKS + chunk;
-        if (at < s->column->n) test_chunk(s, &s->column->at[at], cand + i, i, end - i, mask);
+        if (at < s->column->n) bm_chunk_test(s, &s->column->at[at], cand + i, i, end - i, mask);
         i = end;
     }
     if (s->column->nlayers) layers_test(s, key, cand, n, mask);

@@ -1,12 +1,14 @@
 """From a plan to a native program: leaves become operands over LMDB's pages, inner nodes set algebra.
 
-A candidate check is run here, before the program: the plan's other operands narrow its candidates first.
+Candidate checks and scans of events are run here, before the program: the plan's other operands narrow their candidates
+first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from segidx.exec.events import scan
 from segidx.exec.verify import verify
 from segidx.kernels.bitmaps import Posting, Program
 from segidx.plan.context import BindContext
@@ -16,6 +18,7 @@ from segidx.plan.nodes import (
     AtLeastOf,
     CandidateCheck,
     Complement,
+    EventScan,
     Everything,
     Nothing,
     Plan,
@@ -23,6 +26,7 @@ from segidx.plan.nodes import (
     RangeScan,
     TableScan,
     all_of,
+    is_checked,
 )
 
 # Materialises a program; given by `evaluate` so that a candidate check runs like any other evaluation.
@@ -62,10 +66,12 @@ class _Compiler:
                 return program.table(snapshot.column(plan.field_id), plan.base, plan.bits)
             case CandidateCheck():
                 return program.posting(self._checked(plan, siblings))
+            case EventScan():
+                return program.posting(self._scanned(plan, siblings))
             case AllOf():
-                cheap = [o for o in plan.operands if not _has_check(o)]
+                cheap = [o for o in plan.operands if not is_checked(o)]
                 known = (*siblings, *cheap)
-                nodes = [self.node(program, o, known if _has_check(o) else ()) for o in plan.operands]
+                nodes = [self.node(program, o, known if is_checked(o) else ()) for o in plan.operands]
                 return program.all_of(nodes)
             case AnyOf():
                 return program.any_of([self.node(program, o, siblings) for o in plan.operands])
@@ -83,6 +89,9 @@ class _Compiler:
         candidates = self._materialise(program)
         return Posting([verify(plan, candidates, self._context)])
 
-
-def _has_check(plan: Plan) -> bool:
-    return isinstance(plan, CandidateCheck) or any(map(_has_check, plan.children))
+    def _scanned(self, plan: EventScan, siblings: Sequence[Plan]) -> Posting:
+        """The contacts, of those that the siblings leave, whose events say so, as a posting of its own."""
+        if not siblings:
+            return Posting([scan(plan, None, self._context)])
+        program = compile_plan(all_of(siblings, self._context.total, plan.path), self._context, self._materialise)
+        return Posting([scan(plan, self._materialise(program), self._context)])

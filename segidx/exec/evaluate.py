@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
 
 from pyroaring import BitMap
 
 from segidx.exec.compile import compile_plan
+from segidx.exec.pool import over_threads, threads
 from segidx.kernels.bitmaps import Program, Stopped
 from segidx.model.errors import Cancelled, DeadlineExceeded
 from segidx.plan.context import BindContext
@@ -19,11 +17,6 @@ from segidx.store.layout import SHARD_CONTAINERS
 
 # Below this many containers x leaves, handing work to a second thread costs more than it saves (some 50 us).
 _PARALLEL_WORK = 4096
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="segidx-eval")
 
 
 @contextmanager
@@ -48,7 +41,7 @@ def count(plan: Plan, context: BindContext) -> int:
         def part(keys: tuple[int, int]) -> int:
             return program.count(keys[0], keys[1], context.stop)
 
-        return sum(_pool().map(part, ranges))
+        return sum(over_threads(part, ranges))
 
 
 def materialise(plan: Plan, context: BindContext) -> BitMap:
@@ -71,12 +64,11 @@ def _ranges(program: Program, plan: Plan) -> list[tuple[int, int]]:
     if keys is None:
         return [(0, 0)]
     first, last = keys
-    threads = os.cpu_count() or 1
     containers = last - first + 1
-    if threads == 1 or containers * _leaves(plan) < _PARALLEL_WORK:
+    if threads() == 1 or containers * _leaves(plan) < _PARALLEL_WORK:
         return [(first, last)]
     shards = range(first // SHARD_CONTAINERS, last // SHARD_CONTAINERS + 1)
-    step = -(-len(shards) // threads)
+    step = -(-len(shards) // threads())
     cuts = [s * SHARD_CONTAINERS for s in shards[::step]]
     return [(a, b - 1) for a, b in zip(cuts, [*cuts[1:], last + 1], strict=True)]
 

@@ -11,6 +11,7 @@ from segidx.plan.nodes import (
     AtLeastOf,
     CandidateCheck,
     Complement,
+    EventScan,
     Everything,
     Nothing,
     Plan,
@@ -28,6 +29,7 @@ _OPERATIONS: dict[type[Plan], str] = {
     AtLeastOf: "at_least_of",
     CandidateCheck: "candidate_check",
     Complement: "not",
+    EventScan: "events",
     Everything: "everything",
     Nothing: "nothing",
     PostingScan: "posting",
@@ -61,7 +63,7 @@ def _explain(node: Plan, root: Plan, where: tuple[int, ...], context: BindContex
 
 def _detail(node: Plan) -> str:
     match node:
-        case PostingScan() | CandidateCheck() | TableScan():
+        case PostingScan() | CandidateCheck() | TableScan() | EventScan():
             return node.label
         case RangeScan():
             low = "" if node.low is None else f"{node.low} <= "

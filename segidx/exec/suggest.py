@@ -11,7 +11,7 @@ from segidx.model.expression import TextOperator
 from segidx.model.results import Suggestion
 from segidx.model.schema import Field, FieldType
 from segidx.plan.context import BindContext
-from segidx.plan.strings import text_codes
+from segidx.plan.strings import dictionary_of, text_codes
 
 
 def suggest(field: Field, typed: str, limit: int, context: BindContext) -> list[Suggestion]:
@@ -33,8 +33,8 @@ def suggest(field: Field, typed: str, limit: int, context: BindContext) -> list[
     counts, _ = snapshot.value_counts(field)
     with stop_errors():
         if typed:
-            containing = text_codes(context, field, TextOperator.CONTAINS, typed, ci=True)
-            starting = text_codes(context, field, TextOperator.STARTS_WITH, typed, ci=True)
+            containing = text_codes(context, dictionary_of(context, field), TextOperator.CONTAINS, typed, ci=True)
+            starting = text_codes(context, dictionary_of(context, field), TextOperator.STARTS_WITH, typed, ci=True)
         else:
             containing = starting = np.arange(len(counts))
     used = containing[counts[containing] > 0]

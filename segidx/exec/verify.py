@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
+from segidx.exec.events import aggregate
 from segidx.exec.local_days import ages, local_days
 from segidx.model.expression import Operator
 from segidx.model.values import ArithmeticOperator
@@ -23,6 +24,7 @@ from segidx.plan.nodes import CandidateCheck
 from segidx.plan.strings import fold
 from segidx.plan.values import (
     BoundAge,
+    BoundAggregate,
     BoundArithmetic,
     BoundConstant,
     BoundDaysSince,
@@ -140,6 +142,9 @@ def _number(value: BoundValue, candidates: _Candidates) -> _Rational:
         case BoundDaysSince():
             days, present = _integers(value.date, candidates)
             return _whole(to_days(candidates.context.today) - days, present, 1)
+        case BoundAggregate():
+            values, present = aggregate(value, candidates.ordinals, candidates.context)
+            return _whole(values, present, 10**value.scale)
         case BoundNegative():
             a = _number(value.operand, candidates)
             return _Rational(-a.numerator, a.denominator, a.present, a.bound, a.denominator_bound)

@@ -54,10 +54,10 @@ def batch_from_arrow(
     `tag_separator`, its parts trimmed and empty ones dropped. Raises SchemaConflict where a column's type cannot fill
     its field, InvalidSource where the id column cannot hold ids.
     """
-    ids, good = _ids(record_batch.column(id_column), id_column)
+    ids, good = read_ids(record_batch.column(id_column), id_column)
     rejects: dict[int, Reject] = {}
     for row in np.flatnonzero(~good).tolist():
-        given = _given_id(record_batch.column(id_column), row)
+        given = given_id(record_batch.column(id_column), row)
         try:
             check_id(given)
         except SegidxError as error:
@@ -81,20 +81,21 @@ def batch_from_arrow(
     )
 
 
-def check_id_type(type_: pa.DataType, id_column: str) -> None:
-    """Raises InvalidSource unless a column of this type can hold contact ids."""
+def check_id_type(type_: pa.DataType, id_column: str, of: str = "contact") -> None:
+    """Raises InvalidSource unless a column of this type can hold ids."""
     kind = plain_type(type_)
     if not (is_string(kind) or pt.is_integer(kind) or pt.is_null(kind)):
         raise InvalidSource(
-            f"id column {id_column!r} is of type {type_}; contact ids are strings or whole numbers:"
+            f"id column {id_column!r} is of type {type_}; {of} ids are strings or whole numbers:"
             " write the column as one of these",
             column=id_column,
         )
 
 
-def _ids(column: pa.Array, name: str) -> tuple[pa.Array, Mask]:
-    """The ids as strings, byte for byte, and which of them are valid."""
-    check_id_type(column.type, name)
+def read_ids(column: pa.Array, name: str, of: str = "contact") -> tuple[pa.Array, Mask]:
+    """The ids as strings, byte for byte, and which of them are valid. Ids of orders are as long as those of contacts
+    may be."""
+    check_id_type(column.type, name, of)
     column = plain(column)
     if is_string(column.type):
         text, valid = utf8(column)
@@ -106,7 +107,8 @@ def _ids(column: pa.Array, name: str) -> tuple[pa.Array, Mask]:
     return text, valid & (sizes >= 1) & (sizes <= MAX_CONTACT_ID_BYTES)
 
 
-def _given_id(column: pa.Array, row: int) -> object:
+def given_id(column: pa.Array, row: int) -> object:
+    """What stands in a row of a column of ids, as `values.check_id` takes it."""
     column = plain(column.slice(row, 1))
     if not column[0].is_valid:
         return None

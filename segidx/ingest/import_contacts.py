@@ -117,7 +117,7 @@ def import_contacts(
     where = reject_path or default_reject_path(source.path)
     with RejectFile(where) as rejects:
         batches = _batches(source, schema, id_column, mapping, account.info, batch_rows, tag_separator)
-        for number, (rows, batch) in enumerate(_ahead(batches)):
+        for number, (rows, batch) in enumerate(ahead(batches)):
             rejects.add(batch.rejects)
             first_rejects += batch.rejects[: SHOWN_REJECTS - len(first_rejects)]
             if number == 0:
@@ -190,7 +190,7 @@ def _batches(
         first += record_batch.num_rows
 
 
-def _ahead(items: Iterator[_T]) -> Iterator[_T]:
+def ahead(items: Iterator[_T]) -> Iterator[_T]:
     """The same items, the next one being made on a thread while the caller works on this one."""
     with ThreadPoolExecutor(1, "import-reader") as pool:
         coming = pool.submit(next, items, None)

@@ -205,17 +205,18 @@ def _rebatched(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Reco
         batch = given
         while held + batch.num_rows >= rows:
             waiting.append(batch.slice(0, rows - held))
-            yield _joined(waiting)
+            yield joined(waiting)
             batch = batch.slice(rows - held)
             waiting, held = [], 0
         if batch.num_rows:
             waiting.append(batch)
             held += batch.num_rows
     if waiting:
-        yield _joined(waiting)
+        yield joined(waiting)
 
 
-def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """The rows of several batches in one."""
     if len(batches) == 1:
         return batches[0]
     # Dictionaries may differ from batch to batch; a table unifies them.

@@ -25,7 +25,8 @@ from decimal import Decimal
 
 import numpy as np
 
-from segidx.model.errors import InvalidContactId, InvalidValue
+from segidx.model.errors import InvalidContactId, InvalidValue, SegidxError
+from segidx.model.events import MAX_EVENT_ID_BYTES
 from segidx.model.schema import (
     MAX_CONTACT_ID_BYTES,
     MAX_MINOR_UNITS,
@@ -62,24 +63,34 @@ def refuse(field: Field, why: str) -> InvalidValue:
 
 def check_id(value: object) -> str:
     """The contact id, byte for byte as given. Raises InvalidContactId."""
+    return _checked_id(value, "contact", MAX_CONTACT_ID_BYTES, InvalidContactId)
+
+
+def check_order_id(value: object) -> str:
+    """The order id, byte for byte as given. Raises InvalidValue."""
+    return _checked_id(value, "order", MAX_EVENT_ID_BYTES, InvalidValue)
+
+
+def _checked_id(value: object, of: str, most: int, error: type[SegidxError]) -> str:
     if isinstance(value, bytes):
         try:
             text = value.decode()
-        except UnicodeDecodeError as error:
-            raise InvalidContactId(f"contact id {shown(value)} is not valid UTF-8") from error
+        except UnicodeDecodeError as cause:
+            raise error(f"{of} id {shown(value)} is not valid UTF-8") from cause
         size = len(value)
     elif isinstance(value, str):
         text = value
         try:
             size = len(value.encode())
-        except UnicodeEncodeError as error:
-            raise InvalidContactId(f"contact id {shown(value)} is not valid UTF-8") from error
+        except UnicodeEncodeError as cause:
+            raise error(f"{of} id {shown(value)} is not valid UTF-8") from cause
     elif value is None:
-        raise InvalidContactId("there is no contact id")
+        raise error(f"there is no {of} id")
     else:
-        raise InvalidContactId(f"a contact id is a string, not {type(value).__name__} {shown(value)}")
-    if not 1 <= size <= MAX_CONTACT_ID_BYTES:
-        raise InvalidContactId(f"contact id {shown(text)} has {size} bytes; 1 to {MAX_CONTACT_ID_BYTES} are allowed")
+        article = "an" if of == "order" else "a"
+        raise error(f"{article} {of} id is a string, not {type(value).__name__} {shown(value)}")
+    if not 1 <= size <= most:
+        raise error(f"{of} id {shown(text)} has {size} bytes; 1 to {most} are allowed")
     return text
 
 

@@ -1,8 +1,9 @@
 """The writer of one account: the only code that changes its contact data.
 
 Batches wait in a bounded queue; one thread takes all that wait, finds out what each changes, and commits them together:
-one log record, one transaction, one sync, one generation. Only then are they acknowledged. Large batches of an import
-go straight into the base instead, one transaction each. An error leaves nothing of the batches concerned behind.
+one log record, one transaction, one sync, one generation. Only then are they acknowledged. Large batches of an import,
+and orders, go straight into the base instead, one transaction each. An error leaves nothing of the batches concerned
+behind.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
+from segidx.ingest.apply_orders import apply_orders
 from segidx.ingest.batch import ContactBatch, FieldChange, TagEdits
 from segidx.ingest.changes import BatchChanges, changes_of
 from segidx.ingest.joined import Company
 from segidx.ingest.merger import Merger
+from segidx.ingest.orders import OrderBatch
 from segidx.ingest.pending import CodeMemory, Pending
 from segidx.ingest.rows import TAG_LIST
 from segidx.ingest.values import id_for_report
@@ -28,11 +31,11 @@ from segidx.kernels.deltas import Delta
 from segidx.model.errors import Closed, ContactNotFound, InvalidArgument, SegidxError, TypeMismatch
 from segidx.model.results import Reject, WriteResult
 from segidx.model.schema import Field, FieldType, Schema
-from segidx.model.writes import MAX_BATCH_KEY_BYTES
+from segidx.model.writes import MAX_BATCH_KEY_BYTES, ChangeKind
 from segidx.store.base import OneTransaction, fold
 from segidx.store.catalog import write_schema
 from segidx.store.environment import AccountStore, WriteTransaction
-from segidx.store.feed import append_changes
+from segidx.store.feed import KIND_BITS, append_changes
 from segidx.store.layout import DB_CHANGES, DB_LOG, DB_META, DB_RECEIPTS
 from segidx.store.log import Record, append_record
 from segidx.store.overlay import merged_delta
@@ -61,6 +64,20 @@ class _Waiting:
         return sum(len(b.ids) for b in self.batches)
 
 
+@dataclass(frozen=True, slots=True)
+class _WaitingOrders:
+    orders: OrderBatch
+    done: Future[WriteResult]
+
+    @property
+    def contacts(self) -> int:
+        """What they weigh in the queue."""
+        return len(self.orders.ids)
+
+
+_Job = _Waiting | _WaitingOrders
+
+
 @dataclass(slots=True)
 class _Group:
     """What the batches of one commit come to."""
@@ -83,7 +100,7 @@ class Writer:
         self._clock = clock
         self.merger = Merger(store, clock)
         self._memory = CodeMemory()
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[_Job] = deque()
         self._queued = 0
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -113,7 +130,9 @@ class Writer:
             raise InvalidArgument("a batch key is UTF-8; it has a lone surrogate", argument="batch_key") from error
         if key_bytes > MAX_BATCH_KEY_BYTES:
             raise InvalidArgument(f"a batch key has at most {MAX_BATCH_KEY_BYTES} bytes", argument="batch_key")
-        waiting = _Waiting(tuple(batches), batch_key, Future())
+        return self._enqueue(_Waiting(tuple(batches), batch_key, Future()))
+
+    def _enqueue(self, waiting: _Job) -> Future[WriteResult]:
         with self._changed:
             while not self._closing and self._queued and self._queued + waiting.contacts > QUEUE_CONTACTS:
                 self._changed.wait()
@@ -130,6 +149,14 @@ class Writer:
     def apply(self, batch: ContactBatch) -> WriteResult:
         """Create or update the batch's contacts. On return it is on the disk. Raises what `submit`'s future does."""
         return self.submit([batch]).result()
+
+    def apply_orders(self, orders: OrderBatch) -> WriteResult:
+        """Write or replace orders, behind all that was submitted before; unknown contacts are created first, in a
+        generation of their own. On return all is on the disk.
+
+        Raises StorageFull (no order was written) and Closed.
+        """
+        return self._enqueue(_WaitingOrders(orders, Future())).result()
 
     def tag(
         self,
@@ -205,7 +232,10 @@ class Writer:
                 group = self._take()
                 self._changed.notify_all()
             try:
-                self._commit(group)
+                if isinstance(group[0], _WaitingOrders):
+                    self._commit_orders(group[0])
+                else:
+                    self._commit([waiting for waiting in group if isinstance(waiting, _Waiting)])
             except BaseException as error:
                 if not isinstance(error, SegidxError):
                     log.exception("a commit failed")
@@ -213,11 +243,16 @@ class Writer:
                     if not waiting.done.done():
                         waiting.done.set_exception(error)
 
-    def _take(self) -> list[_Waiting]:
-        """The batches of the next commit: at least one, a bulk batch always alone."""
+    def _take(self) -> list[_Job]:
+        """The batches of the next commit: at least one, a bulk batch and one of orders always alone."""
         group = [self._queue.popleft()]
         contacts = group[0].contacts
-        while self._queue and contacts + self._queue[0].contacts <= GROUP_CONTACTS:
+        while (
+            self._queue
+            and not isinstance(group[-1], _WaitingOrders)
+            and not isinstance(self._queue[0], _WaitingOrders)
+            and contacts + self._queue[0].contacts <= GROUP_CONTACTS
+        ):
             group.append(self._queue.popleft())
             contacts += group[-1].contacts
         self._queued -= contacts
@@ -267,6 +302,33 @@ class Writer:
                 )
         for each, result in compared.answers:
             each.done.set_result(result)
+
+    def _commit_orders(self, waiting: _WaitingOrders) -> None:
+        """Orders straight into the base, after all that the log holds and after the contacts that are new."""
+        orders = waiting.orders
+        created = self._create_contacts(orders)
+        generation = self._store.state().generation
+        if len(orders.ids):
+            self.merger.merge_all()
+            with self._store.write() as write:
+                generation = write.state.generation + 1
+                ordinals = apply_orders(write, orders)
+                kinds = np.full(len(ordinals), KIND_BITS[ChangeKind.EVENTS], np.uint8)
+                append_changes(write.txn, write.dbs[DB_CHANGES], generation, self._clock(), ordinals, kinds)
+                write.save_state(replace(write.state, generation=generation, merged=generation))
+        waiting.done.set_result(WriteResult(generation, len(orders.ids), created, orders.duplicates, orders.rejects))
+
+    def _create_contacts(self, orders: OrderBatch) -> int:
+        """Create the contacts of orders that are not there yet; how many."""
+        others = [] if orders.other_contacts is None else [orders.other_contacts]
+        ids = pa.concat_arrays([orders.contacts, *others]).unique()
+        with self._store.snapshot() as snapshot:
+            unknown = ids.filter(pa.array(snapshot.ids.find(ids) < 0))
+        if not len(unknown):
+            return 0
+        creation = _Waiting((ContactBatch(unknown),), "", Future())
+        self._commit_in_bulk(creation)
+        return creation.done.result().created
 
     def _compare(self, group: list[_Waiting], pending: Pending) -> _Group:
         """What the batches of the group change. Batches that fail are answered here and leave nothing."""

@@ -117,7 +117,7 @@ class UnknownField(SegidxError):
 
 
 class UnknownProperty(SegidxError):
-    kind = Kind.NOT_FOUND
+    kind = Kind.INVALID
     reason = "UNKNOWN_PROPERTY"
 
     def __init__(self, event: str, name: str, known: Iterable[str] = ()) -> None:
@@ -133,6 +133,13 @@ class TypeMismatch(SegidxError):
     """An operator or a value that does not fit the field's type."""
 
     reason = "TYPE_MISMATCH"
+
+
+class SumTooLarge(SegidxError):
+    """A sum of events that 64 bits do not hold."""
+
+    kind = Kind.OUT_OF_RANGE
+    reason = "SUM_TOO_LARGE"
 
 
 class InvalidPattern(InvalidExpression):

@@ -14,12 +14,14 @@ from segidx.model.expression import (
     Between,
     ChannelState,
     Comparison,
+    Did,
     Everyone,
     Expression,
     HasTags,
     In,
     InWindow,
     IsSet,
+    Never,
     Nobody,
     Not,
     OnChannel,
@@ -36,6 +38,7 @@ from segidx.model.values import Constant, FieldValue
 from segidx.model.writes import Channel, ChannelFlag
 from segidx.plan.comparisons import bind_comparison
 from segidx.plan.context import BindContext
+from segidx.plan.events import bind_did
 from segidx.plan.nodes import (
     Plan,
     PostingScan,
@@ -47,7 +50,7 @@ from segidx.plan.nodes import (
     everything,
     nothing,
 )
-from segidx.plan.strings import equal_codes, plan_codes, text_codes
+from segidx.plan.strings import dictionary_of, equal_codes, plan_codes, text_codes
 from segidx.plan.windows import bind_anniversary, bind_window, plan_range
 from segidx.store.layout import SYSTEM_FIELD, channel_code
 
@@ -103,8 +106,9 @@ def _predicate(predicate: Expression, context: BindContext, path: str) -> Plan:
         case Comparison():
             return bind_comparison(predicate.left, predicate.operator, predicate.right, context, path, ci=predicate.ci)
         case Between():
-            low = bind_comparison(predicate.value, Operator.GE, predicate.low, context, path)
-            high = bind_comparison(predicate.value, Operator.LE, predicate.high, context, path)
+            value = predicate.value
+            low = bind_comparison(value, Operator.GE, predicate.low, context, path, sides=("value", "low"))
+            high = bind_comparison(value, Operator.LE, predicate.high, context, path, sides=("value", "high"))
             if isinstance(low, RangeScan) and isinstance(high, RangeScan) and low.field_id == high.field_id:
                 # Of ages and days since, the lower bound is the later date.
                 start = max((e for e in (low.low, high.low) if e is not None), default=None)
@@ -115,7 +119,9 @@ def _predicate(predicate: Expression, context: BindContext, path: str) -> Plan:
             return _in(predicate, context, path)
         case TextMatch():
             field = _string_field(schema[predicate.field], predicate.operator.value)
-            codes = text_codes(context, field, predicate.operator, predicate.pattern, ci=predicate.ci)
+            codes = text_codes(
+                context, dictionary_of(context, field), predicate.operator, predicate.pattern, ci=predicate.ci
+            )
             return plan_codes(
                 context, field, codes, path, sought=f"that {predicate.operator.value} {predicate.pattern!r}"
             )
@@ -125,6 +131,10 @@ def _predicate(predicate: Expression, context: BindContext, path: str) -> Plan:
             return bind_anniversary(schema[predicate.field], predicate.window, context, path)
         case OnChannel():
             return _on_channel(predicate.channel, predicate.state, context, path)
+        case Did():
+            return bind_did(predicate.events, context, path)
+        case Never():
+            return complement(bind_did(predicate.events, context, path), context.total, path)
     raise AssertionError(f"{type(predicate).__name__} was not refused by check()")
 
 
@@ -152,7 +162,7 @@ def _has_tags(predicate: HasTags, context: BindContext, path: str) -> Plan:
         )
 
     def one(*tags: str) -> Plan:
-        codes = equal_codes(context, field, tags, ci=predicate.ci)
+        codes = equal_codes(context, dictionary_of(context, field), tags, ci=predicate.ci)
         sought = " or ".join(f'"{tag}"' for tag in tags[:3]) + (" ..." if len(tags) > 3 else "")
         text = tags[0] if len(codes) == len(tags) == 1 and not predicate.ci else None
         return plan_codes(context, field, codes, path, sought=sought, text=text)
@@ -169,10 +179,12 @@ def _in(predicate: In, context: BindContext, path: str) -> Plan:
         field = context.schema[predicate.value.field]
         if field.type.is_string and all(isinstance(o, str) for o in predicate.options):
             wanted = [o for o in predicate.options if isinstance(o, str)]
-            codes = equal_codes(context, field, wanted, ci=predicate.ci)
+            codes = equal_codes(context, dictionary_of(context, field), wanted, ci=predicate.ci)
             return plan_codes(context, field, codes, path, sought=f"in the {len(wanted)} values given")
     equals = [
-        bind_comparison(predicate.value, Operator.EQ, Constant(option), context, path, ci=predicate.ci)
+        bind_comparison(
+            predicate.value, Operator.EQ, Constant(option), context, path, ci=predicate.ci, sides=("value", "options")
+        )
         for option in predicate.options
     ]
     return any_of(equals, context.total, path)

@@ -4,12 +4,10 @@ check."""
 from __future__ import annotations
 
 import math
-from datetime import datetime
-from decimal import Decimal
 from fractions import Fraction
 
 from segidx.model.errors import TypeMismatch
-from segidx.model.expression import Operator
+from segidx.model.expression import PART_NAMES, Aggregate, Operator
 from segidx.model.results import Estimate
 from segidx.model.schema import Field, FieldType
 from segidx.model.values import (
@@ -21,14 +19,16 @@ from segidx.model.values import (
     Negative,
     Value,
 )
-from segidx.model.windows import to_days, to_millis
+from segidx.model.windows import to_days
 from segidx.plan.calendar import FIRST_DAY, LAST_DAY, last_day_with_age
-from segidx.plan.constants import fold_constant
+from segidx.plan.constants import bind_constant, fold_constant, holds
 from segidx.plan.context import BindContext
+from segidx.plan.events import bind_aggregate, compare_aggregate
 from segidx.plan.nodes import CandidateCheck, Plan, PostingScan, all_of, complement, everything, nothing
-from segidx.plan.strings import compared_codes, equal_codes, fold, plan_codes
+from segidx.plan.strings import compared_codes, dictionary_of, equal_codes, fold, plan_codes
 from segidx.plan.values import (
     BoundAge,
+    BoundAggregate,
     BoundArithmetic,
     BoundConstant,
     BoundDaysSince,
@@ -38,6 +38,7 @@ from segidx.plan.values import (
     LocalDate,
     ValueKind,
     fields_in,
+    reads_nothing,
 )
 from segidx.plan.windows import plan_local_days, plan_range
 from segidx.store.layout import SYSTEM_FIELD
@@ -60,13 +61,24 @@ _KINDS = {
 
 
 def bind_comparison(
-    left: Value, operator: Operator, right: Value, context: BindContext, path: str, *, ci: bool = False
+    left: Value,
+    operator: Operator,
+    right: Value,
+    context: BindContext,
+    path: str,
+    *,
+    ci: bool = False,
+    sides: tuple[str, str] = ("left", "right"),
 ) -> Plan:
-    """The contacts for which `left operator right` holds. Raises TypeMismatch, UnknownField."""
+    """The contacts for which `left operator right` holds; `sides` are the names of the two below `path`.
+
+    Raises TypeMismatch, UnknownField, and what filters of events raise.
+    """
     if operator is Operator.NE:
-        equal = bind_comparison(left, Operator.EQ, right, context, path, ci=ci)
+        equal = bind_comparison(left, Operator.EQ, right, context, path, ci=ci, sides=sides)
         return complement(equal, context.total, path)
-    a, b = _folded(bind_value(left, context)), _folded(bind_value(right, context))
+    a = _folded(bind_value(left, context, f"{path}.{sides[0]}"))
+    b = _folded(bind_value(right, context, f"{path}.{sides[1]}"))
     if a is None or b is None:
         return nothing("a division by zero is missing, and no comparison on it holds", path)
     if isinstance(a, BoundConstant) and not isinstance(b, BoundConstant):
@@ -79,12 +91,15 @@ def bind_comparison(
             return _field_constant(context.schema[a.name], operator, b, context, path, ci=ci)
         if isinstance(a, BoundAge | BoundDaysSince):
             return _days_constant(a, operator, b, context, path)
+        if isinstance(a, BoundAggregate):
+            assert isinstance(b.value, Fraction)
+            return compare_aggregate(a, operator, b.value, context, path)
     return _candidate_check(a, operator, b, context, path, ci=ci)
 
 
 def _folded(value: BoundValue) -> BoundValue | None:
     """The value, computed if it reads no field; None if it is missing for everyone."""
-    if isinstance(value, BoundConstant) or fields_in(value):
+    if isinstance(value, BoundConstant) or not reads_nothing(value):
         return value
     constant = fold_constant(value)
     return None if constant is None else BoundConstant(value.kind, constant)
@@ -93,11 +108,12 @@ def _folded(value: BoundValue) -> BoundValue | None:
 # --- types -------------------------------------------------------------------------------------------------
 
 
-def bind_value(value: Value, context: BindContext) -> BoundValue:
-    """The value with its kind. Raises UnknownField, TypeMismatch."""
+def bind_value(value: Value, context: BindContext, path: str) -> BoundValue:
+    """The value with its kind; `path` is its own. Raises UnknownField, TypeMismatch, and what filters of events
+    raise."""
     match value:
         case Constant():
-            return _bind_constant(value)
+            return bind_constant(value.value)
         case FieldValue():
             return _bind_field(context.schema[value.field], context)
         case Age() | DaysSince():
@@ -112,33 +128,24 @@ def bind_value(value: Value, context: BindContext) -> BoundValue:
             bound = BoundAge if isinstance(value, Age) else BoundDaysSince
             return bound(ValueKind.NUMBER, day)
         case Arithmetic():
-            left, right = bind_value(value.left, context), bind_value(value.right, context)
+            left_name, right_name = PART_NAMES[Arithmetic]
+            left = bind_value(value.left, context, f"{path}.{left_name}")
+            right = bind_value(value.right, context, f"{path}.{right_name}")
             for side in (left, right):
                 _require_number(side, f"'{value.operator.value}'")
             return BoundArithmetic(ValueKind.NUMBER, value.operator, left, right)
         case Negative():
-            operand = bind_value(value.operand, context)
+            operand = bind_value(value.operand, context, f"{path}.{PART_NAMES[Negative][0]}")
             _require_number(operand, "'-'")
             return BoundNegative(ValueKind.NUMBER, operand)
+        case Aggregate():
+            return bind_aggregate(value, context, f"{path}.aggregate")
     raise AssertionError(value)
 
 
 def _require_number(value: BoundValue, what: str) -> None:
     if value.kind is not ValueKind.NUMBER:
         raise TypeMismatch(f"{what} works on numbers, not on {_spoken(value)}")
-
-
-def _bind_constant(constant: Constant) -> BoundConstant:
-    value = constant.value
-    if isinstance(value, bool):
-        return BoundConstant(ValueKind.BOOL, value)
-    if isinstance(value, Decimal):
-        return BoundConstant(ValueKind.NUMBER, Fraction(value))
-    if isinstance(value, str):
-        return BoundConstant(ValueKind.STRING, value)
-    if isinstance(value, datetime):
-        return BoundConstant(ValueKind.INSTANT, to_millis(value))
-    return BoundConstant(ValueKind.DATE, to_days(value))
 
 
 def _bind_field(field: Field, context: BindContext) -> BoundValue:
@@ -192,20 +199,6 @@ def _advice(a: BoundValue, b: BoundValue) -> str:
 # --- constants ---------------------------------------------------------------------------------------------
 
 
-def holds(left: object, operator: Operator, right: object) -> bool:
-    """Whether two present values of one kind compare so; strings byte for byte."""
-    if isinstance(left, str) and isinstance(right, str):
-        left, right = left.encode(), right.encode()
-    outcomes = {
-        Operator.EQ: left == right,
-        Operator.LT: left < right,  # type: ignore[operator]
-        Operator.LE: left <= right,  # type: ignore[operator]
-        Operator.GT: left > right,  # type: ignore[operator]
-        Operator.GE: left >= right,  # type: ignore[operator]
-    }
-    return bool(outcomes[operator])
-
-
 def _constants(
     a: BoundConstant, operator: Operator, b: BoundConstant, context: BindContext, path: str, *, ci: bool
 ) -> Plan:
@@ -225,9 +218,9 @@ def _field_constant(
         assert isinstance(value, str)
         exact = operator is Operator.EQ and not ci
         if operator is Operator.EQ:
-            codes = equal_codes(context, field, [value], ci=ci)
+            codes = equal_codes(context, dictionary_of(context, field), [value], ci=ci)
         else:
-            codes = compared_codes(context, field, operator, value)
+            codes = compared_codes(context, dictionary_of(context, field), operator, value)
         sought = f'{operator.value} "{value}"'
         return plan_codes(context, field, codes, path, sought=sought, text=value if exact else None)
     if field.type is FieldType.BOOL:
@@ -320,9 +313,12 @@ def _candidate_check(
     for f in fields:
         count = context.snapshot.set_count(context.schema[f.name])
         sets.append(PostingScan(Estimate(count, count, count), path, SYSTEM_FIELD, f.field_id, f"{f.name} is set"))
-    approximation = sets[0] if len(sets) == 1 else all_of(sets, context.total, path)
+    if not sets:
+        approximation: Plan = everything("events are compared", context.total, path)
+    else:
+        approximation = sets[0] if len(sets) == 1 else all_of(sets, context.total, path)
     hi = approximation.estimate.hi
     # Without statistics on pairs of fields, a third is the customary guess for an inequality; equality is rare.
     expected = hi // 10 if operator is Operator.EQ else hi // 3
-    label = f"{' and '.join(f.name for f in fields)} compared with {operator.value}"
+    label = f"{' and '.join(f.name for f in fields) or 'events'} compared with {operator.value}"
     return CandidateCheck(Estimate(0, expected, hi), path, approximation, a, operator, b, ci, label)

@@ -1,11 +1,42 @@
-"""Arithmetic on constants alone, computed once at binding, exactly."""
+"""Constants: what kind they are, how two compare, and arithmetic on them alone, computed once at binding, exactly."""
 
 from __future__ import annotations
 
+from datetime import datetime
+from decimal import Decimal
 from fractions import Fraction
 
-from segidx.model.values import ArithmeticOperator
-from segidx.plan.values import BoundArithmetic, BoundConstant, BoundNegative, BoundValue
+from segidx.model.expression import Operator
+from segidx.model.values import ArithmeticOperator, Scalar
+from segidx.model.windows import to_days, to_millis
+from segidx.plan.values import BoundArithmetic, BoundConstant, BoundNegative, BoundValue, ValueKind
+
+
+def bind_constant(value: Scalar) -> BoundConstant:
+    """The constant with its kind."""
+    if isinstance(value, bool):
+        return BoundConstant(ValueKind.BOOL, value)
+    if isinstance(value, Decimal):
+        return BoundConstant(ValueKind.NUMBER, Fraction(value))
+    if isinstance(value, str):
+        return BoundConstant(ValueKind.STRING, value)
+    if isinstance(value, datetime):
+        return BoundConstant(ValueKind.INSTANT, to_millis(value))
+    return BoundConstant(ValueKind.DATE, to_days(value))
+
+
+def holds(left: object, operator: Operator, right: object) -> bool:
+    """Whether two present values of one kind compare so; strings byte for byte. Not for !=."""
+    if isinstance(left, str) and isinstance(right, str):
+        left, right = left.encode(), right.encode()
+    outcomes = {
+        Operator.EQ: left == right,
+        Operator.LT: left < right,  # type: ignore[operator]
+        Operator.LE: left <= right,  # type: ignore[operator]
+        Operator.GT: left > right,  # type: ignore[operator]
+        Operator.GE: left >= right,  # type: ignore[operator]
+    }
+    return bool(outcomes[operator])
 
 
 def fold_constant(value: BoundValue) -> Fraction | int | str | bool | None:

@@ -1,7 +1,7 @@
 """Plan nodes: frozen values, each knowing its estimate and the expression node it came from.
 
-Leaves say what is read: a posting, a range of a column, a table of a column's values, or a candidate check (a superset
-first, then exact verification of only those contacts). Inner nodes are set algebra over the live universe.
+Leaves say what is read: a posting, a range of a column, a table of a column's values, events, or a candidate check (a
+superset first, then exact verification of only those contacts). Inner nodes are set algebra over the live universe.
 Two nodes are equal if they read the same; estimates and origins do not count.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from segidx.model.expression import Operator
 from segidx.model.results import Estimate
-from segidx.plan.values import BoundValue
+from segidx.plan.values import BoundAggregate, BoundValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,17 @@ class CandidateCheck(Plan):
 
 
 @dataclass(frozen=True, slots=True)
+class EventScan(Plan):
+    """The contacts whose aggregate, in whole units of its scale, lies in [low, high]; None is open. A contact without
+    any such event is never among them: `low` of a count is 1 at least."""
+
+    aggregate: BoundAggregate
+    low: int | None
+    high: int | None
+    label: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Inner(Plan):
     """An operation on operands within a universe of `total` live contacts."""
 
@@ -136,6 +147,11 @@ class AtLeastOf(Inner):
 
     def with_children(self, children: tuple[Plan, ...]) -> Plan:
         return at_least_of(self.count, children, self.total, self.path)
+
+
+def is_checked(plan: Plan) -> bool:
+    """Whether a leaf below is answered contact by contact, so that it waits until its siblings have left few."""
+    return isinstance(plan, CandidateCheck | EventScan) or any(map(is_checked, plan.children))
 
 
 # --- constructors with estimates ---------------------------------------------------------------------------

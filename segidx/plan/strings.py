@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from segidx.model.results import Estimate
 from segidx.model.schema import Field, FieldType
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import Plan, PostingScan, TableScan, any_of, nothing
+from segidx.store.fresh import LayeredStrings
 
 _STEP = 1 << 16
 # Bytes that reading one posting costs beyond its contents: header, directory, cache misses.
@@ -32,6 +34,19 @@ Codes = npt.NDArray[np.int64]
 Matcher = Callable[[pa.Array], pa.Array]
 
 
+@dataclass(frozen=True, slots=True)
+class Dictionary:
+    """The strings that a condition asks about, by code; `find_one` gives the code of one, or None."""
+
+    strings: LayeredStrings
+    find_one: Callable[[str], int | None]
+
+
+def dictionary_of(context: BindContext, field: Field) -> Dictionary:
+    """The values of a category, text or tags field."""
+    return Dictionary(context.snapshot.dictionary(field), lambda text: context.snapshot.code_of(field, text))
+
+
 def fold(text: str) -> str:
     """The form in which strings are compared when case is ignored."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
@@ -41,19 +56,19 @@ def _fold_all(strings: pa.Array) -> pa.Array:
     return pa.array([fold(s) for s in strings.to_pylist()], pa.string())
 
 
-def equal_codes(context: BindContext, field: Field, wanted: Sequence[str], *, ci: bool) -> Codes:
-    """Codes of the field's values equal to one of `wanted`, ascending."""
+def equal_codes(context: BindContext, dictionary: Dictionary, wanted: Sequence[str], *, ci: bool) -> Codes:
+    """Codes of the values equal to one of `wanted`, ascending."""
     if ci:
         folded = pa.array([fold(w) for w in wanted], pa.string())
-        return matching_codes(context, field, lambda strings: pc.is_in(_fold_all(strings), folded))
+        return matching_codes(context, dictionary, lambda strings: pc.is_in(_fold_all(strings), folded))
     if len(wanted) <= _FEW:
-        few = {context.snapshot.code_of(field, text) for text in wanted}
+        few = {dictionary.find_one(text) for text in wanted}
         return np.array(sorted(code for code in few if code is not None), np.int64)
-    codes = context.snapshot.dictionary(field).find(pa.array(list(wanted), pa.string()))
+    codes = dictionary.strings.find(pa.array(list(wanted), pa.string()))
     return np.unique(codes[codes >= 0])
 
 
-def compared_codes(context: BindContext, field: Field, operator: Operator, bound: str) -> Codes:
+def compared_codes(context: BindContext, dictionary: Dictionary, operator: Operator, bound: str) -> Codes:
     """Codes of values before or after `bound`, byte for byte."""
     compare = {
         Operator.LT: pc.less,
@@ -62,12 +77,14 @@ def compared_codes(context: BindContext, field: Field, operator: Operator, bound
         Operator.GE: pc.greater_equal,
     }[operator]
     limit = pa.scalar(bound.encode(), pa.binary())
-    return matching_codes(context, field, lambda strings: compare(strings.cast(pa.binary()), limit))
+    return matching_codes(context, dictionary, lambda strings: compare(strings.cast(pa.binary()), limit))
 
 
-def text_codes(context: BindContext, field: Field, operator: TextOperator, pattern: str, *, ci: bool) -> Codes:
+def text_codes(
+    context: BindContext, dictionary: Dictionary, operator: TextOperator, pattern: str, *, ci: bool
+) -> Codes:
     """Codes of values that contain, start with, end with or match the pattern."""
-    return matching_codes(context, field, matcher(operator, pattern, ci=ci))
+    return matching_codes(context, dictionary, matcher(operator, pattern, ci=ci))
 
 
 def matcher(operator: TextOperator, pattern: str, *, ci: bool) -> Matcher:
@@ -96,13 +113,12 @@ def _re2_words(message: str) -> str:
     return re.sub(r"^Invalid regular expression:\s*", "", message)
 
 
-def matching_codes(context: BindContext, field: Field, matches: Matcher) -> Codes:
+def matching_codes(context: BindContext, dictionary: Dictionary, matches: Matcher) -> Codes:
     """Codes whose string matches, ascending. Looks at the deadline between steps."""
-    dictionary = context.snapshot.dictionary(field)
     found = []
-    for first in range(0, len(dictionary), _STEP):
+    for first in range(0, len(dictionary.strings), _STEP):
         context.check_stop()
-        strings = dictionary.slice(first, min(first + _STEP, len(dictionary)))
+        strings = dictionary.strings.slice(first, min(first + _STEP, len(dictionary.strings)))
         mask = matches(strings).to_numpy(zero_copy_only=False)
         found.append(np.flatnonzero(mask).astype(np.int64) + first)
     return np.concatenate(found) if found else np.zeros(0, np.int64)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
 
+from segidx.model.events import EventKind
+from segidx.model.expression import AggregateFunction
 from segidx.model.values import ArithmeticOperator
 
 
@@ -71,6 +73,42 @@ class BoundArithmetic(BoundValue):
 @dataclass(frozen=True, slots=True)
 class BoundNegative(BoundValue):
     operand: BoundValue
+
+
+# One step of a filter in postfix order, as `segidx.kernels.events.EventFilter` takes it.
+FilterOp = tuple[str, *tuple[int | bytes | bool, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class BoundEvents:
+    """Events of a kind with start <= time < end (milliseconds since 1970) that pass a filter; no step lets all pass."""
+
+    kind: EventKind
+    start: int
+    end: int
+    where: tuple[FilterOp, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BoundAggregate(BoundValue):
+    """A number made of each contact's events: their count, or the sum of the column `measure` over 10**scale."""
+
+    function: AggregateFunction
+    events: BoundEvents
+    measure: int = -1
+    scale: int = 0
+
+
+def reads_nothing(value: BoundValue) -> bool:
+    """Whether the value is the same for every contact."""
+    match value:
+        case BoundAggregate():
+            return False
+        case BoundArithmetic():
+            return reads_nothing(value.left) and reads_nothing(value.right)
+        case BoundNegative():
+            return reads_nothing(value.operand)
+    return not fields_in(value)
 
 
 def fields_in(value: BoundValue) -> set[BoundField]:

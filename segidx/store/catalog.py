@@ -15,6 +15,7 @@ from segidx.store.layout import (
     META_FORMAT,
     META_GENERATION,
     META_HASH_KEY,
+    META_NEWEST_EVENT,
     META_SCHEMA,
     META_STATE,
     Handle,
@@ -23,6 +24,7 @@ from segidx.store.layout import (
 )
 
 _U64 = struct.Struct("<Q")
+_I64 = struct.Struct("<q")
 
 
 _STATE = struct.Struct("<BBHIQQQQ")
@@ -117,6 +119,20 @@ def write_state(txn: Writer, db: Handle, state: State) -> None:
 
 def write_format(txn: Writer, db: Handle, version: int) -> None:
     txn.put(META_FORMAT, _U64.pack(version), db=db)
+
+
+def read_newest_event(txn: Reader, db: Handle) -> int | None:
+    """The newest time that an accepted event has had, ms since 1970; None before the first. Raises CorruptData."""
+    value = txn.get(META_NEWEST_EVENT, db=db)
+    if value is None:
+        return None
+    if len(value) != _I64.size:
+        raise CorruptData(f"the newest event's time has {len(value)} bytes, not {_I64.size}; restore from a backup")
+    return int(_I64.unpack(value)[0])
+
+
+def write_newest_event(txn: Writer, db: Handle, time: int) -> None:
+    txn.put(META_NEWEST_EVENT, _I64.pack(time), db=db)
 
 
 def write_schema(txn: Writer, db: Handle, catalog: Catalog) -> None:

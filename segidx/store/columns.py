@@ -53,6 +53,21 @@ def changed_chunk(
     return encode_chunk(stored, mask) if mask.any() else None
 
 
+def read_cells(txn: Reader, db: Handle, field: int, ordinals: npt.NDArray[np.int64]) -> tuple[Values, Present]:
+    """(values, present) of ordinals in any order, from verified chunks; a value is 0 where there is none."""
+    values, present = np.zeros(len(ordinals), np.int64), np.zeros(len(ordinals), np.bool_)
+    chunks = ordinals // CHUNK_ROWS
+    order = np.argsort(chunks, kind="stable")
+    for chunk in np.unique(chunks).tolist():
+        lo, hi = np.searchsorted(chunks[order], [chunk, chunk + 1])
+        here = order[lo:hi]
+        stored, mask = _chunk(txn, db, field, chunk)
+        rows = ordinals[here] - chunk * CHUNK_ROWS
+        present[here] = mask[rows] != 0
+        values[here] = np.where(present[here], stored[rows], 0)
+    return values, present
+
+
 def column_bounds(
     txn: Reader, db: Handle, field: int, column: Column, touched: npt.NDArray[np.uint32]
 ) -> tuple[int | None, int | None]:

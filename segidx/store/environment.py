@@ -29,7 +29,7 @@ from segidx.model.errors import (
 from segidx.model.schema import AccountInfo, Schema
 from segidx.store.catalog import Catalog, State, read_catalog, read_state, write_catalog, write_format, write_state
 from segidx.store.directory import ACCOUNTS, DataDirectory, sync_directory
-from segidx.store.layout import DATABASES, DB_META, FORMAT_1_DATABASES, FORMAT_VERSION, Handle
+from segidx.store.layout import DATABASES, DB_META, FORMAT_1_DATABASES, FORMAT_2_DATABASES, FORMAT_VERSION, Handle
 from segidx.store.overlay import Overlay
 from segidx.store.snapshot import Caches, Snapshot
 
@@ -95,7 +95,7 @@ class AccountStore:
         self._open = True
 
     def _open_databases(self) -> Catalog:
-        """Open the named databases; bring an environment of format 1 to the present one, if it may be written."""
+        """Open the named databases; bring an environment of an older format to the present one if it may be written."""
         path = self.path
         try:
             self._dbs: dict[bytes, Handle] = {n: self._env.open_db(n, create=False) for n in FORMAT_1_DATABASES}
@@ -108,9 +108,7 @@ class AccountStore:
                     found=catalog.format_version,
                     supported=FORMAT_VERSION,
                 )
-            if catalog.format_version == 1 and not self.writable:
-                return catalog  # there is no log yet; the base is all there is
-            if catalog.format_version == 1:
+            if catalog.format_version < FORMAT_VERSION and self.writable:
                 with self._env.begin(write=True) as txn:
                     # The names, the state and the number become visible together.
                     self._dbs |= {n: self._env.open_db(n, txn=txn) for n in DATABASES if n not in self._dbs}
@@ -118,7 +116,9 @@ class AccountStore:
                     write_format(txn, self._dbs[DB_META], FORMAT_VERSION)
                 with self._env.begin() as txn:
                     return read_catalog(txn, self._dbs[DB_META])
-            self._dbs |= {n: self._env.open_db(n, create=False) for n in DATABASES if n not in self._dbs}
+            # Read as it is, an older one has no log (format 1) and no events (1 and 2).
+            there = {1: FORMAT_1_DATABASES, 2: FORMAT_2_DATABASES}.get(catalog.format_version, DATABASES)
+            self._dbs |= {n: self._env.open_db(n, create=False) for n in there if n not in self._dbs}
             return catalog
         except lmdb.Error as error:
             raise CorruptData(f"{path} lacks a database of segidx: {error}; restore from a backup") from error

@@ -2,7 +2,7 @@
 
 A generation is one or several values under (generation, part): version u8, whether it is the last part u8, two zero
 bytes, CRC-32 of what follows it u32, time of the commit (ms since 1970) i64, contacts u32, 0 u32, the ordinals (u32
-each, ascending within the part) and one byte of kinds each: bit 0 created, 1 fields, 2 tags, 3 channels.
+each, ascending within the part) and one byte of kinds each: bit 0 created, 1 fields, 2 tags, 3 channels, 4 events.
 """
 
 from __future__ import annotations

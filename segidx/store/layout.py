@@ -10,9 +10,10 @@ import zlib
 from typing import Any, Protocol
 
 from segidx.model.errors import CorruptData
+from segidx.model.events import EventKind
 from segidx.model.writes import Channel, ChannelFlag
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 # Ordinals of a shard; its postings are one value each: at most 16 containers of 8 KiB, far below 256 KiB.
 # Changing this WILL corrupt every data directory: shards are part of the keys.
@@ -27,6 +28,17 @@ LIVE_CODE = 0
 # since LMDB fills pages well only when it appends at a database's end.
 IDS_TABLE = 0xFFFF
 
+# Events. The string table of order ids: an order's code is its event number. Dictionaries of properties have tables of
+# their own (see `event_table`), and where an order lies is told by two columns of no field, by event number. All of
+# these ids are above those that fields may have.
+ORDER_IDS_TABLE = 0xFFFE
+ORDER_CONTACT = 0x8001
+ORDER_TIME = 0x8002
+EVENT_NUMBERS = {EventKind.ORDER: 1, EventKind.LINE: 2}  # of the kinds, in keys
+_EVENT_TABLES = 0x8000
+# Ordinals of a block of events: those of a chunk of a column. Changing this WILL corrupt every data directory.
+RANGE_BITS = 14
+
 # Codes of the system field from here on are the flags of channels, 16 a channel (see `channel_code`).
 CHANNEL_CODES = 0x10000
 _SUPPRESSED = 15
@@ -39,11 +51,12 @@ DB_COUNTS = b"counts"
 DB_LOG = b"log"
 DB_CHANGES = b"changes"
 DB_RECEIPTS = b"receipts"
-# The base: what merges write. The rest is written by commits.
-BASE_DATABASES = (DB_META, DB_STRINGS, DB_POSTINGS, DB_COLUMNS, DB_COUNTS)
-DATABASES = (*BASE_DATABASES, DB_LOG, DB_CHANGES, DB_RECEIPTS)
-# What format 1 had.
-FORMAT_1_DATABASES = BASE_DATABASES
+DB_EVENTS = b"events"
+# What older formats had. Format 1 had the base alone: what merges write. Commits write the rest.
+FORMAT_1_DATABASES = (DB_META, DB_STRINGS, DB_POSTINGS, DB_COLUMNS, DB_COUNTS)
+FORMAT_2_DATABASES = (*FORMAT_1_DATABASES, DB_LOG, DB_CHANGES, DB_RECEIPTS)
+# Events belong to the base too: imports put them straight into it.
+DATABASES = (*FORMAT_2_DATABASES, DB_EVENTS)
 
 META_FORMAT = b"format"
 META_ACCOUNT = b"account"
@@ -51,6 +64,7 @@ META_SCHEMA = b"schema"
 META_STATE = b"state"
 META_GENERATION = b"generation"  # of format 1; since then it is in the state
 META_HASH_KEY = b"hash_key"
+META_NEWEST_EVENT = b"newest_event"  # absent while there was none
 
 
 def channel_code(channel: Channel, flag: ChannelFlag | None) -> int:
@@ -62,6 +76,8 @@ def channel_code(channel: Channel, flag: ChannelFlag | None) -> int:
 _PART_KEY = struct.Struct(">QI")
 _POSTING_KEY = struct.Struct(">HIH")
 _BLOCK_KEY = struct.Struct(">HHI")
+_EVENT_KEY = struct.Struct(">HIHH")
+EVENT_KEY_BYTES = _EVENT_KEY.size
 
 
 # A database handle of py-lmdb, opaque.
@@ -93,6 +109,24 @@ def split_posting_key(key: bytes | memoryview) -> tuple[int, int, int]:
 def block_key(field: int, block: int) -> bytes:
     """The key of a field's column chunk or block of counts."""
     return _BLOCK_KEY.pack(field, 0, block)
+
+
+def event_table(kind: EventKind, index: int) -> int:
+    """The string table of a property: the one at `index` among those of its kind."""
+    return _EVENT_TABLES + 64 * EVENT_NUMBERS[kind] + index
+
+
+def event_key(kind: int, number: int, month: int = 0, part: int = 0) -> bytes:
+    """The key of one part of the events of a kind (by its number), a range of ordinals and a month since 1970-01."""
+    return _EVENT_KEY.pack(kind, number, month, part)
+
+
+def split_event_key(key: bytes | memoryview) -> tuple[int, int, int, int]:
+    """(kind, range, month, part) of a block of events. Raises CorruptData for another key."""
+    if len(key) != EVENT_KEY_BYTES:
+        raise CorruptData(f"the events have a key of {len(key)} bytes; run `segidx verify`, restore from a backup")
+    kind, number, month, part = _EVENT_KEY.unpack(key)
+    return kind, number, month, part
 
 
 def part_key(generation: int, part: int) -> bytes:

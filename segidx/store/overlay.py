@@ -22,6 +22,9 @@ from segidx.store.fresh import FreshStrings
 from segidx.store.layout import Handle
 from segidx.store.log import Record, read_log
 
+# What a reader is told whose databases are those of an older format than what it finds now.
+NEWER_MEANWHILE = "the data was brought to a newer format by its writer meanwhile; open it again"
+
 # Older views that a reader may still ask for by the generation of its transaction.
 _RECENT = 16
 
@@ -156,7 +159,7 @@ class Overlay:
     def _read(self, view: View, txn: lmdb.Transaction, log: Handle | None, state: State) -> View:
         if log is None:
             if state.generation > view.generation:
-                raise Closed("the data was brought to a newer format by its writer meanwhile; open it again")
+                raise Closed(NEWER_MEANWHILE)
         else:
             for record, size in read_log(txn, log, view.generation, state.generation):
                 view = self._with(view, record, size)

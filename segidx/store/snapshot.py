@@ -17,14 +17,19 @@ import numpy.typing as npt
 
 from segidx.kernels.bitmaps import Column, Posting, postings_hold
 from segidx.kernels.deltas import Delta, DeltaArrays, key_of, overlay_counts, overlay_held
+from segidx.kernels.events import EventBlock
+from segidx.model.errors import Closed
+from segidx.model.events import EventKind
 from segidx.model.schema import Field, FieldType
 from segidx.store import counts
-from segidx.store.catalog import Catalog, State, read_catalog, read_state
+from segidx.store.catalog import Catalog, State, read_catalog, read_newest_event, read_state
 from segidx.store.columns import column_bounds, open_column
+from segidx.store.event_blocks import EventRange, stored_ranges
 from segidx.store.fresh import LayeredStrings
 from segidx.store.layout import (
     DB_COLUMNS,
     DB_COUNTS,
+    DB_EVENTS,
     DB_LOG,
     DB_META,
     DB_POSTINGS,
@@ -35,9 +40,10 @@ from segidx.store.layout import (
     SYSTEM_FIELD,
     Handle,
     block_key,
+    event_table,
     posting_key,
 )
-from segidx.store.overlay import Overlay, View
+from segidx.store.overlay import NEWER_MEANWHILE, Overlay, View
 from segidx.store.postings import open_posting
 from segidx.store.strings import StringTable
 from segidx.store.verified import Verified
@@ -107,6 +113,8 @@ class Snapshot:
             catalog = read_catalog(txn, dbs[DB_META])
             self._entries["catalog"] = catalog
         self.catalog = cast(Catalog, catalog)
+        if self.catalog.format_version >= 3 and DB_EVENTS not in dbs:  # opened when it was older, and had no events
+            raise Closed(NEWER_MEANWHILE)
         self._tables: dict[int, LayeredStrings] = {}
         self.ids = self.table(IDS_TABLE)
         self.size = len(self.ids)  # ordinals given out, dead ones included
@@ -222,6 +230,38 @@ class Snapshot:
     def dictionary(self, field: Field) -> LayeredStrings:
         """The strings of a category, text or tags field, by code."""
         return self.table(self.field_id(field))
+
+    # --- events ---
+
+    @property
+    def newest_event(self) -> int | None:
+        """The newest time that an accepted event has had, ms since 1970."""
+        return read_newest_event(self.txn, self.dbs[DB_META])
+
+    def event_ranges(self, kind: EventKind) -> list[int]:
+        """The ranges (ordinal >> 14) that have events of a kind, ascending."""
+        if DB_EVENTS not in self.dbs:  # read as an older format
+            return []
+        found = self._base.get((DB_EVENTS, kind))
+        if found is None:
+            found = self._base[DB_EVENTS, kind] = stored_ranges(self.txn, self.dbs[DB_EVENTS], kind)
+        return list(cast("list[int]", found))
+
+    def event_blocks(self, kind: EventKind, number: int, first_month: int, last_month: int) -> tuple[EventBlock, ...]:
+        """The blocks of one range and of the months (since 1970-01, UTC) from the first to the last, both included, in
+        order. They borrow pages: do not use them after this snapshot is closed."""
+        if DB_EVENTS not in self.dbs:
+            return ()
+        found = self._base.get((DB_EVENTS, kind, number))
+        if found is None:
+            found = self._base[DB_EVENTS, kind, number] = EventRange(self.txn, self.dbs[DB_EVENTS], kind, number)
+        return cast(EventRange, found).blocks(self.txn, self.dbs[DB_EVENTS], first_month, last_month)
+
+    def event_dictionary(self, kind: EventKind, index: int) -> LayeredStrings:
+        """The strings of a category property, the one at `index` among those of its kind, by code."""
+        return self.table(event_table(kind, index))
+
+    # --- counts ---
 
     def live_count(self) -> int:
         return self.value_count(SYSTEM_FIELD, LIVE_CODE)

@@ -29,6 +29,19 @@ Readings chosen where PRODUCT.md is silent (a test that meets another reading ha
 15. Equality of bools only; ordering and `between` refuse them. `between` is `>= low and <= high`, missing if any is.
 16. A flag of a channel that was never given is False. An upsert that leaves an address other than the present one
     clears the channel's hard bounce; one that takes the address away, or gives the same again, does not.
+17. Order ids are taken byte for byte, like contact ids; a bad one is INVALID_VALUE. An order is refused whole, for the
+    first thing wrong with it, in the order of its fields and then its lines. A time finer than a millisecond, before
+    1970 or more than 24 hours ahead is INVALID_VALUE. What 2. to 4. say of fields holds for properties.
+18. Of the valid orders of one id in an import the last stands and the earlier ones are duplicates; a bad order leaves
+    what was there. The contacts of duplicates are made all the same, those of rejects are not.
+19. An amount is rounded half away from zero, so that a return takes back what its sale gave. One that comes out of
+    range is INVALID_VALUE, as if it had been given. An order's amount that is given may differ from that of its lines.
+20. What is worked out is set: a line without a quantity has the quantity 1 in filters and sums too. An order of
+    returned lines does not count, whatever its amount; one without lines and amount does.
+21. In a filter a property is compared with constants, and a constant with a constant. `!=` on a missing property holds,
+    being `not (=)`. A property that the kind lacks is UNKNOWN_PROPERTY, all else is as 6. and 15. say.
+22. A window that reaches beyond `evaluated_at` ends there. The newest event, of which the default `evaluated_at` is
+    told, stays the newest when it is replaced by an earlier one.
 """
 
 from __future__ import annotations
@@ -38,7 +51,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
@@ -49,18 +62,23 @@ from segidx.model.errors import (
     SegidxError,
     TypeMismatch,
 )
+from segidx.model.events import Order
 from segidx.model.expression import (
+    Aggregate,
     And,
     Anniversary,
     AtLeast,
     Between,
     Comparison,
+    Did,
+    Events,
     Everyone,
     Expression,
     HasTags,
     In,
     InWindow,
     IsSet,
+    Never,
     Nobody,
     Not,
     OnChannel,
@@ -78,12 +96,14 @@ from segidx.model.values import scalar as to_scalar
 from segidx.model.writes import ADDRESS_FIELDS, Channel, ChannelFlag
 from segidx.testing import oracle_time
 from segidx.testing.oracle_channels import Flags, is_on_channel, set_flags
+from segidx.testing.oracle_events import Event, KeptOrder, OrderRefused, Subject, count_of, keep_order, sum_of
 from segidx.testing.oracle_rows import check_contact_id, clean_tags, clean_value
 from segidx.testing.oracle_types import check_types
 
 Row = tuple[str, Mapping[str, object]]
 # What a value is while it is compared: numbers are exact fractions; None is missing.
 Evaluated = Fraction | str | bool | date | datetime | None
+Condition = Callable[[Subject], bool]
 
 _HOLDS = {
     Operator.EQ: operator.eq,
@@ -105,17 +125,20 @@ class OracleResult:
 
 
 class Oracle:
-    """One account's contacts in a dict, and the answer to every expression about them.
+    """One account's contacts and orders in dicts, and the answer to every expression about them.
 
     `contacts` maps each contact id to its set fields (tags as a non-empty frozenset, instants in UTC); `flags` those
-    that ever had one to the flags that are True.
+    that ever had one to the flags that are True; `orders` each order id to what is kept of the order.
     """
 
-    def __init__(self, schema: Schema, zone: str) -> None:
+    def __init__(self, schema: Schema, zone: str, money_scale: int = 2) -> None:
         self.schema = schema
+        self.money_scale = money_scale
         self.local = oracle_time.LocalTime(zone)
         self.contacts: dict[str, dict[str, FieldData]] = {}
         self.flags: dict[str, Flags] = {}
+        self.orders: dict[str, KeptOrder] = {}
+        self.newest_event: int | None = None  # of all that were ever taken, in ms
 
     # --- writing -------------------------------------------------------------------------------------------
 
@@ -193,7 +216,35 @@ class Oracle:
             raise ContactNotFound(contact_id)
         set_flags(self.flags.setdefault(contact_id, set()), channels)
 
+    def import_orders(self, orders: Sequence[Order], now_ms: int) -> OracleResult:
+        """Take orders when the clock shows `now_ms`: an id that is known replaces the order and all its lines, a
+        contact that is not known is created."""
+        rejects: list[Reject] = []
+        last: dict[str, KeptOrder] = {}
+        created = duplicates = 0
+        for index, order in enumerate(orders):
+            try:
+                kept = keep_order(order, self.money_scale, now_ms)
+            except OrderRefused as refused:
+                error = refused.error
+                rejects.append(Reject(index, order.contact_id, refused.field, error.reason, error.message))
+                continue
+            created += kept.contact_id not in self.contacts
+            self.contacts.setdefault(kept.contact_id, {})
+            duplicates += order.order_id in last
+            last[order.order_id] = kept
+        self.orders |= last
+        times = [kept.order.time for kept in last.values()]
+        if times:
+            self.newest_event = max(times if self.newest_event is None else [self.newest_event, *times])
+        return OracleResult(len(last), created, duplicates, tuple(rejects))
+
     # --- asking --------------------------------------------------------------------------------------------
+
+    def default_instant(self, now_ms: int) -> datetime:
+        """`evaluated_at` where none is asked for: the later of the clock and the newest event, plus 1 ms."""
+        newest = now_ms if self.newest_event is None else max(now_ms, self.newest_event)
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=newest + 1)
 
     def count(self, expression: Expression, evaluated_at: datetime) -> int:
         """How many contacts the expression holds for at an instant."""
@@ -202,8 +253,8 @@ class Oracle:
     def members(self, expression: Expression, evaluated_at: datetime) -> set[str]:
         """The ids of the contacts that the expression holds for at an instant (aware, whole milliseconds).
 
-        Raises InvalidExpression and its kinds for what no schema makes valid, UnknownField and TypeMismatch for what
-        this schema does not.
+        Raises InvalidExpression and its kinds for what no schema makes valid, UnknownField, UnknownProperty and
+        TypeMismatch for what this schema does not.
         """
         check(expression)
         check_types(expression, self.schema)
@@ -230,52 +281,92 @@ class Oracle:
             case OnChannel(channel=channel, state=state):
                 return {c for c in everyone if is_on_channel(self.flags.get(c, set()), channel, state)}
         holds = self._predicate(node, at)
-        return {contact_id for contact_id, contact in self.contacts.items() if holds(contact)}
+        orders_of: dict[str, list[KeptOrder]] = {}
+        for kept in self.orders.values():
+            orders_of.setdefault(kept.contact_id, []).append(kept)
+        return {c for c, fields in self.contacts.items() if holds(Subject(fields, orders_of.get(c, ())))}
 
-    def _predicate(self, node: Expression, at: int) -> Callable[[dict[str, FieldData]], bool]:
-        """The condition that a leaf puts on one contact."""
+    def _predicate(self, node: Expression, at: int) -> Condition:
+        """The condition that a leaf puts on one contact, or on one event."""
         match node:
             case IsSet(field=field):
-                return lambda contact: field in contact
+                return lambda subject: field in subject.fields
             case HasTags():
-                return lambda contact: _has_tags(node, contact.get(node.field, frozenset()))
+                return lambda subject: _has_tags(node, subject.fields.get(node.field, frozenset()))
             case TextMatch():
                 return _text_condition(node)
             case Comparison():
-                return lambda contact: self._compare(
-                    self._value(node.left, contact, at), node.operator, self._value(node.right, contact, at), node.ci
+                left, right = self._value(node.left, at), self._value(node.right, at)
+                return lambda subject: self._compare(left(subject), node.operator, right(subject), node.ci)
+            case Between():
+                value, low, high = (self._value(v, at) for v in (node.value, node.low, node.high))
+                return lambda subject: (
+                    self._compare(value(subject), Operator.GE, low(subject))
+                    and self._compare(value(subject), Operator.LE, high(subject))
                 )
-            case Between(value=value, low=low, high=high):
-                return lambda contact: (
-                    self._compare(self._value(value, contact, at), Operator.GE, self._value(low, contact, at))
-                    and self._compare(self._value(value, contact, at), Operator.LE, self._value(high, contact, at))
-                )
-            case In(value=value, options=options, ci=ci):
-                constants = [self._value(Constant(option), {}, at) for option in options]
-                return lambda contact: any(
-                    self._compare(self._value(value, contact, at), Operator.EQ, constant, ci) for constant in constants
+            case In(options=options, ci=ci):
+                value = self._value(node.value, at)
+                constants = [_exact(option) for option in options]
+                return lambda subject: any(
+                    self._compare(value(subject), Operator.EQ, constant, ci) for constant in constants
                 )
             case InWindow(field=field, window=window) if self.schema[field].type is FieldType.DATE:
                 days = oracle_time.window_of_days(window, self.local.day(at))
-                return lambda contact: (
-                    (born := self._day(field, contact)) is not None and oracle_time.within(born, days)
+                return lambda subject: (
+                    (born := self._day(field, subject)) is not None and oracle_time.within(born, days)
                 )
             case InWindow(field=field, window=window):
                 instants = oracle_time.window_of_instants(window, at, self.local)
-                return lambda contact: (
-                    isinstance(when := contact.get(field), datetime)
+                return lambda subject: (
+                    isinstance(when := subject.fields.get(field), datetime)
                     and oracle_time.within(oracle_time.millis(when), instants)
                 )
             case Anniversary(field=field, window=window):
                 wanted = oracle_time.window_of_days(window, self.local.day(at))
-                return lambda contact: (
-                    (born := self._day(field, contact)) is not None and oracle_time.has_anniversary_within(born, wanted)
+                return lambda subject: (
+                    (born := self._day(field, subject)) is not None and oracle_time.has_anniversary_within(born, wanted)
                 )
+            case Did(events=events):
+                selected = self._selection(events, at)
+                return lambda subject: any(event.counts for event in selected(subject))
+            case Never(events=events):
+                selected = self._selection(events, at)
+                return lambda subject: not any(event.counts for event in selected(subject))
         raise AssertionError(f"no such node: {node!r}")
 
-    def _day(self, field: str, contact: Mapping[str, FieldData]) -> int | None:
+    def _selection(self, events: Events, at: int) -> Callable[[Subject], list[Event]]:
+        """The events of a contact that are selected, those that do not count too."""
+        window = oracle_time.window_of_instants(events.window, at, self.local)
+        passes = self._filter(events.where, at)
+        return lambda subject: [
+            event
+            for kept in subject.orders
+            for event in kept.events(events.kind)
+            if event.time < at and oracle_time.within(event.time, window) and passes(Subject(event.properties))
+        ]
+
+    def _filter(self, node: Expression | None, at: int) -> Condition:
+        """The condition that a filter puts on one event."""
+        match node:
+            case None:
+                return lambda _: True
+            case Not(operand=operand):
+                holds = self._filter(operand, at)
+                return lambda event: not holds(event)
+            case And(operands=operands):
+                every = [self._filter(operand, at) for operand in operands]
+                return lambda event: all(holds(event) for holds in every)
+            case Or(operands=operands):
+                some = [self._filter(operand, at) for operand in operands]
+                return lambda event: any(holds(event) for holds in some)
+            case AtLeast(count=count, operands=operands):
+                several = [self._filter(operand, at) for operand in operands]
+                return lambda event: sum(holds(event) for holds in several) >= count
+        return self._predicate(node, at)
+
+    def _day(self, field: str, contact: Subject) -> int | None:
         """The local day of a date or timestamp field."""
-        when = contact.get(field)
+        when = contact.fields.get(field)
         if when is None:
             return None
         assert isinstance(when, date)
@@ -284,24 +375,36 @@ class Oracle:
     def _day_of(self, when: date) -> int:
         return self.local.day(oracle_time.millis(when)) if isinstance(when, datetime) else when.toordinal()
 
-    def _value(self, node: Value, contact: Mapping[str, FieldData], at: int) -> Evaluated:
-        """A value of one contact; None where it is missing."""
+    def _value(self, node: Value, at: int) -> Callable[[Subject], Evaluated]:
+        """What a value is for one contact, or for one event; None where it is missing."""
         match node:
             case Constant(value=constant):
-                return _exact(constant)
+                exact = _exact(constant)
+                return lambda _: exact
             case FieldValue(field=field):
-                return _exact(contact.get(field))
+                return lambda subject: _exact(subject.fields.get(field))
             case Age(field=field):
-                born = self._day(field, contact)
-                return None if born is None else Fraction(oracle_time.age(born, self.local.day(at)))
+                return lambda subject: (
+                    None
+                    if (born := self._day(field, subject)) is None
+                    else Fraction(oracle_time.age(born, self.local.day(at)))
+                )
             case DaysSince(field=field):
-                then = self._day(field, contact)
-                return None if then is None else Fraction(self.local.day(at) - then)
+                return lambda subject: (
+                    None if (then := self._day(field, subject)) is None else Fraction(self.local.day(at) - then)
+                )
+            case Aggregate(events=events, property=None):
+                selected = self._selection(events, at)
+                return lambda subject: count_of(selected(subject))
+            case Aggregate(events=events, property=str(name)):
+                selected = self._selection(events, at)
+                return lambda subject: sum_of(selected(subject), name)
             case Negative(operand=operand):
-                number = self._value(operand, contact, at)
-                return -number if isinstance(number, Fraction) else None
-            case Arithmetic(operator=operator, left=left, right=right):
-                return _arithmetic(operator, self._value(left, contact, at), self._value(right, contact, at))
+                positive = self._value(operand, at)
+                return lambda subject: -number if isinstance(number := positive(subject), Fraction) else None
+            case Arithmetic():
+                left, right = self._value(node.left, at), self._value(node.right, at)
+                return lambda subject: _arithmetic(node.operator, left(subject), right(subject))
         raise AssertionError(f"no such value: {node!r}")
 
     def _compare(self, left: Evaluated, operator: Operator, right: Evaluated, ci: bool = False) -> bool:
@@ -341,14 +444,16 @@ def _has_tags(node: HasTags, held: FieldData) -> bool:
     return some if node.mode is TagMode.ANY else not some
 
 
-def _text_condition(node: TextMatch) -> Callable[[dict[str, FieldData]], bool]:
+def _text_condition(node: TextMatch) -> Condition:
     if node.operator is TextOperator.MATCHES:
         regex = compile_regex(node.pattern, ci=node.ci)
-        return lambda contact: isinstance(text := contact.get(node.field), str) and regex.search(text) is not None
+        return lambda subject: (
+            isinstance(text := subject.fields.get(node.field), str) and regex.search(text) is not None
+        )
     pattern = fold(node.pattern) if node.ci else node.pattern
 
-    def holds(contact: dict[str, FieldData]) -> bool:
-        text = contact.get(node.field)
+    def holds(subject: Subject) -> bool:
+        text = subject.fields.get(node.field)
         if not isinstance(text, str):
             return False
         text = fold(text) if node.ci else text

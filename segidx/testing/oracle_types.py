@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import date, datetime
 from enum import Enum
 
-from segidx.model.errors import InvalidExpression, SegidxError, TypeMismatch
+from segidx.model.errors import InvalidExpression, SegidxError, TypeMismatch, UnknownField, UnknownProperty
+from segidx.model.events import event_property
 from segidx.model.expression import (
+    Aggregate,
     Anniversary,
     Between,
     Comparison,
+    Events,
     Expression,
     HasTags,
     In,
@@ -17,11 +20,13 @@ from segidx.model.expression import (
     IsSet,
     Operator,
     TextMatch,
+    events_of,
     node_path,
     walk,
 )
 from segidx.model.schema import FieldType, Schema
 from segidx.model.values import Age, Arithmetic, Constant, DaysSince, FieldValue, Negative, Scalar, Value
+from segidx.testing.oracle_events import property_schema
 from segidx.testing.oracle_time import counts_days, has_both_ends
 
 
@@ -45,13 +50,29 @@ _KIND_OF_FIELD = {
 }
 
 
-def check_types(expression: Expression, schema: Schema) -> None:
-    """Raises UnknownField, TypeMismatch or InvalidExpression, with the node's path, at the first node that errs."""
-    for node, path, _depth in walk(expression):
+def check_types(expression: Expression, schema: Schema, path: str = "expression") -> None:
+    """Raises UnknownField, UnknownProperty, TypeMismatch or InvalidExpression, with the node's path, at the first node
+    that errs. `path` is that of the expression itself."""
+    for node, place, _depth in walk(expression, path):
+        where = node_path(place, node)
         try:
             _check_node(node, schema)
         except SegidxError as error:
-            raise error.at(node_path(path, node)) from None
+            raise error.at(where) from None
+        for events, behind in events_of(node):
+            _check_filter(events, f"{where}.{behind}.where")
+
+
+def _check_filter(events: Events, path: str) -> None:
+    """A filter's types are those of an expression over a schema of the event's properties."""
+    if events.where is None:
+        return
+    properties = property_schema(events.kind)
+    try:
+        check_types(events.where, properties, path)
+    except UnknownField as error:
+        known = [declared.name for declared in properties]
+        raise UnknownProperty(events.kind.value, error.field, known).at(error.path) from None
 
 
 def _check_node(node: Expression, schema: Schema) -> None:
@@ -110,7 +131,7 @@ def _is_dated_timestamp(one: Value, other: Value, kinds: tuple[ValueKind, ...]) 
 
 
 def kind_of(value: Value, schema: Schema) -> ValueKind:
-    """The kind of a value. Raises UnknownField or TypeMismatch."""
+    """The kind of a value. Raises UnknownField, UnknownProperty or TypeMismatch."""
     match value:
         case Constant(value=constant):
             return _kind_of_constant(constant)
@@ -121,6 +142,10 @@ def kind_of(value: Value, schema: Schema) -> ValueKind:
             return kind
         case Age(field=field) | DaysSince(field=field):
             _wants(schema, field, FieldType.DATE, FieldType.TIMESTAMP)
+        case Aggregate(events=events, property=str(name)):
+            declared = event_property(events.kind, name)
+            if declared.type is not FieldType.NUMBER:
+                raise TypeMismatch(f"property {name!r} is {declared.type.value}; a sum goes with number", property=name)
         case Negative(operand=operand):
             _wants_number(operand, schema)
         case Arithmetic(left=left, right=right):

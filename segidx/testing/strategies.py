@@ -1,7 +1,8 @@
 """Hypothesis strategies: schemas, contacts, well-typed expressions, sequences of batches, instants and zones.
 
-`cases()` ties them together. Expressions come from `generator`, whose choices hypothesis makes and shrinks. The seeded
-`random_expression` and `random_contacts` for large runs are exported from here too.
+`cases()` ties them together. Expressions come from `generator`, and those over events with the orders from
+`event_lives`; hypothesis makes their choices and shrinks them. The seeded `random_expression` and `random_contacts` for
+large runs are exported from here too.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from unicodedata import normalize
 
 from hypothesis import strategies as st
 
+from segidx.model.events import Order
 from segidx.model.expression import Expression
 from segidx.model.schema import MAX_CONTACT_ID_BYTES, MAX_MINOR_UNITS, MAX_STRING_BYTES, Field, FieldType, Schema
 from segidx.model.writes import Channel, ChannelFlag
 from segidx.testing.bulk import random_contacts
+from segidx.testing.event_lives import EventGenerator, OrderGenerator
 from segidx.testing.generator import Generator, random_expression
 from segidx.testing.pools import DEFAULT_INSTANT, NOTABLE_INSTANTS, ZONES, Pools, pools_for
 
@@ -32,7 +35,9 @@ __all__ = [
     "channels_for",
     "contacts_for",
     "evaluated_ats",
+    "event_expressions_for",
     "expressions_for",
+    "lives_for",
     "pools_for",
     "random_contacts",
     "random_expression",
@@ -159,6 +164,33 @@ def expressions_for(draw: st.DrawFn, schema: Schema, *, max_leaves: int = 8, poo
     """Well-typed expressions with every node, value and window that the schema's types allow."""
     chooser = _HypothesisChooser(draw)
     return Generator(chooser, schema, pools or pools_for()).expression(chooser.integer(1, max_leaves))
+
+
+@st.composite
+def event_expressions_for(
+    draw: st.DrawFn, schema: Schema, *, max_leaves: int = 4, pools: Pools | None = None
+) -> Expression:
+    """Well-typed expressions that ask about events, most of them, and about fields."""
+    chooser = _HypothesisChooser(draw)
+    return EventGenerator(chooser, schema, pools or pools_for()).expression(chooser.integer(1, max_leaves))
+
+
+@st.composite
+def lives_for(
+    draw: st.DrawFn,
+    contact_ids: Sequence[str],
+    at: datetime,
+    zone: str = "UTC",
+    *,
+    max_imports: int = 3,
+    max_orders: int = 12,
+    latest: datetime | None = None,
+) -> list[list[Order]]:
+    """Imports of valid orders of the contacts, to be made one after another; ids are sent again."""
+    chooser = _HypothesisChooser(draw)
+    generator = OrderGenerator(chooser, contact_ids, at, zone, latest=latest)
+    sizes = [chooser.integer(0, max_orders) for _ in range(chooser.integer(1, max_imports))]
+    return [generator.orders(size) for size in sizes]
 
 
 @st.composite

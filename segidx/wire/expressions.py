@@ -17,18 +17,21 @@ from segidx.model.expression import (
     MAX_DEPTH,
     MAX_NODES,
     NODE_NAMES,
+    Aggregate,
     And,
     Anniversary,
     AtLeast,
     Between,
     ChannelState,
     Comparison,
+    Did,
     Everyone,
     Expression,
     HasTags,
     In,
     InWindow,
     IsSet,
+    Never,
     Nobody,
     Not,
     OnChannel,
@@ -52,6 +55,7 @@ from segidx.model.values import (
 )
 from segidx.v1 import expressions_pb2 as pb
 from segidx.v1 import values_pb2
+from segidx.wire.events import ReadFilter, WriteFilter, read_aggregate, read_events, write_aggregate, write_events
 from segidx.wire.values import CHANNEL_NUMBERS, CHANNELS, read_scalar, write_scalar
 from segidx.wire.windows import Missing, read_enum, read_window, write_window
 
@@ -173,7 +177,12 @@ class _Reader:
             [self.expression(child, f"{path}.operands[{i}]", depth + 1) for i, child in enumerate(message.operands)]
         )
 
-    def value(self, message: pb.Value, path: str, depth: int) -> Value:
+    def filter(self, path: str, depth: int) -> ReadFilter:
+        """What reads the filter of the events at `path`, one level below `depth`."""
+        return lambda where: self.expression(where, f"{path}.where", depth + 1)
+
+    def value(self, message: pb.Value, path: str, place: str, depth: int) -> Value:
+        """The value at `place` in the expression at `path`."""
         if depth > MAX_DEPTH:
             raise too_deep(path)
         kind = message.WhichOneof("kind")
@@ -190,12 +199,15 @@ class _Reader:
             arithmetic = message.arithmetic
             return Arithmetic(
                 read_enum(arithmetic.operator, ARITHMETIC_OPERATORS),
-                self.value(arithmetic.left, path, depth + 1),
-                self.value(arithmetic.right, path, depth + 1),
+                self.value(arithmetic.left, path, f"{place}.arithmetic.left", depth + 1),
+                self.value(arithmetic.right, path, f"{place}.arithmetic.right", depth + 1),
             )
         if kind == "negative":
             self.spend(1, path)
-            return Negative(self.value(message.negative, path, depth + 1))
+            return Negative(self.value(message.negative, path, f"{place}.negative", depth + 1))
+        if kind == "aggregate":
+            self.spend(1, path)
+            return read_aggregate(message.aggregate, self.filter(f"{path}.{place}.aggregate.events", depth))
         _refuse_unknown(message, path)
         raise Missing
 
@@ -221,23 +233,23 @@ class _Reader:
 
     def comparison(self, message: pb.Comparison, path: str, depth: int) -> Expression:
         return Comparison(
-            self.value(message.left, path, depth),
+            self.value(message.left, path, "comparison.left", depth),
             read_enum(message.operator, OPERATORS),
-            self.value(message.right, path, depth),
+            self.value(message.right, path, "comparison.right", depth),
             message.ignore_case,
         )
 
     def between(self, message: pb.Between, path: str, depth: int) -> Expression:
         return Between(
-            self.value(message.value, path, depth),
-            self.value(message.low, path, depth),
-            self.value(message.high, path, depth),
+            self.value(message.value, path, "between.value", depth),
+            self.value(message.low, path, "between.low", depth),
+            self.value(message.high, path, "between.high", depth),
         )
 
     def is_in(self, message: pb.In, path: str, depth: int) -> Expression:
         self.spend(max(0, len(message.options) - 1), path)
         return In(
-            self.value(message.value, path, depth),
+            self.value(message.value, path, "in.value", depth),
             tuple([_constant(option) for option in message.options]),
             message.ignore_case,
         )
@@ -258,6 +270,12 @@ class _Reader:
     def on_channel(self, message: pb.OnChannel, path: str, depth: int) -> Expression:
         return OnChannel(read_enum(message.channel, CHANNELS), read_enum(message.state, CHANNEL_STATES))
 
+    def did(self, message: pb.Did, path: str, depth: int) -> Expression:
+        return Did(read_events(message.events, self.filter(f"{path}.did.events", depth)))
+
+    def never(self, message: pb.Never, path: str, depth: int) -> Expression:
+        return Never(read_events(message.events, self.filter(f"{path}.never.events", depth)))
+
 
 _PREDICATES: Final[dict[str, Callable[..., Expression]]] = {
     "everyone": _Reader.everyone,
@@ -272,6 +290,8 @@ _PREDICATES: Final[dict[str, Callable[..., Expression]]] = {
     "in_window": _Reader.in_window,
     "anniversary": _Reader.anniversary,
     "on_channel": _Reader.on_channel,
+    "did": _Reader.did,
+    "never": _Reader.never,
 }
 
 
@@ -336,16 +356,16 @@ class _Writer:
             case IsSet():
                 part.field = node.field
             case Comparison():
-                self.value(node.left, part.left, path, depth)
+                self.value(node.left, part.left, path, "comparison.left", depth)
                 part.operator, part.ignore_case = _OPERATOR_NUMBERS[node.operator], node.ci
-                self.value(node.right, part.right, path, depth)
+                self.value(node.right, part.right, path, "comparison.right", depth)
             case Between():
-                self.value(node.value, part.value, path, depth)
-                self.value(node.low, part.low, path, depth)
-                self.value(node.high, part.high, path, depth)
+                self.value(node.value, part.value, path, "between.value", depth)
+                self.value(node.low, part.low, path, "between.low", depth)
+                self.value(node.high, part.high, path, "between.high", depth)
             case In():
                 self.spend(max(0, len(node.options) - 1), path)
-                self.value(node.value, part.value, path, depth)
+                self.value(node.value, part.value, path, "in.value", depth)
                 for option in node.options:
                     write_scalar(option, part.options.add())
                 part.ignore_case = node.ci
@@ -358,13 +378,18 @@ class _Writer:
             case OnChannel():
                 part.channel = CHANNEL_NUMBERS[node.channel]
                 part.state = _CHANNEL_STATE_NUMBERS[node.state]
+            case Did() | Never():
+                write_events(node.events, part.events, self.filter(f"{path}.{name}.events", depth))
 
     def spend(self, nodes: int, path: str) -> None:
         self.nodes += nodes
         if self.nodes > MAX_NODES:
             raise too_large(path)
 
-    def value(self, value: Value, message: pb.Value, path: str, depth: int) -> None:
+    def filter(self, path: str, depth: int) -> WriteFilter:
+        return lambda where, message: self.expression(where, message, f"{path}.where", depth + 1)
+
+    def value(self, value: Value, message: pb.Value, path: str, place: str, depth: int) -> None:
         if depth > MAX_DEPTH:
             raise too_deep(path)
         match value:
@@ -378,12 +403,16 @@ class _Writer:
                 message.days_since = value.field
             case Arithmetic():
                 self.spend(1, path)
-                self.value(value.left, message.arithmetic.left, path, depth + 1)
+                self.value(value.left, message.arithmetic.left, path, f"{place}.arithmetic.left", depth + 1)
                 message.arithmetic.operator = _ARITHMETIC_NUMBERS[value.operator]
-                self.value(value.right, message.arithmetic.right, path, depth + 1)
+                self.value(value.right, message.arithmetic.right, path, f"{place}.arithmetic.right", depth + 1)
             case Negative():
                 self.spend(1, path)
                 message.negative.SetInParent()
-                self.value(value.operand, message.negative, path, depth + 1)
+                self.value(value.operand, message.negative, path, f"{place}.negative", depth + 1)
+            case Aggregate():
+                self.spend(1, path)
+                events = f"{path}.{place}.aggregate.events"
+                write_aggregate(value, message.aggregate, self.filter(events, depth))
             case _:
                 raise InvalidExpression(f"{type(value).__name__} is not a value that can be sent", path=path)

@@ -51,6 +51,8 @@ CHANGE_KINDS: Final[dict[int, ChangeKind]] = {
     pb.CHANGE_KIND_FIELDS: ChangeKind.FIELDS,
     pb.CHANGE_KIND_TAGS: ChangeKind.TAGS,
     pb.CHANGE_KIND_CHANNELS: ChangeKind.CHANNELS,
+    pb.CHANGE_KIND_EVENTS: ChangeKind.EVENTS,
+    pb.CHANGE_KIND_EVENTS: ChangeKind.EVENTS,
 }
 _FLAG_NUMBERS = {v: pb.ChannelFlag.ValueType(k) for k, v in CHANNEL_FLAGS.items()}
 _KIND_NUMBERS = {v: pb.ChangeKind.ValueType(k) for k, v in CHANGE_KINDS.items()}

@@ -1,4 +1,4 @@
-"""Makes the tiny data directory of the current format that `test_formats.py` opens for ever.
+"""Makes the tiny data directory of the current format that a `test_format_N.py` opens for ever.
 
     python tests/compat/make_fixture.py DIR
 
@@ -17,6 +17,7 @@ from pathlib import Path
 import lmdb
 
 from segidx.database import Database
+from segidx.model.events import Order, OrderLine
 from segidx.model.schema import AccountInfo, Field, FieldType
 from segidx.model.writes import Channel, ChannelFlag, ContactWrite
 from segidx.store.layout import DATABASES
@@ -66,6 +67,39 @@ LOGGED = [
     ),
     ContactWrite("nobody", must_exist=True),
 ]
+# Since format 3.
+ORDERS = [
+    Order(
+        "order-1",
+        "contact-0",
+        datetime(2024, 1, 5, 12, tzinfo=UTC),
+        "shop",
+        True,
+        lines=[
+            OrderLine("żagiel", "ACME", "boats", Decimal(2), Decimal("10.50")),
+            OrderLine("rope", category="boats", quantity=Decimal("1.5"), amount=Decimal("3.33")),
+        ],
+    ),
+    Order("zamówienie 2", "contact-1", datetime(2024, 3, 31, 0, 30, tzinfo=UTC), "web", False, Decimal("99.99")),
+    Order(
+        "return-1",
+        "contact-0",
+        datetime(2024, 2, 1, tzinfo=UTC),
+        lines=[OrderLine("żagiel", quantity=Decimal(-1), unit_price=Decimal("10.50"))],
+    ),
+    Order("order-3", "contact-2", datetime(2024, 5, 1, tzinfo=UTC)),
+]
+# The last of them sent again, for another contact and of an earlier time.
+ORDERS_AGAIN = [
+    Order(
+        "order-3",
+        "contact-3",
+        datetime(2023, 12, 31, 23, 59, 59, tzinfo=UTC),
+        "shop",
+        True,
+        lines=[OrderLine("rope", unit_price=Decimal("0.5"))],
+    ),
+]
 
 
 def main(place: Path) -> None:
@@ -91,6 +125,8 @@ def write(directory: Path) -> None:
         # Since format 2: flags, and changes that are in the log only, with new contacts, strings and tags.
         shop.write([ContactWrite("contact-2", channels={Channel.EMAIL: {ChannelFlag.CONSENT: True}})])
         shop.merge()
+        shop.import_orders(ORDERS)
+        shop.import_orders(ORDERS_AGAIN)
         shop.write(LOGGED, batch_key=BATCH_KEY)
 
 

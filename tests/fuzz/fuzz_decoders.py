@@ -1,5 +1,5 @@
-"""Fuzzing the readers of postings, column chunks, deltas, and rows on the wire: damaged bytes raise the typed error,
-are refused or evaluate, never crash.
+"""Fuzzing the readers of postings, column chunks, deltas, event blocks, and rows on the wire: damaged bytes raise the
+typed error, are refused or evaluate, never crash.
 
     python tests/fuzz/fuzz_decoders.py --seconds 60 --seed 1
 
@@ -29,6 +29,15 @@ from segidx.kernels.deltas import (
     overlay_bitmaps,
     overlay_counts,
     overlay_held,
+)
+from segidx.kernels.events import (
+    BLOCK_ROWS,
+    CorruptEvents,
+    EventBlock,
+    EventFilter,
+    accumulate,
+    encode_block,
+    verify_block,
 )
 from segidx.v1 import ingest_pb2
 
@@ -90,6 +99,46 @@ def delta_bytes(pick: random.Random) -> bytes:
         np.concatenate(removes),
     )
     return build_delta([postings], [ColumnChanges(FIELD, ordinals, values, rng.random(len(ordinals)) < 0.8)]).data
+
+
+def event_bytes(pick: random.Random) -> bytes:
+    rows = pick.choice([0, 1, 64, 65, 700, BLOCK_ROWS])
+    rng = np.random.default_rng(pick.randrange(1 << 30))
+    everywhere = np.ones(rows, np.uint8)
+    columns = [(np.sort(rng.integers(0, pick.choice([1, 200, BLOCK_ROWS]), rows)), everywhere)]
+    columns.append((np.arange(rows) * pick.choice([0, 1, 1000, 1 << 40]), everywhere))
+    columns += [(np.arange(rows), everywhere), (rng.integers(0, 5, rows), everywhere)]
+    for most in (1, 200, 60_000, 1 << 30, 1 << 50):
+        columns.append((rng.integers(0, most, rows), rng.random(rows) < pick.choice([0.1, 0.9, 1])))
+    return encode_block([*columns, (rng.integers(0, 2, rows), everywhere)])
+
+
+def _read_events(pick: random.Random) -> None:
+    blocks = []
+    for _ in range(3):
+        data = damage(event_bytes(pick), pick)
+        verify_block(data)
+        with contextlib.suppress(CorruptEvents):
+            blocks.append(EventBlock(data))
+    least = min((block.columns for block in blocks), default=5)
+    ops: list[tuple[object, ...]] = []
+    for _ in range(4):
+        column, low = pick.randrange(least), pick.randrange(1 << pick.randrange(1, 50))
+        ops.append(("range", column, low, low + pick.randrange(1 << pick.randrange(1, 50))))
+        bits = bytes(pick.randrange(256) for _ in range(40))
+        ops.append(("table", pick.randrange(least), pick.choice([low, 0]), bits, pick.random() < 0.5))
+    ops += [("at_least", 2, 4), ("not",), ("any", 3), ("all", 3)]
+    candidates = np.frombuffer(pick.randbytes(BLOCK_ROWS // 8), np.uint64)
+    few = np.zeros(BLOCK_ROWS // 64, np.uint64)
+    few[pick.randrange(len(few))] = 1 << pick.randrange(64)
+    counts, sums, measured = (np.zeros(BLOCK_ROWS, t) for t in (np.uint32, np.int64, np.uint32))
+    for block in blocks:
+        block.decode()
+    for chosen in (None, candidates, few):
+        with contextlib.suppress(OverflowError):
+            rows = pick.choice([None, EventFilter(ops)])
+            end = pick.choice([1 << 10, 1 << 60])
+            accumulate(blocks, rows, 0, end, pick.randrange(-1, least), chosen, counts, sums, measured, None)
 
 
 def request_bytes(pick: random.Random) -> bytes:
@@ -163,6 +212,7 @@ def once(pick: random.Random) -> bool:
     with contextlib.suppress(CorruptColumn):
         decode_chunk(chunk)
     _read_request(pick)
+    _read_events(pick)
     deltas = _deltas(pick)
     ordinals = np.sort(np.array([pick.randrange(5 * ROWS) for _ in KEYS], np.uint32))
     overlay_held(deltas, KEYS, ordinals, np.zeros(len(KEYS), np.uint8))

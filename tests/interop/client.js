@@ -75,6 +75,15 @@ async function main() {
   told.generation = counted.generation;
   told.evaluated = Number.isInteger(counted.evaluated_at.seconds) && counted.evaluated_at.seconds > 0;
 
+  const paid = { comparison: { left: { field: 'paid' }, operator: 'COMPARISON_OPERATOR_EQUAL' } };
+  paid.comparison.right = { constant: { bool_value: true } };
+  const events = { kind: 'EVENT_KIND_ORDER', where: paid };
+  const inFrance = (node) => ({ conjunction: { operands: [is('country', 'FR'), node] } });
+  told.bought = [];
+  for (const node of [{ did: { events } }, { never: { events } }]) {
+    told.bought.push((await count({ expression: inFrance(node) })).response.count);
+  }
+
   const wrong = { conjunction: { operands: [{ everyone: {} }, is('contry', 'FR')] } };
   const refused = (await count({ expression: wrong })).error;
   told.refused = { code: grpc.status[refused.code], ...errorInfo(refused) };

@@ -85,6 +85,7 @@ def test_node_counts_writes_and_reads_errors(node: Path, address: str) -> None:
         "rejects": [[3, "contry", "UNKNOWN_FIELD"]],
         "text": 2,
         "tree": 2,
+        "bought": [0, 2],
         "skipped": [2, ["expression.conjunction.operands[1]"]],
         "deepest": 2,
         "deeper": "EXPRESSION_TOO_DEEP",

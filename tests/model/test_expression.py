@@ -13,18 +13,28 @@ from segidx.model.errors import (
     InvalidValue,
     UnfinishedExpression,
 )
+from segidx.model.events import EventKind
 from segidx.model.expression import (
     MAX_DEPTH,
     MAX_NODES,
+    Aggregate,
+    AggregateFunction,
     And,
+    Anniversary,
     AtLeast,
+    Between,
     ChannelState,
     Comparison,
+    Did,
+    Events,
     Everyone,
     Expression,
     HasTags,
     In,
+    InWindow,
     IsSet,
+    Never,
+    Nobody,
     Not,
     OnChannel,
     Operator,
@@ -34,13 +44,18 @@ from segidx.model.expression import (
     TextOperator,
     Unfinished,
     check,
+    events_of,
     field,
+    lines,
     on_channel,
+    orders,
     skip_unfinished,
     tags,
     walk,
 )
-from segidx.model.values import Arithmetic, ArithmeticOperator, Constant, FieldValue, Negative, scalar
+from segidx.model.expression.tree import with_events
+from segidx.model.values import Age, Arithmetic, ArithmeticOperator, Constant, FieldValue, Negative, scalar
+from segidx.model.windows import AllTime, Direction, Rolling, Unit
 from segidx.model.writes import Channel
 
 A, B, C = IsSet("a"), IsSet("b"), IsSet("c")
@@ -86,6 +101,29 @@ def test_builders_of_channels(state: ChannelState) -> None:
             assert getattr(builder, state.value)() == OnChannel(channel, state)
     with pytest.raises(InvalidExpression, match="'fax'; the channels are email, sms, web_push, ads"):
         on_channel("fax")
+
+
+def test_builders_of_events() -> None:
+    month = Rolling(Direction.LAST, 1, Unit.MONTH)
+    paid = Comparison(FieldValue("paid"), Operator.EQ, Constant(True))
+    assert orders().events == Events(EventKind.ORDER, None, AllTime())
+    assert lines().did() == Did(Events(EventKind.LINE))
+    base = orders().where(field("paid") == True)  # noqa: E712
+    assert base.during(month).never() == Never(Events(EventKind.ORDER, paid, month))
+    assert base.where(A).where(B).did() == Did(Events(EventKind.ORDER, And((paid, A, B))))
+    assert base.did() == Did(Events(EventKind.ORDER, paid))  # builders do not change
+    count = Aggregate(AggregateFunction.COUNT, Events(EventKind.ORDER))
+    total = Aggregate(AggregateFunction.SUM, Events(EventKind.LINE), "amount")
+    assert orders().count().value == count
+    assert (orders().count() >= 3) == Comparison(count, Operator.GE, Constant(Decimal(3)))
+    assert (orders().count() < 3) == Comparison(count, Operator.LT, Constant(Decimal(3)))
+    assert (lines().sum("amount") > field("x")) == Comparison(total, Operator.GT, FieldValue("x"))
+    assert (field("x") < lines().sum("amount")) == Comparison(FieldValue("x"), Operator.LT, total)
+    multiply = ArithmeticOperator.MULTIPLY
+    assert (2 * orders().count()).value == Arithmetic(multiply, Constant(Decimal(2)), count)
+    assert (field("x").age() * orders().count()).value == Arithmetic(multiply, Age("x"), count)
+    assert (-lines().sum("amount")).value == Negative(total)
+    assert orders().count().isin([1, 2]) == In(count, (Decimal(1), Decimal(2)))
 
 
 def test_true_and_one_are_different_constants() -> None:
@@ -162,6 +200,8 @@ def test_long_numbers_do_not_make_long_messages() -> None:
         lambda: OnChannel(Channel.EMAIL, "reachable"),  # type: ignore[arg-type]
         lambda: on_channel("EMAIL"),
         lambda: on_channel("x" * 10_000),
+        lambda: Aggregate(AggregateFunction.COUNT, Events(EventKind.ORDER), "amount"),
+        lambda: Aggregate(AggregateFunction.SUM, Events(EventKind.ORDER)),
     ],
 )
 def test_nodes_that_cannot_be(build) -> None:  # type: ignore[no-untyped-def]
@@ -179,6 +219,42 @@ def test_walk_names_the_paths() -> None:
         ("expression.conjunction.operands[1].negation.disjunction.operands[0]", 4),
         ("expression.conjunction.operands[1].negation.disjunction.operands[1]", 4),
     ]
+
+
+def test_events_of_a_predicate_and_their_paths() -> None:
+    one, two, three = (Events(EventKind.ORDER, where) for where in (A, B, C))
+    count = Aggregate(AggregateFunction.COUNT, one)
+    total = Aggregate(AggregateFunction.SUM, two, "amount")
+    last = Aggregate(AggregateFunction.COUNT, three)
+    for node, found in (
+        (Did(one), {"events": one}),
+        (Never(one), {"events": one}),
+        (IsSet("a"), {}),
+        (And((Did(one),)), {}),
+        (In(count, (Decimal(1),)), {"value.aggregate.events": one}),
+        (
+            Comparison(Negative(count), Operator.LT, Arithmetic(ArithmeticOperator.ADD, total, last)),
+            {
+                "left.negative.aggregate.events": one,
+                "right.arithmetic.left.aggregate.events": two,
+                "right.arithmetic.right.aggregate.events": three,
+            },
+        ),
+        (
+            Between(count, total, last),
+            {"value.aggregate.events": one, "low.aggregate.events": two, "high.aggregate.events": three},
+        ),
+    ):
+        assert {place: events for events, place in events_of(node)} == found
+        seen: dict[str, Events] = {}
+
+        def change(events: Events, place: str, seen: dict[str, Events] = seen) -> Events:
+            seen[place] = events
+            return Events(EventKind.LINE)
+
+        changed = with_events(node, change)
+        assert seen == found
+        assert {place: events for events, place in events_of(changed)} == dict.fromkeys(found, Events(EventKind.LINE))
 
 
 def nots(depth: int) -> Expression:
@@ -215,9 +291,73 @@ def test_limits() -> None:
             check(large)
 
 
+def test_limits_count_filters_of_events() -> None:
+    check(orders().where(nots(MAX_DEPTH - 1)).did())
+    check(orders().where(nots(MAX_DEPTH - 1)).count() > 3)
+    check(orders().where(nots(MAX_DEPTH - 3)).count() * 2 + 1 > 3)
+    check(orders().where(And((A,) * (MAX_NODES - 2))).did())
+    for deep in (
+        orders().where(nots(MAX_DEPTH)).never(),
+        ~orders().where(nots(MAX_DEPTH - 1)).did(),
+        orders().where(nots(MAX_DEPTH - 2)).count() * 2 + 1 > 3,
+        orders().where(nots(100_000)).count() > 3,
+    ):
+        with pytest.raises(ExpressionTooDeep) as caught:
+            check(deep)
+        assert ".events.where.negation" in caught.value.path
+    for large in (
+        orders().where(And((A,) * (MAX_NODES - 1))).did(),
+        orders().where(And((A,) * (MAX_NODES - 2))).count() > 3,
+        orders().where(field("x").isin(range(MAX_NODES))).did(),
+    ):
+        with pytest.raises(ExpressionTooLarge):
+            check(large)
+
+
+SUM_OF_FILTERED = "expression.comparison.left.arithmetic.right.aggregate.events.where"
+
+
+def sum_of(where: Expression) -> Expression:
+    return 2 * lines().where(where).sum("amount") > 3
+
+
 @pytest.mark.parametrize(
     ("tree", "error", "path"),
     [
+        (
+            Did(Events(EventKind.ORDER, And((A, Or(()))))),
+            EmptyOperands,
+            "expression.did.events.where.conjunction.operands[1].disjunction",
+        ),
+        (
+            Not(Never(Events(EventKind.ORDER, Unfinished()))),
+            UnfinishedExpression,
+            "expression.negation.never.events.where",
+        ),
+        (sum_of(In(FieldValue("x"), ())), EmptyOperands, f"{SUM_OF_FILTERED}.in"),
+        (sum_of(Unfinished()), UnfinishedExpression, SUM_OF_FILTERED),
+        *(
+            (
+                sum_of(Or((A, Not(other)))),
+                InvalidExpression,
+                f"{SUM_OF_FILTERED}.disjunction.operands[1].negation.{name}",
+            )
+            for other, name in (
+                (Everyone(), "everyone"),
+                (Nobody(), "nobody"),
+                (HasTags("x", TagMode.ANY, ("a",)), "has_tags"),
+                (InWindow("x", AllTime()), "in_window"),
+                (Anniversary("x", AllTime()), "anniversary"),
+                (OnChannel(Channel.EMAIL, ChannelState.REACHABLE), "on_channel"),
+                (Did(Events(EventKind.LINE)), "did"),
+                (Never(Events(EventKind.LINE)), "never"),
+                (field("x").age() > 3, "comparison"),
+                (field("x") + 1 > 3, "comparison"),
+                (orders().count() > 3, "comparison"),
+                (field("x").between(0, -field("y")), "between"),
+                ((field("x") + 1).isin([1]), "in"),
+            )
+        ),
         (And((A, Or(()))), EmptyOperands, "expression.conjunction.operands[1].disjunction"),
         (Not(AtLeast(1, ())), EmptyOperands, "expression.negation.at_least"),
         (In(FieldValue("x"), ()), EmptyOperands, "expression.in"),
@@ -243,6 +383,24 @@ def test_what_check_refuses(tree: Expression, error: type[InvalidExpression], pa
         (AtLeast(3, (A, B)), AtLeast(3, (A, B)), ()),
         (And((A, In(FieldValue("x"), ()))), And((A,)), ("expression.conjunction.operands[1].in",)),
         (Not(HasTags("t", TagMode.ANY, ())), Everyone(), ("expression.negation.has_tags",)),
+        (orders().where(A).did(), orders().where(A).did(), ()),
+        (orders().where(Unfinished()).did(), orders().did(), ("expression.did.events.where",)),
+        (
+            Not(orders().where(And((A, Not(Unfinished())))).never()),
+            Not(orders().where(And((A,))).never()),
+            ("expression.negation.never.events.where.conjunction.operands[1].negation",),
+        ),
+        (sum_of(In(FieldValue("x"), ())), 2 * lines().sum("amount") > 3, (f"{SUM_OF_FILTERED}.in",)),
+        (
+            Comparison(
+                orders().where(Unfinished()).count().value, Operator.LT, (-lines().where(Unfinished()).count()).value
+            ),
+            orders().count() < -lines().count(),
+            (
+                "expression.comparison.left.aggregate.events.where",
+                "expression.comparison.right.negative.aggregate.events.where",
+            ),
+        ),
     ],
 )
 def test_unfinished_nodes_are_skipped(tree: Expression, cleaned: Expression, skipped: tuple[str, ...]) -> None:

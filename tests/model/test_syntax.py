@@ -1,13 +1,17 @@
 """What text means, node by node, and which errors it gives where."""
 
+import logging
 import subprocess
 import sys
 import threading
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal, localcontext
+from pathlib import Path
 
 import pytest
+from lark import Lark
 
+from segidx.model import syntax
 from segidx.model.errors import (
     EmptyOperands,
     ExpressionSyntaxError,
@@ -15,19 +19,25 @@ from segidx.model.errors import (
     ExpressionTooLarge,
     UnfinishedExpression,
 )
+from segidx.model.events import EventKind
 from segidx.model.expression import (
+    Aggregate,
+    AggregateFunction,
     And,
     Anniversary,
     AtLeast,
     Between,
     ChannelState,
     Comparison,
+    Did,
+    Events,
     Everyone,
     Expression,
     HasTags,
     In,
     InWindow,
     IsSet,
+    Never,
     Nobody,
     Not,
     OnChannel,
@@ -39,7 +49,9 @@ from segidx.model.expression import (
     Unfinished,
     check,
     field,
+    lines,
     on_channel,
+    orders,
     tags,
 )
 from segidx.model.syntax import RESERVED, format_expression, format_value, format_window, parse
@@ -59,6 +71,8 @@ from segidx.model.windows import (
 from segidx.model.writes import Channel
 
 A, B, C = (Comparison(FieldValue(name), Operator.EQ, Constant(True)) for name in "ABC")
+PAID = field("paid") == True  # noqa: E712
+MONTH = Rolling(Direction.LAST, 1, Unit.MONTH)
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
@@ -150,6 +164,105 @@ def window(text: str) -> Window:
 def test_meaning(text: str, expression: Expression) -> None:
     assert parse(text) == expression
     assert parse(format_expression(expression)) == expression
+
+
+@pytest.mark.parametrize(
+    ("text", "expression"),
+    [
+        ("did(order)", Did(Events(EventKind.ORDER))),
+        ("NEVER ( Line )", Never(Events(EventKind.LINE))),
+        ("did # x(\n (order)", orders().did()),
+        (
+            "count(order) >= 3",
+            Comparison(Aggregate(AggregateFunction.COUNT, Events(EventKind.ORDER)), Operator.GE, Constant(Decimal(3))),
+        ),
+        (
+            'count(order where amount > 300 and source = "email" during last 1 month) >= 1',
+            orders().where((field("amount") > 300) & (field("source") == "email")).during(MONTH).count() >= 1,
+        ),
+        (
+            'sum(line.amount where producer = "69" during last 6 months) > 300',
+            lines().where(field("producer") == "69").during(Rolling(Direction.LAST, 6, Unit.MONTH)).sum("amount") > 300,
+        ),
+        (
+            'did(order where paid and not source in ("email", "direct"))',
+            orders().where(PAID & ~field("source").isin(["email", "direct"])).did(),
+        ),
+        (
+            "count(order during last 90 days) < 0.5 * count(order during 180 to 90 days ago)",
+            orders().during(Rolling(Direction.LAST, 90, Unit.DAY)).count()
+            < Decimal("0.5") * orders().during(Ago(180, 90, Unit.DAY)).count(),
+        ),
+        ('never(line where product = "Q")', lines().where(field("product") == "Q").never()),
+        (
+            "did(order where amount between 10 and 20 from 2026-01-01 to 2026-02-01)",
+            orders().where(field("amount").between(10, 20)).during(Absolute(date(2026, 1, 1), date(2026, 2, 1))).did(),
+        ),
+        ("did(order where paid during last 1 month)", orders().where(PAID).during(MONTH).did()),
+        ("did(order where (paid) during last 1 month)", orders().where(PAID).during(MONTH).did()),
+        ("did(order where paid or paid and paid)", orders().where(PAID | And((PAID, PAID))).did()),
+        ("did(order where not (paid or paid))", orders().where(~(PAID | PAID)).did()),
+        ("did(order where ...)", orders().where(Unfinished()).did()),
+        ("did(order where all of ())", orders().where(And(())).did()),
+        ("did(order where any of (paid))", orders().where(Or((PAID,))).did()),
+        ("did(order where at least 2 of (paid, ...))", orders().where(AtLeast(2, (PAID, Unfinished()))).did()),
+        (
+            "did(order where -5 <= `a b`)",
+            Did(Events(EventKind.ORDER, Comparison(Constant(Decimal(-5)), Operator.LE, FieldValue("a b")))),
+        ),
+        ("did(line where quantity != -1)", lines().where(field("quantity") != -1).did()),
+        ("did(line where quantity in (-1, 2))", lines().where(field("quantity").isin([-1, 2])).did()),
+        ("did(line where product is not set)", lines().where(~field("product").is_set()).did()),
+        ('did(line where product = ci "q")', lines().where(field("product").equals("q", ci=True)).did()),
+        ('did(line where product in ci ("q"))', lines().where(field("product").isin(["q"], ci=True)).did()),
+        ('did(line where product not in ci ("q"))', lines().where(~field("product").isin(["q"], ci=True)).did()),
+        ('did(line where product starts with ci "q")', lines().where(field("product").starts_with("q", ci=True)).did()),
+        (
+            'did(line where product matches "q" older than 3 days)',
+            Did(Events(EventKind.LINE, field("product").matches("q"), OlderThan(3, Unit.DAY))),
+        ),
+        ("sum(line.`unit price`) > 1", lines().sum("unit price") > 1),
+        ("-sum(line.amount) + score > 1", -lines().sum("amount") + field("score") > 1),
+        ("count(order) in (1, 2)", orders().count().isin([1, 2])),
+        ("count(order) between sum(line.quantity) and 9", orders().count().between(lines().sum("quantity"), 9)),
+        ("count > sum", field("count") > field("sum")),
+        ("order = line and did is set", And((field("order") == field("line"), IsSet("did")))),
+    ],
+)
+def test_meaning_of_events(text: str, expression: Expression) -> None:
+    assert parse(text) == expression
+    assert parse(format_expression(expression)) == expression
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "canonical"),
+    [
+        ("during last 90 days", Rolling(Direction.LAST, 90, Unit.DAY), None),
+        ("during next 60 s", Rolling(Direction.NEXT, 60, Unit.SECOND), "during next 60 seconds"),
+        ("older than 1 year", OlderThan(1, Unit.YEAR), None),
+        ("during 180 to 90 days ago", Ago(180, 90, Unit.DAY), None),
+        ("during last 3 whole months", Calendar(CalendarPosition.LAST, Unit.MONTH, 3), None),
+        ("during this week", Calendar(CalendarPosition.THIS, Unit.WEEK), None),
+        ("during yesterday", Calendar(CalendarPosition.LAST, Unit.DAY), None),
+        ("from 2026-01-01", Absolute(date(2026, 1, 1), None), None),
+        ("until 2026-01-31T12:00:00Z", Absolute(None, NOON), None),
+        (
+            "from 2026-01-01 to 2026-02-01",
+            Absolute(date(2026, 1, 1), date(2026, 2, 1)),
+            "during 2026-01-01 to 2026-02-01",
+        ),
+    ],
+)
+def test_windows_of_events(text: str, expected: Window, canonical: str | None) -> None:
+    for where in (None, PAID, field("amount") > 3, field("source").isin(["a"])):
+        node = Did(Events(EventKind.ORDER, where, expected))
+        filtered = "" if where is None else f" where {format_expression(where)}"
+        assert parse(f"did(order{filtered} {text})") == node
+        assert format_expression(node) == f"did(order{filtered} {canonical or text})"
+    if text.startswith("during"):
+        assert parse(f"did(order in{text.removeprefix('during')})") == Did(Events(EventKind.ORDER, window=expected))
+    assert parse("did(order during all time)") == Did(Events(EventKind.ORDER))
+    assert format_expression(Did(Events(EventKind.ORDER, None, AllTime()))) == "did(order)"
 
 
 @pytest.mark.parametrize("state", ChannelState)
@@ -264,6 +377,10 @@ def test_names() -> None:
         "last",
         "first",
         "count",
+        "sum",
+        "did",
+        "order",
+        "line",
         "day",
         "days",
         "set",
@@ -332,12 +449,56 @@ def test_names() -> None:
         ("x = " + "9" * 41, 1, 5, "more than 40 digits"),
         ("x = " + "9" * 100_000, 1, 5, "too long"),
         ("x = 1e99999999999999999999", 1, 5, "out of range"),
-        ("A and count(order where x = 1) > 3", 1, 7, "'count(' is refused: events are not available"),
-        ("days_since(last(order)) > 3", 1, 12, "'last(' is refused: events"),
+        ("A and average(order.amount) > 3", 1, 7, "'average(' is refused: of events, this version has count, sum"),
+        ("days_since(last(order)) > 3", 1, 12, "'last(' is refused: of events, this version has"),
+        ('first(order) has source = "email"', 1, 1, "'first(' is refused: of events"),
+        ("never(interaction during last 60 days)", 1, 7, "no events of kind 'interaction' in this version; the kinds"),
+        ("A and\ncount(visit where url like 3) > 3", 2, 7, "no events of kind 'visit' in this version; the kinds are"),
+        ("count(visit.dwell) > 3", 1, 7, "no events of kind 'visit'"),
+        ("sum(message) > 3", 1, 5, "no events of kind 'message'"),
+        ("sum(amount where x = 1) > 3", 1, 5, "no events of kind 'amount' in this version; the kinds are order, line"),
+        ("count(" + "x" * 10_000 + ") > 3", 1, 7, "no events of kind 'xxx"),
+        ("count() > 3", 1, 7, "found ')'; expected a kind of events such as 'order'"),
+        ("count(where A) > 3", 1, 7, "found 'where'; expected a kind of events"),
+        ('count("order") > 3', 1, 7, 'found the string "order"'),
+        ("A or sum(line where x >> 3) > 3", 1, 10, "sum(...) wants the property to add, such as line.amount"),
+        ("sum(order) > 3", 1, 5, "sum(...) wants the property to add, such as order.amount"),
+        ("sum(line.) > 3", 1, 10, "found ')'; expected a field name"),
+        ("count(line.amount) > 3", 1, 11, "found '.'"),
+        ("did(order, line)", 1, 10, "found ','"),
+        ("did(order and paid)", 1, 11, "found 'and'"),
+        ("did(order where)", 1, 16, "found ')'"),
+        ("did(order where paid", 1, 21, "ends too early"),
+        ("did(order where amount * 2 > 3)", 1, 24, "found '*'"),
+        ("did(order where amount > 2 + 3)", 1, 28, "found '+'"),
+        ('did(order where tags has "x")', 1, 22, "found 'has'"),
+        ("did(order where age(birthday) > 3)", 1, 17, "'age' has no place in a filter of events"),
+        ("did(order where paid and\n not did(line))", 2, 6, "'did' has no place in a filter of events"),
+        ("did(order where 3 < count(line))", 1, 21, "'count' has no place in a filter of events"),
+        ("did(order where sum(line.amount) > 3)", 1, 17, "'sum' has no place in a filter of events"),
+        ("did(order where everyone)", 1, 17, "'everyone' has no place in a filter of events"),
+        ("did(order where anniversary of x in today)", 1, 17, "'anniversary' has no place in a filter of events"),
+        ("did(order where paid in last 3 days)", 1, 25, "the window of the events begins with 'during'"),
+        ("did(order where amount > 3 in last 3 days)", 1, 28, "found 'in'; expected 'and', 'or', ')', 'during'"),
+        ("did(order where paid during last 3 days and paid)", 1, 41, "found 'and'"),
+        ("did(order where (paid during last 3 days))", 1, 23, "found 'during'"),
+        ("did(order during last 3 days where paid)", 1, 30, "found 'where'"),
+        ("did(order during last month)", 1, 23, "found 'month'"),
+        ("did(order during last 0 days)", 1, 23, "a window's length"),
+        ("did(order where 5)", 1, 17, "a value, not a condition"),
+        ("did(order where (paid = true) > 3)", 1, 18, "a condition, not a value"),
+        ('did(order where source like "x")', 1, 24, "'like' is refused"),
+        ("count(order)", 1, 1, "a value, not a condition"),
+        ("A and not sum(line.amount)", 1, 11, "a value, not a condition"),
+        ("did(order) >= 1", 1, 1, "a condition, not a value"),
+        ("1 + never(order) > 3", 1, 5, "a condition, not a value"),
+        ("count(order) is set", 1, 1, "'is set' needs a field on its left, not a calculated value"),
+        ("age(count(order)) > 3", 1, 5, "age(...) takes a field, not a calculated value"),
+        ("\u017fum(line) > 3", 1, 5, "sum(...) wants the property"),
         ('A or segment "x"', 1, 6, "'segment' is refused"),
         ('tagged "vip" during last 7 days', 1, 1, "'tagged' is refused"),
         ("top 100 by sum(x)", 1, 1, "'top' is refused"),
-        ('stage became "mql" during last 7 days', 1, 7, "'became' is refused"),
+        ('stage became "mql" during last 7 days', 1, 7, "'became' is refused: tracked fields are not"),
         ('gain(score("lead")) < 0', 1, 1, "scores are not available"),
         ("foo(x) > 1", 1, 1, "there is no function 'foo('"),
         ("age(x)", 1, 1, "a value, not a condition"),
@@ -383,6 +544,16 @@ def test_lone_surrogates_are_refused_at_their_place() -> None:
         ("x in last 3", {"a unit of time such as 'days'", "'whole'"}, {"a number"}),
         ("x in (", {"a string", "')'"}, {"a field name"}),
         ("x in (1", {"','", "')'"}, {"a number"}),
+        ("count(order 3", {"'where'", "'during'", "'in'", "'from'", "')'"}, {"'.' and a property", "'and'"}),
+        ("count(order) 3", {"a comparison such as '='", "'in'"}, {"'where'", "'during' of events"}),
+        ("sum(line 3", {"'.' and a property"}, {"'and'"}),
+        ("did(order where ", {"a field name", "a number", "'('", "'not'"}, {"'everyone'", "'sum'"}),
+        (
+            "did(order where paid 3",
+            {"'during'", "'until'", "'and'", "'in'", "')'"},
+            {"an arithmetic operator", "'has'"},
+        ),
+        ("did(order where amount > 3 3", {"'during'", "'older'", "'and'", "')'"}, {"'in'", "'where'"}),
     ],
 )
 def test_expected_names_are_readable(text: str, wanted: set[str], unwanted: set[str]) -> None:
@@ -411,6 +582,16 @@ def test_expected_names_are_readable(text: str, wanted: set[str], unwanted: set[
         ("a in (" + ",".join("1" * 10_000) + ")", None),
         ("a in (" + ",".join("1" * 10_001) + ")", ExpressionTooLarge),
         ("a in (" + ",".join("1" * 200_000) + ")", ExpressionTooLarge),
+        ("did(order where " + "not " * 62 + "a)", None),
+        ("did(order where " + "not " * 63 + "a)", ExpressionTooDeep),
+        ("not " * 62 + "did(order where a)", None),
+        ("not " * 63 + "did(order)", None),
+        ("not " * 63 + "did(order where a)", ExpressionTooDeep),
+        ("0 < " + " + ".join(["count(order where a)"] * 63), None),
+        ("0 < " + " + ".join(["count(order where a)"] * 64), ExpressionTooDeep),
+        ("did(order where a in (" + ",".join("1" * 9_999) + "))", None),
+        ("did(order where a in (" + ",".join("1" * 10_000) + "))", ExpressionTooLarge),
+        ("did(order where " + "(" * 20_000 + "a" + ")" * 20_000 + ")", None),
         ('a = "' + "x" * 999_994 + '"', None),
         ('a = "' + "x" * 999_995 + '"', ExpressionTooLarge),
         ('a = "' + "é" * 500_000 + '"', ExpressionTooLarge),
@@ -438,7 +619,7 @@ def test_limits_are_arguments_and_name_the_place() -> None:
 def test_what_check_refuses_is_read() -> None:
     with pytest.raises(UnfinishedExpression):
         check(parse("a and ..."))
-    for text in ("all of ()", "a in ()", "tags has any ()"):
+    for text in ("all of ()", "a in ()", "tags has any ()", "did(order where a in ())", "did(line where any of ())"):
         with pytest.raises(EmptyOperands):
             check(parse(text))
 
@@ -479,6 +660,17 @@ def test_threads_have_their_own_limits() -> None:
     for thread in threads:
         thread.join()
     assert not failures
+
+
+def test_the_grammar_has_no_conflicts(caplog: pytest.LogCaptureFixture) -> None:
+    """lark would resolve them without a word."""
+    grammar = Path(syntax.__file__).with_name("grammar.lark").read_text(encoding="utf-8")
+    with caplog.at_level(logging.DEBUG, logger="lark"):
+        Lark('start: e\ne: e "+" e | "a"', parser="lalr", debug=True)
+        assert "conflict" in caplog.text
+        caplog.clear()
+        Lark(grammar.replace("@RESERVED@", "|".join(RESERVED)), parser="lalr", lexer="contextual", debug=True)
+        assert "conflict" not in caplog.text
 
 
 def test_importing_the_syntax_does_not_load_the_parser() -> None:

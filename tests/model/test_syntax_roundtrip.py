@@ -1,6 +1,7 @@
 """`parse(format_expression(e)) == e` for expressions of every kind, and what parse counts is what check counts."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -14,19 +15,25 @@ from segidx.model.errors import (
     ExpressionTooLarge,
     UnfinishedExpression,
 )
+from segidx.model.events import EventKind
 from segidx.model.expression import (
+    Aggregate,
+    AggregateFunction,
     And,
     Anniversary,
     AtLeast,
     Between,
     ChannelState,
     Comparison,
+    Did,
+    Events,
     Everyone,
     Expression,
     HasTags,
     In,
     InWindow,
     IsSet,
+    Never,
     Nobody,
     Not,
     OnChannel,
@@ -38,6 +45,7 @@ from segidx.model.expression import (
     Unfinished,
     check,
 )
+from segidx.model.expression.tree import with_events
 from segidx.model.syntax import RESERVED, format_expression, parse
 from segidx.model.values import Age, Arithmetic, ArithmeticOperator, Constant, DaysSince, FieldValue, Negative, Scalar
 from segidx.model.windows import (
@@ -53,6 +61,8 @@ from segidx.model.windows import (
     Window,
 )
 from segidx.model.writes import Channel
+
+parse("everyone")  # compiles the grammar, which no example's deadline should pay for
 
 _CHARACTERS = st.characters(codec="utf-8")
 _NASTY = st.sampled_from(
@@ -113,16 +123,6 @@ instants = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 99
 )
 scalars: st.SearchStrategy[Scalar] = st.one_of(strings, numbers, st.booleans(), st.dates(), instants)
 
-
-def _values(below: st.SearchStrategy) -> st.SearchStrategy:  # type: ignore[type-arg]
-    return st.builds(Arithmetic, st.sampled_from(ArithmeticOperator), below, below) | st.builds(Negative, below)
-
-
-leaf_values = st.one_of(
-    st.builds(Constant, scalars), st.builds(FieldValue, names), st.builds(Age, names), st.builds(DaysSince, names)
-)
-values = st.recursive(leaf_values, _values, max_leaves=6)
-
 counts = st.integers(1, 100_000)
 units = st.sampled_from(Unit)
 
@@ -152,18 +152,17 @@ windows: st.SearchStrategy[Window] = st.one_of(
 )
 
 lists = st.lists(scalars, max_size=4).map(tuple)
-predicates: st.SearchStrategy[Expression] = st.one_of(
-    st.sampled_from([Everyone(), Nobody(), Unfinished()]),
-    st.builds(HasTags, names, st.sampled_from(TagMode), st.lists(strings, max_size=3).map(tuple), st.booleans()),
+
+# Filters of events: what `check` lets them be, and lists and operands that an editor has not completed.
+_filter_values = st.builds(Constant, scalars) | st.builds(FieldValue, names)
+_filter_leaves: st.SearchStrategy[Expression] = st.one_of(
+    st.just(Unfinished()),
     st.builds(IsSet, names),
-    st.builds(Comparison, values, st.sampled_from(Operator), values),
-    st.builds(Comparison, values, st.sampled_from([Operator.EQ, Operator.NE]), values, st.just(True)),
-    st.builds(Between, values, values, values),
-    st.builds(In, values, lists, st.booleans()),
+    st.builds(Comparison, _filter_values, st.sampled_from(Operator), _filter_values),
+    st.builds(Comparison, _filter_values, st.sampled_from([Operator.EQ, Operator.NE]), _filter_values, st.just(True)),
+    st.builds(Between, _filter_values, _filter_values, _filter_values),
+    st.builds(In, _filter_values, lists, st.booleans()),
     st.builds(TextMatch, names, st.sampled_from(TextOperator), strings, st.booleans()),
-    st.builds(InWindow, names, windows),
-    st.builds(Anniversary, names, windows),
-    st.builds(OnChannel, st.sampled_from(Channel), st.sampled_from(ChannelState)),
 )
 
 
@@ -175,6 +174,44 @@ def _nodes(below: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expression
         st.builds(Not, below),
         st.builds(AtLeast, st.integers(1, 10_000), operands),
     )
+
+
+_filters = st.recursive(_filter_leaves, _nodes, max_leaves=4)
+filters: st.SearchStrategy[Expression] = st.deferred(lambda: _filters)
+events = st.builds(Events, st.sampled_from(EventKind), st.none() | filters, windows | st.just(AllTime()))
+aggregates = st.builds(Aggregate, st.just(AggregateFunction.COUNT), events) | st.builds(
+    Aggregate, st.just(AggregateFunction.SUM), events, names
+)
+
+
+def _values(below: st.SearchStrategy) -> st.SearchStrategy:  # type: ignore[type-arg]
+    return st.builds(Arithmetic, st.sampled_from(ArithmeticOperator), below, below) | st.builds(Negative, below)
+
+
+leaf_values = st.one_of(
+    st.builds(Constant, scalars),
+    st.builds(FieldValue, names),
+    st.builds(Age, names),
+    st.builds(DaysSince, names),
+    aggregates,
+)
+values = st.recursive(leaf_values, _values, max_leaves=6)
+
+predicates: st.SearchStrategy[Expression] = st.one_of(
+    st.sampled_from([Everyone(), Nobody(), Unfinished()]),
+    st.builds(HasTags, names, st.sampled_from(TagMode), st.lists(strings, max_size=3).map(tuple), st.booleans()),
+    st.builds(IsSet, names),
+    st.builds(Comparison, values, st.sampled_from(Operator), values),
+    st.builds(Comparison, values, st.sampled_from([Operator.EQ, Operator.NE]), values, st.just(True)),
+    st.builds(Between, values, values, values),
+    st.builds(In, values, lists, st.booleans()),
+    st.builds(TextMatch, names, st.sampled_from(TextOperator), strings, st.booleans()),
+    st.builds(InWindow, names, windows),
+    st.builds(Anniversary, names, windows),
+    st.builds(Did, events),
+    st.builds(Never, events),
+    st.builds(OnChannel, st.sampled_from(Channel), st.sampled_from(ChannelState)),
+)
 
 
 expressions = st.recursive(predicates, _nodes, max_leaves=12)
@@ -230,7 +267,7 @@ def _filled(node: Expression) -> Expression:
     """The expression with something of size one in place of what check refuses for other reasons."""
     match node:
         case Unfinished() | And(operands=()) | Or(operands=()) | AtLeast(operands=()):
-            return Everyone()
+            return IsSet("a")
         case And() | Or():
             return type(node)(tuple(map(_filled, node.operands)))
         case AtLeast():
@@ -238,10 +275,12 @@ def _filled(node: Expression) -> Expression:
         case Not():
             return Not(_filled(node.operand))
         case In(options=()):
-            return In(node.value, ("a",))
+            return _filled(In(node.value, ("a",)))
         case HasTags(tags=()):
             return HasTags(node.field, node.mode, ("a",))
-    return node
+    return with_events(
+        node, lambda events, _: replace(events, where=None if events.where is None else _filled(events.where))
+    )
 
 
 _BITS = [
@@ -249,7 +288,8 @@ _BITS = [
     "\u017f",
     "İ",
     "\0",
-    *(f" {word} " for word in ("and", "in", "not", "last", "has", "any", "of")),
+    *("did(", "sum(", "count(order", "line.a"),
+    *(f" {word} " for word in ("and", "in", "not", "last", "has", "any", "of", "where", "during", "today", "order")),
 ]
 
 

@@ -1,4 +1,4 @@
-"""An account of format 1: read as it is, brought to the present format by its first writer, and merged into."""
+"""Accounts of older formats: read as they are, brought to the present format by their first writer, and merged into."""
 
 from __future__ import annotations
 
@@ -10,19 +10,25 @@ import pytest
 
 from segidx.database import Database
 from segidx.model.errors import Closed, GenerationExpired, ReadOnly
+from segidx.model.events import EventKind
 from segidx.model.expression import Everyone
 from segidx.model.writes import Channel, ChannelFlag, ContactWrite
 from segidx.store.layout import FORMAT_VERSION
 from segidx.testing.reader import Reader
+from segidx.testing.stored_orders import StoredLine, StoredOrder, put_orders, read_orders
 
-FIXTURE = Path(__file__).parents[1] / "compat" / "format_1"
+COMPAT = Path(__file__).parents[1] / "compat"
 AT = datetime(2024, 6, 1, tzinfo=UTC)
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    shutil.copytree(FIXTURE, tmp_path / "data")
-    return tmp_path / "data"
+    return Path(shutil.copytree(COMPAT / "format_1", tmp_path / "data"))
+
+
+@pytest.fixture
+def place_2(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(COMPAT / "format_2", tmp_path / "data 2"))
 
 
 def test_reading_changes_nothing(place: Path) -> None:
@@ -78,3 +84,55 @@ def test_a_reader_of_the_old_format_is_told_to_open_it_again(place: Path) -> Non
                 reader.members(Everyone(), AT)
     with Reader(place, "shop") as reader:
         assert reader.members(Everyone(), AT) == (4, ids | {"new"})
+
+
+# --- format 2, which had no events -------------------------------------------------------------------------
+
+
+def test_reading_format_2_shows_no_events_and_changes_nothing(place_2: Path) -> None:
+    before = (place_2 / "accounts/shop/data.mdb").read_bytes()
+    with Database.open(place_2, read_only=True) as database:
+        shop = database.account("shop")
+        stats = shop.stats()
+        assert (stats.format_version, stats.generation, stats.merged_generation) == (2, 5, 4)
+        assert "events" not in stats.sizes
+        assert list(shop.verify()) == []
+        with shop._store.snapshot() as snapshot:
+            assert snapshot.newest_event is None
+            for kind in EventKind:
+                assert snapshot.event_ranges(kind) == []
+                assert snapshot.event_blocks(kind, 0, 0, 1000) == ()
+                assert len(snapshot.event_dictionary(kind, 0)) == 0
+        assert read_orders(shop) == {}
+    assert (place_2 / "accounts/shop/data.mdb").read_bytes() == before
+
+
+def test_the_first_writer_brings_format_2_to_the_present_format(place_2: Path) -> None:
+    with Database.open(place_2) as database:
+        shop = database.account("shop")
+        stats = shop.stats()
+        assert (stats.format_version, stats.generation, stats.merged_generation) == (FORMAT_VERSION, 5, 4)
+        assert stats.sizes["events"] == 0
+        assert read_orders(shop) == {}
+        assert list(shop.verify()) == []
+        order = StoredOrder("first", 3, 1_700_000_000_000, "shop", True, 100, (StoredLine("p"),))
+        put_orders(shop, [order])
+        assert shop.generation() == 6
+        assert read_orders(shop) == {"first": order}
+        assert list(shop.verify()) == []
+    with Database.open(place_2, read_only=True) as database:
+        assert read_orders(database.account("shop")) == {"first": order}
+        assert database.account("default").stats().format_version == 2, "nobody has written to that one"
+
+
+def test_a_reader_of_format_2_is_told_to_open_it_again(place_2: Path) -> None:
+    with Reader(place_2, "shop") as reader:
+        generation, ids = reader.members(Everyone(), AT)
+        assert generation == 5
+        with Database.open(place_2) as database:
+            assert reader.members(Everyone(), AT) == (5, ids), "nothing was written yet"
+            database.account("shop").write([ContactWrite("new")])
+            with pytest.raises(Closed, match="open it again"):
+                reader.members(Everyone(), AT)
+    with Reader(place_2, "shop") as reader:
+        assert reader.members(Everyone(), AT) == (6, ids | {"new"})

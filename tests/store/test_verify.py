@@ -1047,7 +1047,7 @@ FEED: dict[str, tuple[Damage, str]] = {
     "twice": (lambda a: feed(a, 4, 0, [201, 201], [4, 4]), "the changes of generation 4: the contacts do not ascend"),
     "order of parts": (lambda a: feed(a, 4, 1, [5], [4]), "the changes of generation 4: the contacts do not ascend"),
     "no kind": (lambda a: feed(a, 4, 0, [201], [0]), "generation 4: a contact changed in no known way"),
-    "unknown kind": (lambda a: feed(a, 4, 0, [201], [16]), "generation 4: a contact changed in no known way"),
+    "unknown kind": (lambda a: feed(a, 4, 0, [201], [32]), "generation 4: a contact changed in no known way"),
     "nobody": (
         lambda a: feed(a, 4, 0, [201, CONTACTS], [4, 4]),
         "generation 4: tell of ordinal 340, and only 340 were given out",

@@ -10,22 +10,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segidx.model import errors
+from segidx.model.events import EventKind
 from segidx.model.expression import (
     MAX_DEPTH,
     MAX_NODES,
     NODE_NAMES,
+    Aggregate,
+    AggregateFunction,
     And,
     Anniversary,
     AtLeast,
     Between,
     ChannelState,
     Comparison,
+    Did,
+    Events,
     Everyone,
     Expression,
     HasTags,
     In,
     InWindow,
     IsSet,
+    Never,
     Nobody,
     Not,
     OnChannel,
@@ -62,6 +68,7 @@ from segidx.model.windows import (
 from segidx.model.writes import Channel
 from segidx.v1 import expressions_pb2 as pb
 from segidx.v1 import values_pb2
+from segidx.wire import events as wire_events
 from segidx.wire import expressions as wire
 from segidx.wire import values as wire_values
 from segidx.wire import windows as wire_windows
@@ -77,16 +84,6 @@ scalars = st.one_of(
     st.booleans(),
     dates,
     instants,
-)
-leaves: st.SearchStrategy[Value] = st.one_of(
-    scalars.map(Constant), names.map(FieldValue), names.map(Age), names.map(DaysSince)
-)
-values = st.recursive(
-    leaves,
-    lambda below: st.one_of(
-        st.builds(Arithmetic, st.sampled_from(ArithmeticOperator), below, below), st.builds(Negative, below)
-    ),
-    max_leaves=4,
 )
 counts = st.integers(1, 100_000)
 units = st.sampled_from(Unit)
@@ -114,6 +111,47 @@ windows: st.SearchStrategy[Window] = st.one_of(
     absolute(instants),
     st.just(AllTime()),
 )
+
+
+def groups(below: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expression]:
+    return st.one_of(
+        st.lists(below, max_size=3).map(lambda o: And(tuple(o))),
+        st.lists(below, max_size=3).map(lambda o: Or(tuple(o))),
+        below.map(Not),
+        st.tuples(st.integers(1, MAX_NODES), st.lists(below, max_size=3)).map(lambda t: AtLeast(t[0], tuple(t[1]))),
+    )
+
+
+properties = names.map(FieldValue)
+operands = st.one_of(properties, scalars.map(Constant))
+filters = st.recursive(
+    st.one_of(
+        st.just(Unfinished()),
+        st.builds(Comparison, operands, st.sampled_from(Operator), operands),
+        st.builds(Between, properties, operands, operands),
+        st.builds(In, properties, st.lists(scalars, max_size=3).map(tuple), st.booleans()),
+        st.builds(IsSet, names),
+        st.builds(TextMatch, names, st.sampled_from(TextOperator), st.text(max_size=5), st.booleans()),
+    ),
+    groups,
+    max_leaves=4,
+)
+# Deferred, since what hypothesis prints of a strategy would be very long.
+events = st.deferred(lambda: st.builds(Events, st.sampled_from(EventKind), st.none() | filters, windows))
+aggregates: st.SearchStrategy[Value] = st.one_of(
+    st.builds(Aggregate, st.just(AggregateFunction.COUNT), events),
+    st.builds(Aggregate, st.just(AggregateFunction.SUM), events, names),
+)
+leaves: st.SearchStrategy[Value] = st.one_of(
+    scalars.map(Constant), names.map(FieldValue), names.map(Age), names.map(DaysSince), aggregates
+)
+values = st.recursive(
+    leaves,
+    lambda below: st.one_of(
+        st.builds(Arithmetic, st.sampled_from(ArithmeticOperator), below, below), st.builds(Negative, below)
+    ),
+    max_leaves=4,
+)
 predicates: st.SearchStrategy[Expression] = st.one_of(
     st.just(Everyone()),
     st.just(Nobody()),
@@ -128,17 +166,10 @@ predicates: st.SearchStrategy[Expression] = st.one_of(
     st.builds(InWindow, names, windows),
     st.builds(Anniversary, names, windows),
     st.builds(OnChannel, st.sampled_from(Channel), st.sampled_from(ChannelState)),
+    st.builds(Did, events),
+    st.builds(Never, events),
 )
-trees = st.recursive(
-    predicates,
-    lambda below: st.one_of(
-        st.lists(below, max_size=3).map(lambda o: And(tuple(o))),
-        st.lists(below, max_size=3).map(lambda o: Or(tuple(o))),
-        below.map(Not),
-        st.tuples(st.integers(1, MAX_NODES), st.lists(below, max_size=3)).map(lambda t: AtLeast(t[0], tuple(t[1]))),
-    ),
-    max_leaves=12,
-)
+trees = st.recursive(predicates, groups, max_leaves=12)
 
 
 def through_bytes(expression: Expression) -> Expression:
@@ -165,6 +196,8 @@ def test_every_enum_value_is_known_both_ways() -> None:
         "TextOperator": (wire.TEXT_OPERATORS, TextOperator),
         "ChannelState": (wire.CHANNEL_STATES, ChannelState),
         "ArithmeticOperator": (wire.ARITHMETIC_OPERATORS, ArithmeticOperator),
+        "EventKind": (wire_events.EVENT_KINDS, EventKind),
+        "AggregateFunction": (wire_events.FUNCTIONS, AggregateFunction),
         "TimeUnit": (wire_windows.UNITS, Unit),
         "RollingDirection": (wire_windows.DIRECTIONS, Direction),
         "CalendarPosition": (wire_windows.POSITIONS, CalendarPosition),

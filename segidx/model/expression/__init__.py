@@ -11,9 +11,13 @@ Negation is the complement within the live universe; contacts that lack a field 
 
 from segidx.model.expression.builder import (
     ChannelBuilder,
+    EventsBuilder,
     FieldBuilder,
+    ValueBuilder,
     field,
+    lines,
     on_channel,
+    orders,
     tags,
 )
 from segidx.model.expression.nodes import (
@@ -49,6 +53,7 @@ from segidx.model.expression.nodes import (
 )
 from segidx.model.expression.tree import (
     NODE_NAMES,
+    PART_NAMES,
     check,
     child_path,
     events_of,
@@ -64,6 +69,7 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_NODES",
     "NODE_NAMES",
+    "PART_NAMES",
     "Aggregate",
     "AggregateFunction",
     "And",
@@ -75,6 +81,7 @@ __all__ = [
     "Comparison",
     "Did",
     "Events",
+    "EventsBuilder",
     "Everyone",
     "Expression",
     "FieldBuilder",
@@ -92,14 +99,17 @@ __all__ = [
     "TextMatch",
     "TextOperator",
     "Unfinished",
+    "ValueBuilder",
     "channel_named",
     "check",
     "child_path",
     "events_of",
     "field",
+    "lines",
     "node_path",
     "on_channel",
     "operands_of",
+    "orders",
     "parts_of",
     "skip_unfinished",
     "tags",

@@ -1,20 +1,28 @@
-"""Building expressions from Python: `field("score") >= 10`, `tags().has("vip")`, `on_channel("email").reachable()`.
-Imports the nodes only."""
+"""Building expressions from Python: `field("score") >= 10`, `tags().has("vip")`, `on_channel("email").reachable()`,
+`orders().where(field("amount") > 300).count() >= 2`. Imports the nodes, and kinds, values and windows of the model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date
 
+from segidx.model.events import EventKind
 from segidx.model.expression.nodes import (
+    Aggregate,
+    AggregateFunction,
     Anniversary,
     Between,
     ChannelState,
     Comparison,
+    Did,
+    Events,
+    Expression,
     HasTags,
     In,
     InWindow,
     IsSet,
+    Never,
     OnChannel,
     Operator,
     TagMode,
@@ -37,22 +45,23 @@ from segidx.model.writes import Channel
 
 
 def _value(value: object) -> Value:
+    if isinstance(value, _Operand):
+        return value.value
     return value if isinstance(value, Value) else Constant(value)  # type: ignore[arg-type]
 
 
-class FieldBuilder:
-    """`field("score")`: builds predicates on one field. Comparison operators give expressions, so two builders
-    are never compared with each other."""
+class _Operand:
+    """What builders of values have in common. Comparison operators give expressions, so two builders are never compared
+    with each other."""
 
-    __slots__ = ("name", "value")
+    __slots__ = ("value",)
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, name: str, value: Value | None = None) -> None:
-        self.name = name
-        self.value = FieldValue(name) if value is None else value
+    def __init__(self, value: Value) -> None:
+        self.value = value
 
     def _compare(self, operator: Operator, other: object) -> Comparison:
-        return Comparison(self.value, operator, other.value if isinstance(other, FieldBuilder) else _value(other))
+        return Comparison(self.value, operator, _value(other))
 
     def __eq__(self, other: object) -> Comparison:  # type: ignore[override]
         return self._compare(Operator.EQ, other)
@@ -72,39 +81,38 @@ class FieldBuilder:
     def __ge__(self, other: object) -> Comparison:
         return self._compare(Operator.GE, other)
 
-    def _arithmetic(self, operator: ArithmeticOperator, other: object) -> FieldBuilder:
-        right = other.value if isinstance(other, FieldBuilder) else _value(other)
-        return FieldBuilder(self.name, Arithmetic(operator, self.value, right))
+    def _arithmetic(self, operator: ArithmeticOperator, other: object) -> ValueBuilder:
+        return ValueBuilder(Arithmetic(operator, self.value, _value(other)))
 
-    def __add__(self, other: object) -> FieldBuilder:
+    def __add__(self, other: object) -> ValueBuilder:
         return self._arithmetic(ArithmeticOperator.ADD, other)
 
-    def __sub__(self, other: object) -> FieldBuilder:
+    def __sub__(self, other: object) -> ValueBuilder:
         return self._arithmetic(ArithmeticOperator.SUBTRACT, other)
 
-    def __mul__(self, other: object) -> FieldBuilder:
+    def __mul__(self, other: object) -> ValueBuilder:
         return self._arithmetic(ArithmeticOperator.MULTIPLY, other)
 
-    def __truediv__(self, other: object) -> FieldBuilder:
+    def __truediv__(self, other: object) -> ValueBuilder:
         return self._arithmetic(ArithmeticOperator.DIVIDE, other)
 
-    def _reflected(self, operator: ArithmeticOperator, other: object) -> FieldBuilder:
-        return FieldBuilder(self.name, Arithmetic(operator, _value(other), self.value))
+    def _reflected(self, operator: ArithmeticOperator, other: object) -> ValueBuilder:
+        return ValueBuilder(Arithmetic(operator, _value(other), self.value))
 
-    def __radd__(self, other: object) -> FieldBuilder:
+    def __radd__(self, other: object) -> ValueBuilder:
         return self._reflected(ArithmeticOperator.ADD, other)
 
-    def __rsub__(self, other: object) -> FieldBuilder:
+    def __rsub__(self, other: object) -> ValueBuilder:
         return self._reflected(ArithmeticOperator.SUBTRACT, other)
 
-    def __rmul__(self, other: object) -> FieldBuilder:
+    def __rmul__(self, other: object) -> ValueBuilder:
         return self._reflected(ArithmeticOperator.MULTIPLY, other)
 
-    def __rtruediv__(self, other: object) -> FieldBuilder:
+    def __rtruediv__(self, other: object) -> ValueBuilder:
         return self._reflected(ArithmeticOperator.DIVIDE, other)
 
-    def __neg__(self) -> FieldBuilder:
-        return FieldBuilder(self.name, Negative(self.value))
+    def __neg__(self) -> ValueBuilder:
+        return ValueBuilder(Negative(self.value))
 
     def between(self, low: object, high: object) -> Between:
         return Between(self.value, _value(low), _value(high))
@@ -114,6 +122,32 @@ class FieldBuilder:
 
     def equals(self, other: str, *, ci: bool = False) -> Comparison:
         return Comparison(self.value, Operator.EQ, Constant(other), ci)
+
+    def before(self, when: date) -> Comparison:
+        return self < when
+
+    def after(self, when: date) -> Comparison:
+        return self > when
+
+
+# Siblings, since Python would ask the right side first where its class is derived from that of the left, and turn the
+# comparison round.
+
+
+class ValueBuilder(_Operand):
+    """A value to be compared or calculated with: arithmetic, an age, a count or sum of events."""
+
+    __slots__ = ()
+
+
+class FieldBuilder(_Operand):
+    """`field("score")`: builds predicates on one field."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        super().__init__(FieldValue(name))
+        self.name = name
 
     def is_set(self) -> IsSet:
         return IsSet(self.name)
@@ -133,20 +167,14 @@ class FieldBuilder:
     def in_window(self, window: Window) -> InWindow:
         return InWindow(self.name, window)
 
-    def before(self, when: date) -> Comparison:
-        return self < when
-
-    def after(self, when: date) -> Comparison:
-        return self > when
-
     def anniversary(self, window: Window) -> Anniversary:
         return Anniversary(self.name, window)
 
-    def age(self) -> FieldBuilder:
-        return FieldBuilder(self.name, Age(self.name))
+    def age(self) -> ValueBuilder:
+        return ValueBuilder(Age(self.name))
 
-    def days_since(self) -> FieldBuilder:
-        return FieldBuilder(self.name, DaysSince(self.name))
+    def days_since(self) -> ValueBuilder:
+        return ValueBuilder(DaysSince(self.name))
 
     def has(self, *tags: str, ci: bool = False) -> HasTags:
         return HasTags(self.name, TagMode.ANY, tags, ci)
@@ -198,3 +226,43 @@ class ChannelBuilder:
 def on_channel(channel: Channel | str) -> ChannelBuilder:
     """The builder of predicates on a channel, by its name too. Raises InvalidExpression for another name."""
     return ChannelBuilder(channel if isinstance(channel, Channel) else channel_named(channel))
+
+
+class EventsBuilder:
+    """`orders()`, `lines()`: selects events of one kind, for conditions and values made of them."""
+
+    __slots__ = ("events",)
+
+    def __init__(self, events: Events) -> None:
+        self.events = events
+
+    def where(self, condition: Expression) -> EventsBuilder:
+        """Those that pass the condition too; a `field` in it is a property of the event."""
+        held = self.events.where
+        return EventsBuilder(replace(self.events, where=condition if held is None else held & condition))
+
+    def during(self, window: Window) -> EventsBuilder:
+        """Those of the window, in place of any window said before."""
+        return EventsBuilder(replace(self.events, window=window))
+
+    def count(self) -> ValueBuilder:
+        return ValueBuilder(Aggregate(AggregateFunction.COUNT, self.events))
+
+    def sum(self, property: str) -> ValueBuilder:
+        return ValueBuilder(Aggregate(AggregateFunction.SUM, self.events, property))
+
+    def did(self) -> Did:
+        return Did(self.events)
+
+    def never(self) -> Never:
+        return Never(self.events)
+
+
+def orders() -> EventsBuilder:
+    """The builder on orders: `orders().where(field("paid") == True).count() >= 3`."""
+    return EventsBuilder(Events(EventKind.ORDER))
+
+
+def lines() -> EventsBuilder:
+    """The builder on lines of orders: `lines().where(field("producer") == "69").sum("amount") > 300`."""
+    return EventsBuilder(Events(EventKind.LINE))

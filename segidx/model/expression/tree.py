@@ -74,18 +74,25 @@ def parts_of(value: Value) -> tuple[Value, ...]:
 
 def events_of(node: Expression) -> tuple[tuple[Events, str], ...]:
     """The selections of events directly in a predicate, each with its path behind the predicate's own."""
+    return tuple((events, place) for events, place, _levels in _events_below(node))
+
+
+def _events_below(node: Expression) -> list[tuple[Events, str, int]]:
+    """As `events_of`, with how many levels of arithmetic each selection lies below the predicate."""
     match node:
         case Did() | Never():
-            return ((node.events, "events"),)
-    found: list[tuple[Events, str]] = []
-    pending = list(zip(values_of(node), VALUE_NAMES.get(type(node), ()), strict=True))
+            return [(node.events, "events", 0)]
+    found: list[tuple[Events, str, int]] = []
+    values = zip(values_of(node), VALUE_NAMES.get(type(node), ()), strict=True)
+    pending = [(value, place, 0) for value, place in values]
     while pending:
-        value, place = pending.pop()
+        value, place, levels = pending.pop()
         if isinstance(value, Aggregate):
-            found.append((value.events, f"{place}.aggregate.events"))
+            found.append((value.events, f"{place}.aggregate.events", levels))
         names = PART_NAMES.get(type(value), ())
-        pending.extend((part, f"{place}.{name}") for part, name in zip(parts_of(value), names, strict=True))
-    return tuple(found)
+        parts = zip(parts_of(value), names, strict=True)
+        pending.extend((part, f"{place}.{name}", levels + 1) for part, name in parts)
+    return found
 
 
 def with_events(node: Expression, change: Callable[[Events, str], Events]) -> Expression:
@@ -224,9 +231,10 @@ def check(root: Expression, *, max_depth: int = MAX_DEPTH, max_nodes: int = MAX_
                 )
             if finished:
                 _check_node(node, path, in_filter=in_filter)
-            for events, behind in events_of(node):
+            for events, behind, levels in _events_below(node):
                 if events.where is not None:
-                    pending.append((events.where, f"{node_path(path, node)}.{behind}.where", depth + 1, True))
+                    where = f"{node_path(path, node)}.{behind}.where"
+                    pending.append((events.where, where, depth + levels + 1, True))
 
 
 def _check_node(node: Expression, path: str, *, in_filter: bool) -> None:
@@ -236,6 +244,10 @@ def _check_node(node: Expression, path: str, *, in_filter: bool) -> None:
     ):
         raise InvalidExpression(
             "a filter of events has conditions on the event's own properties only; put the others beside it", path=where
+        )
+    if in_filter and sum(isinstance(v, FieldValue) for v in values_of(node)) > 1:
+        raise InvalidExpression(
+            "a filter of events compares a property with constants, not with another property", path=where
         )
     if isinstance(node, And | Or | AtLeast) and not node.operands:
         raise EmptyOperands(f"an empty {_spoken(node)} says nothing; give it operands or remove it", path=where)

@@ -14,19 +14,25 @@ from typing import Any, NamedTuple
 from lark import Token
 
 from segidx.model.errors import ExpressionTooDeep, ExpressionTooLarge
+from segidx.model.events import EventKind
 from segidx.model.expression import (
+    Aggregate,
+    AggregateFunction,
     And,
     Anniversary,
     AtLeast,
     Between,
     ChannelState,
     Comparison,
+    Did,
+    Events,
     Everyone,
     Expression,
     HasTags,
     In,
     InWindow,
     IsSet,
+    Never,
     Nobody,
     Not,
     OnChannel,
@@ -39,7 +45,7 @@ from segidx.model.expression import (
     channel_named,
 )
 from segidx.model.syntax.tokens import clip, fail, make, moment, number, string, whole_number
-from segidx.model.syntax.words import LATER
+from segidx.model.syntax.words import EVENT_FUNCTIONS, LATER
 from segidx.model.values import (
     Age,
     Arithmetic,
@@ -70,6 +76,7 @@ _ARITHMETIC = {operator.value: operator for operator in ArithmeticOperator}
 _FUNCTIONS: dict[str, type[Age] | type[DaysSince]] = {"age": Age, "days_since": DaysSince}
 # Functions that are conditions.
 _STATES = {state.value: state for state in ChannelState}
+_KINDS = {kind.value: kind for kind in EventKind}
 _CHANNELS = ", ".join(f'"{channel.value}"' for channel in Channel)
 
 
@@ -82,6 +89,21 @@ class Item(NamedTuple):
     size: int = 1
     height: int = 1
     literal: bool = False
+
+
+class Subject(NamedTuple):
+    """What stands first in the parentheses of an event function: a kind, and of a sum the property."""
+
+    kind: EventKind
+    token: Token
+    property: str | None = None
+
+
+class Selected(NamedTuple):
+    """What stands behind the kind."""
+
+    where: Item | None
+    window: Window
 
 
 class Limits(threading.local):
@@ -368,7 +390,7 @@ class Builder:
         if name in LATER:
             raise fail(f"'{name}(' is refused: {LATER[name]}", token)
         if name not in _FUNCTIONS and name not in _STATES:
-            known = ", ".join((*_FUNCTIONS, *_STATES))
+            known = ", ".join((*_FUNCTIONS, *_STATES, *EVENT_FUNCTIONS))
             raise fail(f"there is no function '{clip(token)}('; the functions are {known}", token)
         return token
 
@@ -386,6 +408,58 @@ class Builder:
         if not isinstance(node, Constant) or not isinstance(node.value, str):
             raise fail(f"{state.value}(...) takes a channel in double quotes: {_CHANNELS}", argument.token)
         return Item(OnChannel(make(argument.token, channel_named, node.value), state), token)
+
+    # --- events ---
+
+    def kind(self, tokens: list[Token]) -> Subject:
+        token = tokens[0]
+        kind = _KINDS.get(token.casefold())
+        if kind is None:
+            raise fail(
+                f"there are no events of kind '{clip(token)}' in this version; the kinds are {', '.join(_KINDS)}", token
+            )
+        return Subject(kind, token)
+
+    def summed(self, parts: list[Any]) -> Subject:
+        subject, item = parts
+        return Subject(subject.kind, subject.token, item.node.field)
+
+    def not_summed(self, parts: list[Any]) -> Subject:
+        (subject,) = parts
+        word = subject.kind.value
+        raise fail(f"sum(...) wants the property to add, such as {word}.amount", subject.token)
+
+    def selected(self, parts: list[Any]) -> Selected:
+        where = next((part for part in parts if isinstance(part, Item)), None)
+        window = next((part for part in parts if isinstance(part, Window)), AllTime())
+        return Selected(None if where is None else self.condition(where), window)
+
+    def of_events(self, parts: list[Any]) -> Item:
+        token, subject, selected = parts
+        match token.casefold():
+            case "count":
+                return self.asked(Aggregate(AggregateFunction.COUNT, _events(subject, selected)), token, selected)
+            case "did":
+                return self.asked(Did(_events(subject, selected)), token, selected)
+        return self.asked(Never(_events(subject, selected)), token, selected)
+
+    def sum_of_events(self, parts: list[Any]) -> Item:
+        token, subject, selected = parts
+        node = Aggregate(AggregateFunction.SUM, _events(subject, selected), subject.property)
+        return self.asked(node, token, selected)
+
+    def asked(self, node: Expression | Value, token: Token, selected: Selected) -> Item:
+        """A node above a filter of events."""
+        where = selected.where
+        return Item(node, token) if where is None else self.item(node, token, 1 + where.size, 1 + where.height)
+
+    def not_in_filter(self, tokens: list[Token]) -> Item:
+        token = tokens[0]
+        raise fail(
+            f"'{clip(token.lower())}' has no place in a filter of events, whose conditions are on the event's own"
+            " properties; put it beside the events",
+            token,
+        )
 
     def later_word(self, tokens: list[Token]) -> Token:
         token = tokens[0]
@@ -441,6 +515,12 @@ class Builder:
 
     def all_time(self, _tokens: list[Token]) -> Window:
         return AllTime()
+
+
+def _events(subject: Subject, selected: Selected) -> Events:
+    where = None if selected.where is None else selected.where.node
+    assert where is None or isinstance(where, Expression)
+    return Events(subject.kind, where, selected.window)
 
 
 def _kind(node: Expression | Value) -> str:

@@ -11,17 +11,21 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from segidx.model.expression import (
+    Aggregate,
     And,
     Anniversary,
     AtLeast,
     Between,
     Comparison,
+    Did,
+    Events,
     Everyone,
     Expression,
     HasTags,
     In,
     InWindow,
     IsSet,
+    Never,
     Nobody,
     Not,
     OnChannel,
@@ -64,7 +68,7 @@ def format_expression(expression: Expression) -> str:
     """The canonical text of an expression of any depth: `parse(format_expression(e)) == e`.
 
     The text exists for expressions that `check` refuses, too; `parse` then refuses those that are too deep or too
-    large, while empty lists and unfinished nodes read back.
+    large, and filters of events on other than their properties, while empty lists and unfinished nodes read back.
     """
     return _write(expression)
 
@@ -126,6 +130,10 @@ def _expression(node: Expression) -> Pieces:
             return [f"{format_field(node.field)} {format_window(node.window)}"]
         case Anniversary():
             return [f"anniversary of {format_field(node.field)} {format_window(node.window)}"]
+        case Did(events=events):
+            return _asked("did", events)
+        case Never(events=events):
+            return _asked("never", events)
     raise AssertionError(node)
 
 
@@ -187,6 +195,17 @@ def _comparison(node: Comparison) -> str:
     return f" {node.operator.value} {_ci(node.ci)}"
 
 
+def _asked(function: str, events: Events, property: str | None = None) -> Pieces:
+    pieces: Pieces = [f"{function}({events.kind.value}"]
+    if property is not None:
+        pieces.append(f".{format_field(property)}")
+    if events.where is not None:
+        pieces += [" where ", events.where]
+    if not isinstance(events.window, AllTime):
+        pieces.append(f" {format_window(events.window, 'during')}")
+    return [*pieces, ")"]
+
+
 # --- values ------------------------------------------------------------------------------------------------
 
 _SUMS = (ArithmeticOperator.ADD, ArithmeticOperator.SUBTRACT)
@@ -202,6 +221,8 @@ def _value(value: Value) -> Pieces:
             return [f"age({format_field(value.field)})"]
         case DaysSince():
             return [f"days_since({format_field(value.field)})"]
+        case Aggregate():
+            return _asked(value.function.value, value.events, value.property)
         case Negative(operand=operand):
             # `-5` is a constant; the negative of the constant 5 is `-(5)`.
             return ["-(", operand, ")"] if isinstance(operand, Constant | Arithmetic | Negative) else ["-", operand]
@@ -267,28 +288,29 @@ def _length(count: int, unit: Unit, whole: str = "") -> str:
     return f"{count} {whole}{unit.value}{'' if count == 1 else 's'}"
 
 
-def format_window(window: Window) -> str:
-    """A window as it follows a field: `in last 90 days`, `older than 1 year`, `from 2026-01-01`."""
+def format_window(window: Window, word: str = "in") -> str:
+    """A window as it follows a field: `in last 90 days`, `older than 1 year`, `from 2026-01-01`. `word` stands in
+    place of `in`."""
     match window:
         case Rolling():
-            return f"in {window.direction.value} {_length(window.count, window.unit)}"
+            return f"{word} {window.direction.value} {_length(window.count, window.unit)}"
         case OlderThan():
             return f"older than {_length(window.count, window.unit)}"
         case Ago():
-            return f"in {window.far} to {_length(window.near, window.unit)} ago"
+            return f"{word} {window.far} to {_length(window.near, window.unit)} ago"
         case Calendar(unit=Unit.DAY, count=1):
-            return f"in {_DAYS[window.position]}"
+            return f"{word} {_DAYS[window.position]}"
         case Calendar(position=CalendarPosition.THIS):
-            return f"in this {window.unit.value}"
+            return f"{word} this {window.unit.value}"
         case Calendar():
-            return f"in {window.position.value} {_length(window.count, window.unit, 'whole ')}"
+            return f"{word} {window.position.value} {_length(window.count, window.unit, 'whole ')}"
         case Absolute(start=start, end=end):
             if start is None:
                 assert end is not None
                 return f"until {format_constant(end)}"
             if end is None:
                 return f"from {format_constant(start)}"
-            return f"in {format_constant(start)} to {format_constant(end)}"
+            return f"{word} {format_constant(start)} to {format_constant(end)}"
         case AllTime():
-            return "in all time"
+            return f"{word} all time"
     raise AssertionError(window)

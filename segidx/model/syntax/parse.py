@@ -16,7 +16,7 @@ from segidx.model.expression import MAX_DEPTH, MAX_NODES, Expression
 from segidx.model.syntax.words import RESERVED, is_reserved, readable
 
 if TYPE_CHECKING:
-    from lark import Lark, UnexpectedInput
+    from lark import Lark, Token, UnexpectedInput
 
     from segidx.model.syntax.build import Builder
 
@@ -83,6 +83,9 @@ def parse(
 # Reserved words that stand where a field may, and want more words after them.
 _OPENING_WORDS = ("all", "anniversary", "any", "at", "segment", "tagged", "top")
 
+# Words that begin a window behind `in`, and nothing where `in` begins a list.
+_WINDOW_WORDS = ("all", "last", "next", "this", "today", "tomorrow", "yesterday")
+
 _WORD_OR_CHARACTER = re.compile(r"\w+|.", re.DOTALL)
 
 # Why no token begins with these characters.
@@ -128,17 +131,23 @@ def _syntax_error(error: UnexpectedInput, text: str) -> ExpressionSyntaxError:
             expected=expected,
         )
     return ExpressionSyntaxError(
-        f"found {_described(token, may_be_field)}{_reserved_before(text, token.start_pos or 0, accepts)}",
+        f"found {_described(token, may_be_field)}{_hint(text, token, accepts)}",
         line=token.line or 1,
         column=token.column or 1,
         expected=expected,
     )
 
 
-def _reserved_before(text: str, place: int, accepts: set[str]) -> str:
-    """The hint for a reserved word that was meant as a field: `top > 3`."""
+def _hint(text: str, token: Token, accepts: set[str]) -> str:
+    """The hint for a reserved word that was meant as a field (`top > 3`), and for a window of time behind a property in
+    a filter of events (`paid in last 3 days`)."""
+    place = token.start_pos or 0
     word = re.search(r"(\w+)\s*$", text[max(0, place - 100) : place])
-    if word is None or word[1].lower() not in _OPENING_WORDS or "LPAR" in accepts:
+    if word is None:
+        return ""
+    if word[1].lower() == "in" and "LPAR" in accepts and token.lower() in _WINDOW_WORDS:
+        return " (behind a filter, the window of the events begins with 'during')"
+    if word[1].lower() not in _OPENING_WORDS or "LPAR" in accepts:
         return ""
     return f" after '{word[1]}', a reserved word (a field of that name is written `{word[1]}`)"
 

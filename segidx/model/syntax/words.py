@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-# In any letter case these are never bare field names; in backticks they are. Some belong to conditions on events and
-# segments, which later versions add: they are reserved now, so that no stored text changes its meaning then.
+# In any letter case these are never bare field names; in backticks they are. Some belong to conditions that
+# later versions add: they are reserved now, so that no stored text changes its meaning then.
 RESERVED: tuple[str, ...] = (
     *("after", "all", "among", "and", "anniversary", "any", "at", "became", "before", "between", "by", "ci"),
     *("contains", "during", "ends", "everyone", "false", "from", "has", "in", "is", "like", "matches", "nobody"),
@@ -28,19 +28,24 @@ def is_reserved(word: str) -> bool:
     return word.casefold() in RESERVED
 
 
-_EVENTS = "events are not available in this version"
+# Functions of events. The first and the last are values, the others conditions.
+EVENT_FUNCTIONS: tuple[str, ...] = ("count", "did", "never", "sum")
+
+_EVENTS = "of events, this version has count, sum, did and never"
 _SEGMENTS = "saved segments are not available in this version"
 
 # Functions and words of the language's later parts, and why they are refused.
 LATER: dict[str, str] = {
     **dict.fromkeys(
         (
-            *("count", "sum", "average", "avg", "min", "max", "distinct", "favourite", "share"),
-            *("did", "never", "only", "first", "last", "sequence", "became", "like"),
+            *("average", "avg", "min", "max", "distinct", "favourite", "share"),
+            *("only", "first", "last", "sequence"),
         ),
         _EVENTS,
     ),
     **dict.fromkeys(("score", "gain", "peak"), "scores are not available in this version"),
+    "became": "tracked fields are not available in this version",
+    "like": "patterns of urls are not available in this version",
     "band": "spend bands are not available in this version",
     "rfm": "RFM models are not available in this version",
     "segment": _SEGMENTS,
@@ -53,6 +58,8 @@ LATER: dict[str, str] = {
 _READABLE: dict[str, str] = {
     "NAME": "a field name",
     "QUOTED_NAME": "a field name",
+    "KIND": "a kind of events such as 'order'",
+    "DOT": "'.' and a property",
     "STRING": "a string",
     "NUMBER": "a number",
     "MOMENT": "a date or an instant",
@@ -92,7 +99,8 @@ def readable(terminals: Iterable[str]) -> tuple[str, ...]:
     if "NUMBER" in wanted:
         wanted.discard("MINUS")
     if "NAME" in wanted:
-        wanted -= {"FUNCTION", "EVERYONE", "NOBODY", "UNFINISHED", "AT", "ALL", "ANY", "ANNIVERSARY"}
+        wanted -= {"FUNCTION", "EVENT_FUNCTION", "SUM", "EVERYONE", "NOBODY", "UNFINISHED"}
+        wanted -= {"AT", "ALL", "ANY", "ANNIVERSARY"}
     if "_AND" in wanted and "COMPARE" not in wanted:
         wanted -= {"PLUS", "MINUS", "STAR", "SLASH"}
     names = [name for terminal, name in _READABLE.items() if terminal in wanted]

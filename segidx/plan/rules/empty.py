@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from segidx.plan.nodes import CandidateCheck, Inner, Nothing, Plan, PostingScan, RangeScan, TableScan, nothing
+from segidx.plan.nodes import (
+    CandidateCheck,
+    EventScan,
+    Inner,
+    Nothing,
+    Plan,
+    PostingScan,
+    RangeScan,
+    TableScan,
+    nothing,
+)
 
 
 def empty_or_full(plan: Plan) -> Plan:
-    if isinstance(plan, PostingScan | RangeScan | TableScan | CandidateCheck) and plan.estimate.hi == 0:
+    if isinstance(plan, PostingScan | RangeScan | TableScan | EventScan | CandidateCheck) and plan.estimate.hi == 0:
         return nothing(f"no contact has {plan.label}", plan.path)
     if isinstance(plan, Inner) and plan.total == 0 and not isinstance(plan, Nothing):
         return nothing("there are no contacts", plan.path)

@@ -3,10 +3,20 @@ exact cardinalities; this order is its tie-breaker, and what explain shows."""
 
 from __future__ import annotations
 
-from segidx.plan.nodes import AllOf, AnyOf, CandidateCheck, Inner, Plan, PostingScan, RangeScan, TableScan
+from segidx.plan.nodes import (
+    AllOf,
+    AnyOf,
+    CandidateCheck,
+    EventScan,
+    Plan,
+    PostingScan,
+    RangeScan,
+    TableScan,
+    is_checked,
+)
 
 # What a contact costs to test by each kind of leaf, relative to a posting.
-_COST = {PostingScan: 1, RangeScan: 8, TableScan: 12, CandidateCheck: 1000}
+_COST = {PostingScan: 1, RangeScan: 8, TableScan: 12, EventScan: 500, CandidateCheck: 1000}
 
 
 def cost(plan: Plan) -> int:
@@ -17,14 +27,9 @@ def cost(plan: Plan) -> int:
 
 def order_by_cost(plan: Plan) -> Plan:
     if isinstance(plan, AllOf):
-        ordered = sorted(plan.operands, key=lambda o: (_checks(o), o.estimate.expected, cost(o)))
+        ordered = sorted(plan.operands, key=lambda o: (is_checked(o), o.estimate.expected, cost(o)))
     elif isinstance(plan, AnyOf):
-        ordered = sorted(plan.operands, key=lambda o: (_checks(o), -o.estimate.expected, cost(o)))
+        ordered = sorted(plan.operands, key=lambda o: (is_checked(o), -o.estimate.expected, cost(o)))
     else:
         return plan
     return plan if tuple(ordered) == plan.operands else plan.with_children(tuple(ordered))
-
-
-def _checks(plan: Plan) -> bool:
-    """Whether a candidate check lies in the plan: it waits until the others have narrowed the candidates."""
-    return isinstance(plan, CandidateCheck) or (isinstance(plan, Inner) and any(map(_checks, plan.operands)))

@@ -1,12 +1,14 @@
 """Verifying: every invariant of every structure of an account, each broken one a sentence.
 
-First every stored value on its own (`stored`), then what commits leave: log, change feed, receipts (`commits`), the
-process's overlay against the log (`overlay`), and last what must say the same in several ways, as readers see it: the
-base under the overlay (`across`). What could not be read is named once and not compared with anything.
+First every stored value on its own (`stored`), events also against one another (`events`), then what commits leave:
+log, change feed, receipts (`commits`), the process's overlay against the log (`overlay`), and last what must say the
+same in several ways, as readers see it: the base under the overlay (`across`). What could not be read is named once and
+not compared with anything.
 
 All of it sees one state of the account, through one read transaction that stays open until the end: writers go on
 meanwhile, but cannot reuse the pages that they give up, so that the file may grow. Nothing is written. The memory is
-that of one shard of one field, of its stored keys and counts, and of some copies of the overlay.
+that of one shard of one field, of its stored keys and counts, of the events of one range and month, of a bit for each
+order, and of some copies of the overlay.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from segidx.store.snapshot import Caches, Snapshot
 from segidx.store.verify.across import check_across
 from segidx.store.verify.commits import check_feed, check_log, check_receipts
 from segidx.store.verify.context import Context
+from segidx.store.verify.events import check_events
 from segidx.store.verify.overlay import check_overlay
 from segidx.store.verify.stored import check_catalog, check_columns, check_counts, check_postings, check_strings
 
@@ -88,7 +91,7 @@ class Verification(Iterator[str]):
         except struct.error as error:  # keys of the log that are none
             failure = f"the account cannot be read ({error})"
         yield from check_catalog(c, store.path.name)
-        for part in (check_strings, check_postings, check_columns, check_counts):
+        for part in (check_strings, check_postings, check_columns, check_counts, check_events):
             yield from part(c)
         sound = yield from check_log(c)
         yield from check_feed(c)

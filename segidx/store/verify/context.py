@@ -8,23 +8,38 @@ import lmdb
 from pyroaring import BitMap
 
 from segidx.model.errors import CorruptData
+from segidx.model.events import EVENT_PROPERTIES, EventKind
 from segidx.model.schema import FieldType
 from segidx.model.writes import Channel, ChannelFlag
 from segidx.store.catalog import read_catalog, read_state
 from segidx.store.layout import (
+    DB_EVENTS,
     DB_META,
     DB_STRINGS,
     IDS_TABLE,
     LIVE_CODE,
     MAX_ORDINALS,
+    ORDER_CONTACT,
+    ORDER_IDS_TABLE,
+    ORDER_TIME,
     SYSTEM_FIELD,
     Handle,
     channel_code,
+    event_table,
 )
 from segidx.store.snapshot import Snapshot
 from segidx.store.strings import StringTable
 
 CODED = (FieldType.CATEGORY, FieldType.TEXT, FieldType.TAGS)
+# Columns by event number, with what problems call them.
+EVENT_COLUMNS = {ORDER_CONTACT: "of the orders' contacts", ORDER_TIME: "of the orders' times"}
+# String tables of events, likewise.
+EVENT_TABLES = {ORDER_IDS_TABLE: "of order ids"} | {
+    event_table(kind, index): f"of the {kind.value}s' {each.name!r}"
+    for kind in EventKind
+    for index, each in enumerate(EVENT_PROPERTIES[kind])
+    if each.type is FieldType.CATEGORY
+}
 CHANNEL_FLAGS = {channel_code(c, flag): (c, flag) for c in Channel for flag in (*ChannelFlag, None)}
 
 
@@ -70,6 +85,11 @@ class Context:
             channel, flag = CHANNEL_FLAGS[code]
             meaning = f" ({channel.value} {flag.value if flag else 'suppressed'})"
         return f"{self.name(field_id)}, code {code}{meaning}"
+
+    def column(self, field_id: int) -> str:
+        """How problems call a column."""
+        events = EVENT_COLUMNS.get(field_id) if DB_EVENTS in self.dbs else None
+        return f"column {events or f'of {self.name(field_id)}'}"
 
     # --- what could not be read ---
 
@@ -124,6 +144,12 @@ class Context:
                 if not copy.startswith(prefix):
                     return
                 yield copy
+
+    def value_of(self, database: bytes, key: bytes) -> memoryview | bytes:
+        """The value of a key that is there, borrowed."""
+        value = self.txn.get(key, db=self.dbs[database])
+        assert value is not None
+        return value
 
     def items(self, database: bytes, key_bytes: int) -> Iterator[tuple[bytes, memoryview | bytes] | str]:
         """(key, value) of a database, the value borrowed; a problem in place of one whose key has another length."""

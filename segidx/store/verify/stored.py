@@ -21,6 +21,7 @@ from segidx.store.counts import BLOCK_CODES, HAS_POSTING
 from segidx.store.layout import (
     DB_COLUMNS,
     DB_COUNTS,
+    DB_EVENTS,
     DB_META,
     DB_POSTINGS,
     DB_STRINGS,
@@ -28,6 +29,7 @@ from segidx.store.layout import (
     KIND_COUNTS,
     KIND_POSTING,
     META_STATE,
+    ORDER_IDS_TABLE,
     SHARD_BITS,
     SYSTEM_FIELD,
     block_key,
@@ -36,7 +38,7 @@ from segidx.store.layout import (
     split_posting_key,
 )
 from segidx.store.strings import StringTable
-from segidx.store.verify.context import CODED, Context
+from segidx.store.verify.context import CODED, EVENT_COLUMNS, EVENT_TABLES, Context
 
 _STRING_KEY = struct.Struct(">HBBI")  # table, kind, 0, number
 _STATE, _BUCKET, _FORWARD = 0, 1, 2
@@ -65,9 +67,11 @@ def check_catalog(c: Context, directory: str) -> Iterator[str]:
 
 
 def check_strings(c: Context) -> Iterator[str]:
-    """The tables of contact ids and of every dictionary, strings to codes and back; no others."""
+    """The tables of contact and order ids and of every dictionary, strings to codes and back; no others."""
     coded = [field_id for field_id, field in c.fields.items() if field.type in CODED]
     tables = {IDS_TABLE: "of contact ids"} | {f: f"of {c.name(f)}" for f in coded}
+    if DB_EVENTS in c.dbs:
+        tables |= EVENT_TABLES
     sound = set()
     for table, meaning in tables.items():
         c.tick()
@@ -161,13 +165,14 @@ def check_columns(c: Context) -> Iterator[str]:
             continue
         key, value = item
         field_id, chunk = split_block_key(key)
-        what = f"column of {c.name(field_id)}, chunk {chunk}"
+        what = f"{c.column(field_id)}, chunk {chunk}"
         field = c.fields.get(field_id)
+        of_events = field_id in EVENT_COLUMNS and DB_EVENTS in c.dbs
         if key != block_key(field_id, chunk):
             yield f"columns: key {key.hex()} means nothing"
-        elif field is None:
+        elif field is None and not of_events:
             yield f"{what} is stored, and there is no such field"
-        elif field.type is FieldType.TAGS:
+        elif field is not None and field.type is FieldType.TAGS:
             yield f"{what} is stored, and tags have no column"
         problem = verify_chunk(value)
         if problem is not None:
@@ -182,7 +187,9 @@ def check_columns(c: Context) -> Iterator[str]:
         if encode_chunk(values, present) != bytes(value):
             yield f"{what} is not in its shortest form"
         last = chunk * CHUNK_ROWS + int(rows[-1])
-        if last >= c.base_ids:
+        if of_events and last >= c.base_size(ORDER_IDS_TABLE):
+            yield f"{what}: has a value of order {last}, and only {c.base_size(ORDER_IDS_TABLE)} ids were given out"
+        elif not of_events and last >= c.base_ids:
             yield f"{what}: has a value of ordinal {last}, and only {c.base_ids} were given out"
 
 

@@ -1,0 +1,216 @@
+"""Importing a file of orders, one row a line: find the columns, then read, check and write batch after batch.
+
+Importing a file again replaces its orders with themselves, and an import that was cut short is finished by running it
+again. Works on an account in the same process. Imports the model and its neighbours only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from segidx.ingest.arrow import read_ids
+from segidx.ingest.arrow_values import mask
+from segidx.ingest.import_contacts import SHOWN_REJECTS, Progress, ahead
+from segidx.ingest.orders import OrderBatch
+from segidx.ingest.orders_arrow import (
+    CONTACT_ID,
+    ORDER_ID,
+    REQUIRED,
+    SeenOrders,
+    check_columns,
+    column_fields,
+    orders_from_arrow,
+)
+from segidx.ingest.rejects import RejectFile, default_reject_path
+from segidx.ingest.sources import Source, joined, open_source
+from segidx.model.errors import InvalidArgument, InvalidSource, TooManyRejects, nearest
+from segidx.model.events import MAX_LINES
+from segidx.model.results import Reject, WriteResult
+from segidx.model.schema import AccountInfo
+
+# Some 50,000 orders of a few lines each: a transaction rewrites much of what it touches, so it should bring much.
+BATCH_LINES = 200_000
+# Rows that are held at most while an order does not end; one of so many is refused.
+_MOST_ROWS = 2 * MAX_LINES
+
+
+class OrderAccount(Protocol):
+    """What an import of orders needs of an account."""
+
+    @property
+    def info(self) -> AccountInfo: ...
+
+    def now(self) -> int: ...
+
+    def apply_orders(self, orders: OrderBatch, /) -> WriteResult: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OrderImportReport:
+    """What an import did. `rejected` rows of the file were bad, and their orders refused. `rejects` are the first 20;
+    all are in the file `reject_path` (None without any)."""
+
+    rows: int
+    orders: int  # written
+    lines: int  # of these
+    contacts_created: int
+    rejected: int
+    generation: int
+    columns: Mapping[str, str]  # the file's column of each name
+    ignored_columns: tuple[str, ...]
+    rejects: tuple[Reject, ...]
+    reject_path: Path | None
+    seconds: float
+
+
+def parse_columns(options: Iterable[str]) -> dict[str, str]:
+    """`NAME=COLUMN` options. Raises InvalidArgument."""
+    known = [ORDER_ID, CONTACT_ID, *column_fields(AccountInfo("any"))]
+    found: dict[str, str] = {}
+    for option in options:
+        name, equals, column = option.partition("=")
+        if not equals or not name or not column:
+            raise InvalidArgument(f"--map {option!r}: write NAME=COLUMN, such as 'order_id=Order number'")
+        if name not in known:
+            close = nearest(name, known)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise InvalidArgument(f"--map {option!r}: there is no {name!r}; {hint}The names are {', '.join(known)}")
+        if name in found:
+            raise InvalidArgument(f"--map {option!r}: {name} is mapped already, to {found[name]!r}")
+        found[name] = column
+    return found
+
+
+def choose_columns(source: Source, said: Mapping[str, str], account: AccountInfo) -> dict[str, str]:
+    """The file's column of each name: what is `said`, else the column of that name. Raises InvalidSource where one is
+    missing or of a type that cannot fill it."""
+    columns: dict[str, str] = {}
+    for name in (ORDER_ID, CONTACT_ID, *column_fields(account)):
+        column = said.get(name, name)
+        if name in said:
+            source.column(column)
+        if column in source.columns:
+            columns[name] = column
+        elif name in REQUIRED:
+            raise InvalidSource(
+                f"{source.path} has no column {name!r}; say which one it is with --map '{name}=COLUMN':"
+                f" its columns are {', '.join(map(repr, source.columns[:50]))}",
+                column=name,
+                file=source.path,
+            )
+    check_columns({column: source.column(column) for column in columns.values()}, columns, account)
+    return columns
+
+
+def import_orders(
+    account: OrderAccount,
+    path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    reject_path: Path | None = None,
+    progress: Progress | None = None,
+    batch_rows: int = BATCH_LINES,
+    seen: SeenOrders | None = None,
+) -> OrderImportReport:
+    """Import the orders of a Parquet, CSV or Arrow file, one batch committed after another.
+
+    `columns` maps names (`order_id`, `contact_id`, `time` and those of `column_fields`) to the file's columns where
+    they are called otherwise. Naive times are local in the account's zone. Bad rows refuse their orders and are listed
+    in `reject_path` (next to the source by default); the others stand. An order whose rows do not stand together is
+    refused where it comes again; files that share `seen` are one import in this. `progress(phase, rows done, rows in
+    all or None)` is told as it goes on.
+
+    Raises InvalidSource for a file that cannot be read or lacks a column, and TooManyRejects, before anything is
+    written, if the first batch has no good order.
+    """
+    if batch_rows < 1:
+        raise InvalidArgument(f"batch_rows must be 1 or more, not {batch_rows}")
+    began = time.monotonic()
+    source = open_source(path)
+    chosen = choose_columns(source, columns or {}, account.info)
+    where = reject_path or default_reject_path(source.path)
+    rows = orders = lines = created = rejected = generation = 0
+    first_rejects: list[Reject] = []
+    with RejectFile(where) as rejects:
+        batches = _batches(source, chosen, account, batch_rows, seen or SeenOrders())
+        for count, batch in ahead(batches):
+            rejects.add(batch.rejects)
+            first_rejects += batch.rejects[: SHOWN_REJECTS - len(first_rejects)]
+            if not rows and batch.rejects and not len(batch.ids):
+                raise _all_refused(batch, source, where)
+            rows += count
+            rejected += len(batch.rejects)
+            result = account.apply_orders(batch)
+            orders += result.accepted
+            lines += int(batch.line_counts.sum())
+            created += result.created
+            generation = result.generation
+            if progress is not None:
+                progress("importing", rows, source.rows)
+    return OrderImportReport(
+        rows=rows,
+        orders=orders,
+        lines=lines,
+        contacts_created=created,
+        rejected=rejected,
+        generation=generation,
+        columns=chosen,
+        ignored_columns=tuple(c for c in source.columns if c not in chosen.values()),
+        rejects=tuple(first_rejects),
+        reject_path=where if rejects.count else None,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _batches(
+    source: Source, columns: Mapping[str, str], account: OrderAccount, batch_rows: int, seen: SeenOrders
+) -> Iterator[tuple[int, OrderBatch]]:
+    """Each batch with the number of rows of the file it was made of."""
+    first = 0
+    info = account.info
+    for rows in _whole_orders(source, columns, batch_rows):
+        yield rows.num_rows, orders_from_arrow(rows, columns, info, account.now(), seen, first_index=first)
+        first += rows.num_rows
+
+
+def _whole_orders(source: Source, columns: Mapping[str, str], batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """The file's rows, cut between orders."""
+    held: pa.RecordBatch | None = None
+    wanted = list(dict.fromkeys(columns.values()))
+    for given in source.batches(wanted, batch_rows):
+        if held is None:
+            held = given
+            continue
+        cut = _start_of_last(held, columns[ORDER_ID])
+        if not cut and held.num_rows > _MOST_ROWS:
+            cut = held.num_rows
+        if cut:
+            yield held.slice(0, cut)
+        held = joined([held.slice(cut), given]) if cut < held.num_rows else given
+    if held is not None:
+        yield held
+
+
+def _start_of_last(rows: pa.RecordBatch, column: str) -> int:
+    """Where the last order begins; behind the end when the last row has no order id."""
+    ids, _ = read_ids(rows.column(column), column, "order")
+    others = np.flatnonzero(~mask(pc.equal(ids, ids[-1])))
+    return int(others[-1]) + 1 if len(others) else 0
+
+
+def _all_refused(batch: OrderBatch, source: Source, where: Path) -> TooManyRejects:
+    first = batch.rejects[0]
+    return TooManyRejects(
+        f"all orders in the first rows of {source.path} were refused, so nothing of it was imported;"
+        f" the first: {first.message}; all are listed in {where}",
+        rows=len(batch.rejects),
+        reason_of_first=first.reason,
+    )

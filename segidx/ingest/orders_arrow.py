@@ -1,0 +1,346 @@
+"""Batches of orders from Arrow record batches of a file, one row a line: column by column, without a Python loop over
+good rows; the same rules and messages as `orders_from_rows`. Imports the model, kernels and its neighbours only.
+
+Rows of one order stand together. What is said of the order itself may stand in each of its rows or in some; a row
+without any value of a line adds no line.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import tzinfo
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from segidx.ingest.arrow import check_id_type, given_id, read_ids
+from segidx.ingest.arrow_values import Converted, convert, element, integers, is_readable, plain
+from segidx.ingest.orders import (
+    ONE,
+    TIME,
+    EventColumn,
+    Ints,
+    Mask,
+    OrderBatch,
+    check_time,
+    event_fields,
+    line_amount,
+    order_amount,
+    order_reject,
+    too_many_lines,
+    with_counts_of_lines,
+    with_counts_of_orders,
+)
+from segidx.ingest.values import check_id, check_order_id, refuse, shown
+from segidx.kernels.strings import Batch
+from segidx.model.errors import InvalidContactId, InvalidSource, InvalidValue, SegidxError
+from segidx.model.events import MAX_AHEAD_MILLIS, MAX_LINES, EventKind
+from segidx.model.results import Reject
+from segidx.model.schema import AccountInfo, Field, FieldType, describe
+
+ORDER_ID, CONTACT_ID = "order_id", "contact_id"
+REQUIRED = (ORDER_ID, CONTACT_ID, TIME.name)
+_CURRENCY = Field("currency", FieldType.CATEGORY)
+# Properties whose columns have another name, since a line has one of the same.
+_ORDER_COLUMNS = {"amount": "order_amount"}
+_LARGEST = 2.0**62
+
+
+def _order_fields(account: AccountInfo) -> tuple[Field, ...]:
+    """The order's properties under the names of their columns."""
+    fields = event_fields(EventKind.ORDER, account)
+    return tuple(Field(_ORDER_COLUMNS.get(f.name, f.name), f.type, f.scale) for f in fields)
+
+
+def column_fields(account: AccountInfo) -> dict[str, Field]:
+    """The columns besides the two of ids that a file may have, by name, with what they hold."""
+    lines = event_fields(EventKind.LINE, account)
+    return {f.name: f for f in (TIME, *_order_fields(account), _CURRENCY, *lines)}
+
+
+def check_columns(types: Mapping[str, pa.DataType], columns: Mapping[str, str], account: AccountInfo) -> None:
+    """Raises InvalidSource where a column's type can hold no value of what it is to fill; `columns` gives the file's
+    column of each name."""
+    fields = column_fields(account)
+    for name, column in columns.items():
+        if name in (ORDER_ID, CONTACT_ID):
+            check_id_type(types[column], column, name.removesuffix("_id"))
+        elif not is_readable(types[column], fields[name].type):
+            raise InvalidSource(
+                f"column {column!r} is of type {types[column]}, which cannot fill {name} ({describe(fields[name])});"
+                " give the column another name, or name another with --map",
+                column=column,
+            )
+
+
+class SeenOrders:
+    """Which order ids an import has met, in 16 bytes each: ids are told apart by 128 bits of a keyed hash."""
+
+    def __init__(self) -> None:
+        self._keys = secrets.token_bytes(16), secrets.token_bytes(16)
+        # (ascending hashes, their other halves), large ones first: adding one costs a logarithm, not a copy of all.
+        self._levels: list[tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]] = []
+
+    def add(self, ids: pa.Array) -> Mask:
+        """Which of these distinct ids were met before; all of them are from now on."""
+        batch = Batch.of(ids)
+        high, low = (batch.hash(key) for key in self._keys)
+        met = np.zeros(len(ids), np.bool_)
+        for highs, lows in self._levels:
+            place = np.minimum(np.searchsorted(highs, high), len(highs) - 1)
+            met |= (highs[place] == high) & (lows[place] == low)
+        new = ~met
+        if new.any():
+            self._levels.append(_ascending(high[new], low[new]))
+        while len(self._levels) > 1 and len(self._levels[-2][0]) < 2 * len(self._levels[-1][0]):
+            (a, b), (c, d) = self._levels.pop(), self._levels.pop()
+            self._levels.append(_ascending(np.concatenate([a, c]), np.concatenate([b, d])))
+        return met
+
+
+def _ascending(
+    high: npt.NDArray[np.uint64], low: npt.NDArray[np.uint64]
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    order = np.argsort(high)
+    return high[order], low[order]
+
+
+def orders_from_arrow(
+    record_batch: pa.RecordBatch,
+    columns: Mapping[str, str],
+    account: AccountInfo,
+    now: int,
+    seen: SeenOrders,
+    *,
+    first_index: int = 0,
+) -> OrderBatch:
+    """The batch of the valid orders of whole orders' rows. Bad rows are in its `rejects`, one for each, numbered from
+    `first_index`; each refuses its order. `columns` gives the column of each name (see `column_fields`); naive times
+    are local in the account's zone. Ids that were `seen`, and come again, are refused."""
+    rows = _Rows(record_batch, columns, account.tz, first_index)
+    rows.refuse_repeated(seen)
+    contacts = rows.contacts()
+    times = rows.times(now)
+    properties = [rows.of_order(field) for field in _order_fields(account)]
+    rows.check_currency(account)
+    line_fields = event_fields(EventKind.LINE, account)
+    cells = [rows.cells(field) for field in line_fields]
+    is_line = np.zeros(len(rows.owner), np.bool_)
+    for cell in cells:
+        is_line |= cell.present
+        is_line[list(cell.bad)] = True
+    rows.check_line_counts(np.bincount(rows.owner[is_line], minlength=len(rows.firsts)))
+
+    lines = [EventColumn(cell.values, cell.present) for cell in cells]
+    lines[-1] = rows.line_amounts(lines, is_line)
+    properties[-1] = rows.order_amounts(properties[-1], lines[-1])
+
+    kept = np.flatnonzero(rows.good)
+    line_rows = np.flatnonzero(is_line & rows.good[rows.owner])
+    line_counts = np.bincount(rows.owner[line_rows], minlength=len(rows.firsts))[kept].astype(np.int64)
+    kept_lines = with_counts_of_lines(tuple(line.take(line_rows) for line in lines))
+    kept_orders = tuple(column.take(kept) for column in properties)
+    return OrderBatch(
+        ids=rows.ids.take(pa.array(rows.firsts[kept])),
+        contacts=contacts.take(pa.array(kept)),
+        times=times[kept],
+        properties=with_counts_of_orders(kept_orders, line_counts, kept_lines[-1]),
+        line_counts=line_counts,
+        lines=kept_lines,
+        rejects=rows.rejects(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _First:
+    """What the rows of each order say of it: the row that says it first (any row where none does)."""
+
+    rows: Ints
+    present: Mask
+
+
+class _Rows:
+    """The rows of a file, which order each is of, and what is wrong with them.
+
+    `firsts` has the first row of each order, `owner` the order of each row, `good` the orders that nothing is wrong
+    with so far. A row with a bad order id is an order of its own, and not good.
+    """
+
+    def __init__(self, batch: pa.RecordBatch, columns: Mapping[str, str], zone: tzinfo, first_index: int) -> None:
+        self._batch = batch
+        self._columns = columns
+        self._zone = zone
+        self._first_index = first_index
+        self._bad: dict[int, tuple[str, SegidxError]] = {}
+        given = batch.column(columns[ORDER_ID])
+        self.ids, valid = read_ids(given, columns[ORDER_ID], "order")
+        codes = integers(self.ids.dictionary_encode().indices, -1).astype(np.int64)
+        begins = np.ones(len(codes), np.bool_)
+        begins[1:] = (codes[1:] != codes[:-1]) | ~valid[1:] | ~valid[:-1]
+        self.firsts: Ints = np.flatnonzero(begins)
+        self.owner: Ints = np.cumsum(begins) - 1
+        self._codes = codes[self.firsts]
+        self.good: Mask = np.ones(len(self.firsts), np.bool_)
+        for row in np.flatnonzero(~valid).tolist():
+            try:
+                check_order_id(given_id(given, row))
+            except SegidxError as error:
+                self._refuse(row, ORDER_ID, error)
+
+    def _refuse(self, row: int, field: str, error: SegidxError) -> None:
+        """The first thing that is wrong with a row is told."""
+        self._bad.setdefault(row, (field, error))
+        self.good[self.owner[row]] = False
+
+    def rejects(self) -> tuple[Reject, ...]:
+        ids = self._batch.column(self._columns[ORDER_ID])
+        contacts = self._batch.column(self._columns[CONTACT_ID])
+        return tuple(
+            order_reject(self._first_index + row, given_id(ids, row), given_id(contacts, row), field, error)
+            for row, (field, error) in sorted(self._bad.items())
+        )
+
+    # --- whole orders ---
+
+    def refuse_repeated(self, seen: SeenOrders) -> None:
+        """Refuse orders whose id came before, not beside them: its lines would replace one another."""
+        known = np.flatnonzero(self.good)
+        _, places = np.unique(self._codes[known], return_index=True)
+        distinct = known[np.sort(places)]
+        again = np.ones(len(self.firsts), np.bool_)
+        again[distinct] = seen.add(self.ids.take(pa.array(self.firsts[distinct])))
+        for row in self.firsts[again & self.good].tolist():
+            why = "it came before in this import, not beside this row; sort the file by order id"
+            self._refuse(row, ORDER_ID, InvalidValue(f"{why}, so that the rows of an order stand together"))
+
+    def check_line_counts(self, counts: npt.NDArray[np.intp]) -> None:
+        for order in np.flatnonzero(counts > MAX_LINES).tolist():
+            self._refuse(int(self.firsts[order]), "lines", too_many_lines(int(counts[order])))
+
+    # --- what is said of orders ---
+
+    def contacts(self) -> pa.Array:
+        """The contact of each order."""
+        name = self._columns[CONTACT_ID]
+        column = self._batch.column(name)
+        ids, valid = read_ids(column, name)
+        given = ~_nulls(column)
+        for row in np.flatnonzero(given & ~valid).tolist():
+            try:
+                check_id(given_id(column, row))
+            except SegidxError as error:
+                self._refuse(row, CONTACT_ID, error)
+        first = self._first(CONTACT_ID, ids, valid)
+        for order in np.flatnonzero(~first.present & self.good).tolist():
+            self._refuse(int(self.firsts[order]), CONTACT_ID, InvalidContactId("there is no contact id"))
+        return ids.take(pa.array(first.rows))
+
+    def times(self, now: int) -> Ints:
+        """The time of each order."""
+        cells = self.cells(TIME)
+        values = np.asarray(cells.values)
+        column = plain(self._batch.column(self._columns[TIME.name]))
+        beyond = cells.present & ((values < 0) | (values > now + MAX_AHEAD_MILLIS))
+        for row in np.flatnonzero(beyond).tolist():
+            try:
+                check_time(int(values[row]), element(column, row), now)
+            except SegidxError as error:
+                self._refuse(row, TIME.name, error)
+        first = self._first(TIME.name, values, cells.present)
+        for order in np.flatnonzero(~first.present & self.good).tolist():
+            self._refuse(int(self.firsts[order]), TIME.name, refuse(TIME, "an order has a time"))
+        return values[first.rows]
+
+    def of_order(self, field: Field) -> EventColumn:
+        """A property of each order."""
+        cells = self.cells(field)
+        first = self._first(field.name, cells.values, cells.present)
+        return EventColumn(EventColumn(cells.values, cells.present).take(first.rows).values, first.present)
+
+    def check_currency(self, account: AccountInfo) -> None:
+        cells = self.cells(_CURRENCY)
+        for row in np.flatnonzero(cells.present & ~_equal(cells.values, account.currency)).tolist():
+            why = f"{shown(cells.values[row].as_py())} is not the account's currency, {account.currency}"
+            self._refuse(row, _CURRENCY.name, refuse(_CURRENCY, f"{why}; convert the amounts before the import"))
+
+    def _first(self, name: str, values: Ints | pa.Array, present: Mask) -> _First:
+        """The first row of each order that says something. Later ones that say something else are refused."""
+        if not len(self.firsts):
+            return _First(self.firsts, np.zeros(0, np.bool_))
+        count = len(self.owner)
+        rows = np.minimum.reduceat(np.where(present, np.arange(count), count), self.firsts)
+        said = rows < count
+        rows = np.where(said, rows, self.firsts)
+        if isinstance(values, pa.Array):
+            values = integers(values.dictionary_encode().indices, -1).astype(np.int64)
+        for row in np.flatnonzero(present & (values != values[rows][self.owner])).tolist():
+            other = self._first_index + int(rows[self.owner[row]])
+            why = f"field {name!r}: it is not what row {other} of the same order says"
+            self._refuse(row, name, InvalidValue(why, field=name))
+        return _First(rows, said)
+
+    # --- cells ---
+
+    def cells(self, field: Field) -> Converted:
+        """The values of a column; none where the file has no such column."""
+        if field.name not in self._columns:
+            count = len(self.owner)
+            values = pa.nulls(count, pa.string()) if field.type.is_string else np.zeros(count, np.int64)
+            return Converted(values, np.zeros(count, np.bool_))
+        cells = convert(self._batch.column(self._columns[field.name]), field, self._zone, "")
+        for row, message in cells.bad.items():
+            self._refuse(row, field.name, InvalidValue(message, field=field.name))
+        return cells
+
+    # --- amounts that are worked out ---
+
+    def line_amounts(self, lines: list[EventColumn], is_line: Mask) -> EventColumn:
+        """The amount of each row's line, and `lines` with the quantities that are not said filled in."""
+        *_, quantity, unit_price, amount = lines
+        quantities = np.where(quantity.present, quantity.values, ONE)
+        lines[-3] = EventColumn(quantities, is_line)
+        wanted = unit_price.present & ~amount.present
+        prices = np.where(wanted, unit_price.values, 0)
+        large = np.abs(quantities.astype(np.float64)) * np.abs(prices.astype(np.float64)) >= _LARGEST
+        products = np.where(large, 0, quantities) * prices
+        derived = np.sign(products) * ((np.abs(products) + ONE // 2) // ONE)
+        for row in np.flatnonzero(large).tolist():
+            try:
+                derived[row] = line_amount(int(quantities[row]), int(prices[row]))
+            except SegidxError as error:
+                self._refuse(row, "amount", error)
+        values = np.where(amount.present, amount.values, derived)
+        return EventColumn(values, amount.present | unit_price.present)
+
+    def order_amounts(self, given: EventColumn, lines: EventColumn) -> EventColumn:
+        """The amount of each order: what is said, or else what its lines come to."""
+        count = len(self.firsts)
+        values = np.where(lines.present, lines.values, 0)
+        some = np.bincount(self.owner[lines.present], minlength=count) > 0
+        # Sums wrap around, and so do their differences: they are right where the sums of single orders fit.
+        ends = np.append(self.firsts[1:], len(values)).astype(np.int64)
+        running = np.concatenate([np.zeros(1, np.int64), np.cumsum(values)])
+        sums = running[ends] - running[self.firsts]
+        sizes = np.bincount(self.owner, weights=np.abs(values.astype(np.float64)), minlength=count)
+        for order in np.flatnonzero((sizes >= _LARGEST) & ~given.present & self.good).tolist():
+            first, end = int(self.firsts[order]), int(ends[order])
+            try:
+                sums[order] = order_amount(values[first:end].tolist())
+            except SegidxError as error:
+                self._refuse(first, _ORDER_COLUMNS["amount"], error)
+        return EventColumn(np.where(given.present, given.values, sums), given.present | some)
+
+
+def _nulls(column: pa.Array) -> Mask:
+    found: Mask = plain(column).is_null().to_numpy(zero_copy_only=False)
+    return found
+
+
+def _equal(strings: pa.Array, wanted: str) -> Mask:
+    encoded = strings.dictionary_encode()
+    equal = np.array([text == wanted for text in encoded.dictionary.to_pylist()] + [False], np.bool_)
+    found: Mask = equal[integers(encoded.indices, -1)]
+    return found

@@ -1,0 +1,45 @@
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Buffer
+
+from segidx.kernels._bitmaps import Stop
+
+BLOCK_ROWS: Final[int]
+
+Op = tuple[object, ...]
+
+class CorruptEvents(Exception):
+    column: int | None
+    reason: str
+    def __init__(self, column: int | None, reason: str) -> None: ...
+
+def encode_block(columns: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]]) -> bytes: ...
+def verify_block(buffer: Buffer) -> str | None: ...
+
+class EventBlock:
+    def __init__(self, buffer: Buffer) -> None: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def columns(self) -> int: ...
+    def zone(self, column: int) -> tuple[int, int, int] | None: ...
+    def decode(self) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]: ...
+
+class EventFilter:
+    def __init__(self, ops: Iterable[Op]) -> None: ...
+
+def accumulate(
+    blocks: Sequence[EventBlock],
+    filter: EventFilter | None,
+    start: int,
+    end: int,
+    measure: int,
+    candidates: npt.NDArray[np.uint64] | None,
+    counts: npt.NDArray[np.uint32],
+    sums: npt.NDArray[np.int64],
+    measured: npt.NDArray[np.uint32],
+    stop: Stop | None = None,
+) -> None: ...

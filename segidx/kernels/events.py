@@ -1,0 +1,46 @@
+"""Blocks of events, and counts and sums a contact over them.
+
+A block holds rows of one kind of events, of one range of 16,384 contacts and one month, ascending by contact, time,
+event and line. It is a little-endian header and one column chunk (segidx/kernels/columns.py) a column:
+
+    offset  type  field
+    0       u8    version, 1
+    1       u8    columns: 5 to 32
+    2       u16   flags, 0
+    4       u32   rows: 16,384 at most
+    8       u32   checksum: CRC-32 of the other header bytes; each chunk has its own
+    12      u32   a column: where its chunk ends, counted from the start of the block; chunks lie one behind another
+
+Columns 0 to 3 are CONTACT (ordinal & 16383), TIME (ms since 1970), EVENT (its number) and LINE (its number, 0 for an
+order); the properties of the kind follow; the last column is whether the row counts, 0 or 1. These five have a value in
+every row. Opening checks headers against the length; `verify_block` checks checksums, every code and the order.
+
+Buffers and arrays in, arrays out: no I/O, and nothing else of segidx is imported.
+"""
+
+from segidx.kernels._events import (
+    BLOCK_ROWS,
+    CorruptEvents,
+    EventBlock,
+    EventFilter,
+    accumulate,
+    encode_block,
+    verify_block,
+)
+
+CONTACT, TIME, EVENT, LINE = range(4)
+"""The columns that blocks of every kind have, before the properties."""
+
+__all__ = [
+    "BLOCK_ROWS",
+    "CONTACT",
+    "EVENT",
+    "LINE",
+    "TIME",
+    "CorruptEvents",
+    "EventBlock",
+    "EventFilter",
+    "accumulate",
+    "encode_block",
+    "verify_block",
+]

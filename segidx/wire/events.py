@@ -1,0 +1,64 @@
+"""Events in expressions of the protocol to and from the model. Imports only v1 and the model.
+
+A filter is an expression again: who calls passes the way to read or write it, with its place and its level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from segidx.model.events import EventKind
+from segidx.model.expression import Aggregate, AggregateFunction, Events, Expression
+from segidx.model.windows import AllTime
+from segidx.v1 import expressions_pb2 as pb
+from segidx.wire.windows import Missing, read_enum, read_window, write_window
+
+EVENT_KINDS: Final[dict[int, EventKind]] = {
+    pb.EVENT_KIND_ORDER: EventKind.ORDER,
+    pb.EVENT_KIND_LINE: EventKind.LINE,
+}
+FUNCTIONS: Final[dict[int, AggregateFunction]] = {
+    pb.AGGREGATE_FUNCTION_COUNT: AggregateFunction.COUNT,
+    pb.AGGREGATE_FUNCTION_SUM: AggregateFunction.SUM,
+}
+_KIND_NUMBERS = {v: pb.EventKind.ValueType(k) for k, v in EVENT_KINDS.items()}
+_FUNCTION_NUMBERS = {v: pb.AggregateFunction.ValueType(k) for k, v in FUNCTIONS.items()}
+
+ReadFilter = Callable[[pb.Expression], Expression]
+WriteFilter = Callable[[Expression, pb.Expression], None]
+
+
+def read_events(message: pb.Events, read_filter: ReadFilter) -> Events:
+    """The selection. Raises Missing where its kind or its window is unfinished; an unfinished filter is a node of
+    its own."""
+    return Events(
+        read_enum(message.kind, EVENT_KINDS),
+        read_filter(message.where) if message.HasField("where") else None,
+        read_window(message.window) if message.HasField("window") else AllTime(),
+    )
+
+
+def read_aggregate(message: pb.Aggregate, read_filter: ReadFilter) -> Aggregate:
+    """The aggregate. Raises Missing where it is unfinished, InvalidExpression for a count of a property."""
+    function = read_enum(message.function, FUNCTIONS)
+    if function is not AggregateFunction.COUNT and not message.property:
+        raise Missing
+    return Aggregate(function, read_events(message.events, read_filter), message.property or None)
+
+
+def write_events(events: Events, message: pb.Events, write_filter: WriteFilter) -> None:
+    """Fills `message`; a window of all time is left out."""
+    message.kind = _KIND_NUMBERS[events.kind]
+    if events.where is not None:
+        write_filter(events.where, message.where)
+    if not isinstance(events.window, AllTime):
+        write_window(events.window, message.window)
+
+
+def write_aggregate(aggregate: Aggregate, message: pb.Aggregate, write_filter: WriteFilter) -> None:
+    """Fills `message`."""
+    message.function = _FUNCTION_NUMBERS[aggregate.function]
+    write_events(aggregate.events, message.events, write_filter)
+    if aggregate.property is not None:
+        message.property = aggregate.property

@@ -1,0 +1,71 @@
+/* Event blocks: rows of one kind of events, of one range of 16,384 contacts and one month; aggregates a contact over
+ * them.
+ *
+ * The rules of bm.h hold here too: bytes are borrowed, and whatever they hold, only what lies inside them is read. What
+ * passes ev_block_open may still hold damaged codes, which give wrong numbers and never a wild access. */
+#ifndef EV_BLOCK_H
+#define EV_BLOCK_H
+
+#include "bm_kernels.h"
+
+/* --- blocks (ev_block.c) -------------------------------------------------------------------------------- */
+
+#define EV_VERSION 1u
+#define EV_HEADER 12u        /* bytes before the ends of the columns */
+#define EV_MAX_COLUMNS 32u
+#define EV_MIN_COLUMNS 5u    /* those below, and whether the row counts */
+
+enum { EV_CONTACT = 0, EV_TIME = 1, EV_EVENT = 2, EV_LINE = 3 }; /* columns of every kind; the last one is the counts */
+enum { EV_NO_COLUMN = -1 };
+
+typedef struct {
+    const uint8_t *data;
+    uint32_t rows, ncolumns, checksum;
+    bm_chunk columns[EV_MAX_COLUMNS];
+} ev_block;
+
+/* NULL, or what is wrong with the header or with that of *column (EV_NO_COLUMN: with the block's own). */
+const char *ev_block_open(ev_block *b, const uint8_t *buf, size_t len, int *column);
+/* Whether the rows ascend by contact, time, event and line, none twice; NULL when so, else what is wrong. */
+const char *ev_block_order(const ev_block *b);
+/* The column's b->rows values, 0 where there is none. */
+void ev_block_read(const ev_block *b, uint32_t column, int64_t *values, uint8_t *present);
+
+static inline uint64_t ev_code(const bm_chunk *c, uint32_t row) { return row < c->rows ? bm_code(c, row) : 0; }
+static inline int64_t ev_value(const bm_chunk *c, uint64_t code) { return (int64_t)((uint64_t)c->base + code - 1); }
+
+/* --- aggregates (ev_scan.c) ----------------------------------------------------------------------------- */
+
+enum { EV_SCAN, EV_CONSTANT, EV_ALL, EV_ANY, EV_AT_LEAST, EV_NOT };
+
+/* One step of a filter in postfix form: pushes a set of rows, or puts one in the place of the n topmost. */
+typedef struct {
+    uint8_t kind, column; /* SCAN */
+    bool value;           /* CONSTANT */
+    uint32_t n, k;        /* ALL, ANY, AT_LEAST; 0 <= k <= n + 1 */
+    bm_scan scan;         /* of the block's column: scan.column is not used */
+} ev_op;
+
+/* The caller has checked that no step takes more than there is, and that one set is left. */
+typedef struct {
+    ev_op *ops;
+    uint32_t n, depth; /* the most sets there are at a time */
+    uint32_t ncolumns; /* that a block must have */
+} ev_filter;
+
+typedef struct {
+    const ev_filter *filter;    /* NULL for every row */
+    int64_t first, last;        /* times, both included */
+    int measure;                /* the column to sum, or EV_NO_COLUMN */
+    const uint64_t *candidates; /* the contacts to look at: BM_CHUNK_WORDS words; NULL for all */
+    uint32_t *counts;           /* these three: BM_CHUNK_ROWS each, added to */
+    int64_t *sums;
+    uint32_t *measured;
+} ev_query;
+
+enum { EV_OVERFLOW = 16 }; /* beside BM_OK, BM_CANCELLED, BM_DEADLINE and BM_NO_MEMORY */
+
+/* Blocks must have the columns that the query names. */
+int ev_accumulate(const ev_block *const *blocks, size_t n, const ev_query *q, const bm_stop *stop);
+
+#endif

@@ -1,0 +1,321 @@
+"""Conditions on events cross the protocol: what may be left out, what is unfinished, paths and limits as in process."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from google.protobuf import text_format
+
+from segidx.model import errors
+from segidx.model.events import EventKind
+from segidx.model.expression import (
+    MAX_DEPTH,
+    MAX_NODES,
+    Aggregate,
+    AggregateFunction,
+    And,
+    Between,
+    Comparison,
+    Did,
+    Events,
+    Expression,
+    HasTags,
+    In,
+    IsSet,
+    Never,
+    Not,
+    Operator,
+    TagMode,
+    Unfinished,
+    check,
+    skip_unfinished,
+)
+from segidx.model.schema import Field, FieldType, Schema
+from segidx.model.values import Arithmetic, ArithmeticOperator, Constant, FieldValue, Negative, Value
+from segidx.model.windows import AllTime, Direction, Rolling, Unit
+from segidx.testing.event_lives import random_event_expression
+from segidx.v1 import counts_pb2
+from segidx.v1 import expressions_pb2 as pb
+from segidx.wire.decode import _Assembler, decode
+from segidx.wire.expressions import read_expression, write_expression
+
+PAID = Comparison(FieldValue("paid"), Operator.EQ, Constant(True))
+LAST_90_DAYS = Rolling(Direction.LAST, 90, Unit.DAY)
+
+
+def read(text: str) -> Expression:
+    return read_expression(text_format.Parse(text, pb.Expression()))
+
+
+def written(expression: Expression) -> pb.Expression:
+    message = pb.Expression()
+    write_expression(expression, message)
+    return message
+
+
+def through_bytes(expression: Expression) -> Expression:
+    return read_expression(decode(pb.Expression, written(expression).SerializeToString()))
+
+
+def count(where: Expression | None, kind: EventKind = EventKind.ORDER) -> Aggregate:
+    return Aggregate(AggregateFunction.COUNT, Events(kind, where))
+
+
+def some(value: Value) -> Expression:
+    return Comparison(value, Operator.GT, Constant(0))
+
+
+def test_numbers_that_clients_rely_on() -> None:
+    assert {name: pb.Expression.DESCRIPTOR.fields_by_name[name].number for name in ("did", "never")} == {
+        "did": 30,
+        "never": 31,
+    }
+    assert pb.Value.DESCRIPTOR.fields_by_name["aggregate"].number == 7
+
+
+def test_a_selection_as_it_is_sent() -> None:
+    window = "window { rolling { direction: ROLLING_DIRECTION_LAST count: 90 unit: TIME_UNIT_DAY } }"
+    paid = (
+        'where { comparison { left { field: "paid" } operator: COMPARISON_OPERATOR_EQUAL '
+        "right { constant { bool_value: true } } } }"
+    )
+    assert read(f"did {{ events {{ kind: EVENT_KIND_ORDER {paid} {window} }} }}") == Did(
+        Events(EventKind.ORDER, PAID, LAST_90_DAYS)
+    )
+    total = (
+        f"aggregate {{ function: AGGREGATE_FUNCTION_SUM events {{ kind: EVENT_KIND_LINE {window} }} "
+        'property: "amount" }'
+    )
+    zero = 'constant { decimal_value: "0" }'
+    found = read(f"comparison {{ left {{ {total} }} operator: COMPARISON_OPERATOR_GREATER right {{ {zero} }} }}")
+    assert found == some(Aggregate(AggregateFunction.SUM, Events(EventKind.LINE, None, LAST_90_DAYS), "amount"))
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_what_is_asked_of_events_survives(seed: int) -> None:
+    schema = Schema((Field("score", FieldType.NUMBER), Field("born", FieldType.DATE)))
+    expression = random_event_expression(random.Random(seed), schema)
+    check(expression)
+    assert through_bytes(expression) == expression
+
+
+def test_no_filter_is_every_event_and_no_window_all_time() -> None:
+    bare = "never { events { kind: EVENT_KIND_LINE } }"
+    assert read(bare) == Never(Events(EventKind.LINE, None, AllTime()))
+    assert read("never { events { kind: EVENT_KIND_LINE window { all_time {} } } }") == read(bare)
+    assert written(Never(Events(EventKind.LINE))) == text_format.Parse(bare, pb.Expression())
+
+
+def comparison(aggregate: str) -> str:
+    return (
+        f"comparison {{ left {{ aggregate {{ {aggregate} }} }} operator: COMPARISON_OPERATOR_GREATER "
+        'right { constant { decimal_value: "1" } } }'
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "did {}",
+        "never {}",
+        "did { events {} }",
+        "did { events { where { everyone {} } } }",
+        "did { events { kind: EVENT_KIND_ORDER window {} } }",
+        "never { events { kind: EVENT_KIND_ORDER window { older_than { count: 1 } } } }",
+        comparison(""),
+        comparison("function: AGGREGATE_FUNCTION_COUNT"),
+        comparison("function: AGGREGATE_FUNCTION_COUNT events {}"),
+        comparison("events { kind: EVENT_KIND_ORDER }"),
+        comparison("function: AGGREGATE_FUNCTION_COUNT events { kind: EVENT_KIND_ORDER window {} }"),
+        comparison("function: AGGREGATE_FUNCTION_SUM events { kind: EVENT_KIND_ORDER }"),
+        comparison('function: AGGREGATE_FUNCTION_SUM property: "amount"'),
+    ],
+)
+def test_what_is_not_filled_in_is_unfinished(text: str) -> None:
+    assert read(text) == Unfinished()
+
+
+@pytest.mark.parametrize("where", ["", "unfinished {}", "is_set {}", "comparison {}"])
+def test_an_unfinished_filter_is_a_node_of_its_own(where: str) -> None:
+    found = read(f"did {{ events {{ kind: EVENT_KIND_ORDER where {{ {where} }} }} }}")
+    assert found == Did(Events(EventKind.ORDER, Unfinished()))
+    with pytest.raises(errors.UnfinishedExpression) as caught:
+        check(found)
+    assert caught.value.path == "expression.did.events.where"
+    assert skip_unfinished(found) == (Did(Events(EventKind.ORDER)), ("expression.did.events.where",))
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("did { events { kind: 99 } }", "did"),
+        (
+            'never { events { kind: EVENT_KIND_LINE where { comparison { operator: 99 left { field: "a" } } } } }',
+            "never.events.where.comparison",
+        ),
+        (
+            "never { events { kind: EVENT_KIND_LINE where { negation { at_least { count: 0 } } } } }",
+            "never.events.where.negation.at_least",
+        ),
+        ("did { events { kind: EVENT_KIND_LINE window { older_than { count: 0 unit: TIME_UNIT_DAY } } } }", "did"),
+        (comparison("function: 99 events { kind: EVENT_KIND_ORDER }"), "comparison"),
+        (
+            comparison('function: AGGREGATE_FUNCTION_COUNT events { kind: EVENT_KIND_ORDER } property: "amount"'),
+            "comparison",
+        ),
+        (
+            comparison(
+                "function: AGGREGATE_FUNCTION_COUNT "
+                "events { kind: EVENT_KIND_ORDER where { disjunction { operands { at_least { count: 0 } } } } }"
+            ),
+            "comparison.left.aggregate.events.where.disjunction.operands[0].at_least",
+        ),
+    ],
+)
+def test_what_is_wrong_names_its_node(text: str, path: str) -> None:
+    with pytest.raises(errors.InvalidExpression) as caught:
+        read(f"conjunction {{ operands {{ {text} }} }}")
+    assert type(caught.value) is errors.InvalidExpression
+    assert caught.value.path == f"expression.conjunction.operands[0].{path}"
+
+
+# Every place where events stand in an expression, with its path.
+PLACES = {
+    "did.events.where": lambda where: Did(Events(EventKind.ORDER, where)),
+    "never.events.where": lambda where: Never(Events(EventKind.LINE, where)),
+    "comparison.left.aggregate.events.where": lambda where: some(count(where)),
+    "comparison.right.aggregate.events.where": lambda where: Comparison(Constant(1), Operator.LT, count(where)),
+    "comparison.left.negative.aggregate.events.where": lambda where: some(Negative(count(where))),
+    "comparison.left.arithmetic.left.aggregate.events.where": lambda where: some(
+        Arithmetic(ArithmeticOperator.ADD, count(where), FieldValue("income"))
+    ),
+    "comparison.left.arithmetic.right.negative.aggregate.events.where": lambda where: some(
+        Arithmetic(ArithmeticOperator.DIVIDE, Constant(1), Negative(count(where)))
+    ),
+    "between.value.aggregate.events.where": lambda where: Between(count(where), Constant(1), Constant(2)),
+    "between.low.aggregate.events.where": lambda where: Between(Constant(1), count(where), Constant(2)),
+    "between.high.aggregate.events.where": lambda where: Between(Constant(1), Constant(2), count(where)),
+    "in.value.aggregate.events.where": lambda where: In(count(where), (1, 2)),
+}
+
+
+def levels_above(place: str) -> int:
+    """The levels of an expression above a filter at this place: the predicate and the arithmetic in it."""
+    return 1 + place.count(".arithmetic.") + place.count(".negative.")
+
+
+def nested(levels: int) -> Expression:
+    node: Expression = IsSet("amount")
+    for level in reversed(range(levels - 1)):
+        node = Not(node) if level % 2 else And((node,))
+    return node
+
+
+def assembled(data: bytes) -> pb.Expression:
+    """The message as the parser of deep ones makes it."""
+    message = pb.Expression()
+    _Assembler().fill(message, memoryview(data), "expression.", "expression", 1)
+    return message
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_paths_into_filters_are_those_of_the_check(place: str) -> None:
+    unfinished = PLACES[place](Not(Unfinished()))
+    with pytest.raises(errors.UnfinishedExpression) as by_check:
+        check(unfinished)
+    assert by_check.value.path == f"expression.{place}.negation"
+    assert through_bytes(unfinished) == unfinished
+
+    message = written(PLACES[place](Not(IsSet("amount"))))
+    part = message
+    for name in f"{place}.negation".split("."):
+        part = getattr(part, name)
+    part.at_least.count = 0
+    with pytest.raises(errors.InvalidExpression) as by_reader:
+        read_expression(message)
+    assert by_reader.value.path == f"expression.{place}.negation.at_least"
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_filters_count_as_depth(place: str) -> None:
+    room = MAX_DEPTH - levels_above(place)
+    deepest = PLACES[place](nested(room))
+    check(deepest)
+    assert through_bytes(deepest) == deepest
+    data = written(deepest).SerializeToString()
+    assert assembled(data) == decode(pb.Expression, data)
+
+    deeper = PLACES[place](nested(room + 1))
+    with pytest.raises(errors.ExpressionTooDeep) as by_check:
+        check(deeper)
+    with pytest.raises(errors.ExpressionTooDeep) as by_writer:
+        written(deeper)
+    assert by_check.value.path.startswith(f"expression.{place}.")
+    assert by_writer.value.path == by_check.value.path
+
+    # A message that no client of ours writes: the innermost operand of the deepest gets one of its own.
+    message = written(deepest)
+    part = message
+    for name in by_check.value.path.removeprefix("expression.").replace(".operands[0]", ".operands").split("."):
+        if name == "operands":
+            part = part.operands[0] if len(part.operands) else part.operands.add()
+        else:
+            part = getattr(part, name)
+    part.everyone.SetInParent()
+    with pytest.raises(errors.ExpressionTooDeep) as by_reader:
+        read_expression(message)
+    assert by_reader.value.path == by_check.value.path
+    with pytest.raises(errors.ExpressionTooDeep) as by_decoder:
+        assembled(message.SerializeToString())
+    assert by_decoder.value.path == by_check.value.path
+
+
+def test_filters_count_as_nodes() -> None:
+    where = In(FieldValue("amount"), tuple(range(MAX_NODES - 1)))
+    fits = Did(Events(EventKind.ORDER, where))
+    check(fits)
+    assert through_bytes(fits) == fits
+    more = And((fits, IsSet("a")))
+    message = pb.Expression()
+    message.conjunction.operands.add().CopyFrom(written(fits))
+    for refused in (check, written):
+        with pytest.raises(errors.ExpressionTooLarge):
+            refused(more)
+    with pytest.raises(errors.ExpressionTooLarge):
+        read_expression(message)
+
+
+def test_conditions_on_contacts_cross_in_a_filter_and_are_left_to_the_check() -> None:
+    for where in (HasTags("tags", TagMode.ANY, ("vip",)), Did(Events(EventKind.LINE)), some(count(None))):
+        expression = Did(Events(EventKind.ORDER, where))
+        assert through_bytes(expression) == expression
+        with pytest.raises(errors.InvalidExpression) as caught:
+            check(expression)
+        assert caught.value.path.startswith("expression.did.events.where.")
+
+
+def varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def filters_in_filters(numbers: tuple[int, ...], levels: int) -> bytes:
+    """A request whose filters lie in one another, each below messages of these field numbers."""
+    body = b""
+    for number in (*reversed(numbers * levels), 2):
+        body = varint(number << 3 | 2) + varint(len(body)) + body
+    return body
+
+
+# did, events, where; comparison, left, aggregate, events, where; and that with a negative and arithmetic between.
+@pytest.mark.parametrize("numbers", [(30, 1, 2), (12, 1, 7, 2, 2), (12, 1, 6, 5, 1, 7, 2, 2)])
+@pytest.mark.parametrize("levels", [MAX_DEPTH, 1_000, 5_000])
+def test_filters_in_filters_recurse_no_further_than_the_limit(numbers: tuple[int, ...], levels: int) -> None:
+    with pytest.raises(errors.ExpressionTooDeep) as caught:
+        decode(counts_pb2.CountContactsRequest, filters_in_filters(numbers, levels))
+    assert caught.value.path.count("where") <= MAX_DEPTH
