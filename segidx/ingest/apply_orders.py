@@ -53,7 +53,7 @@ def apply_orders(write: WriteTransaction, batch: OrderBatch) -> npt.NDArray[np.u
             contacts=contacts,
             times=batch.times,
             events=events,
-            lines=np.zeros(len(events), np.int64),
+            lines=batch.line_counts.astype(np.int64),
             properties=_properties(batch.properties, EventKind.ORDER, tables),
         ),
         EventRows(

@@ -70,7 +70,7 @@ class EventRows:
     contacts: npt.NDArray[np.uint32]
     times: I64  # ms since 1970
     events: npt.NDArray[np.uint32]  # codes of order ids
-    lines: I64  # 0 of orders
+    lines: I64  # the line's number; of an order how many it has
     properties: Sequence[tuple[I64, Mask]]
 
     def __len__(self) -> int:
@@ -141,6 +141,8 @@ def _check(write: WriteTransaction, catalog: Catalog, orders: EventRows, lines: 
     owners = order[at] if len(lines) else at
     if bool((orders.contacts[owners] != lines.contacts).any() or (orders.times[owners] != lines.times).any()):
         raise ValueError("a line has another contact or time than its order")
+    if bool((np.bincount(owners, minlength=len(orders)) != orders.lines).any()):
+        raise ValueError("an order says another number of lines than are written")
     for kind, rows in ((EventKind.ORDER, orders), (EventKind.LINE, lines)):
         if len(rows.properties) != len(EVENT_PROPERTIES[kind]) + 1 or not bool(rows.properties[-1][1].all()):
             raise ValueError(f"rows of kind {kind.value} have {len(EVENT_PROPERTIES[kind])} properties and a flag")

@@ -89,7 +89,7 @@ def write_stored(write: WriteTransaction, orders: Sequence[StoredOrder]) -> None
             np.array([order.contact for order in orders], np.uint32),
             np.array([order.time for order in orders], np.int64),
             numbers.astype(np.uint32),
-            np.zeros(len(orders), np.int64),
+            np.array([len(order.lines) for order in orders], np.int64),
             _properties(write, EventKind.ORDER, [o.properties() for o in orders], [o.counts for o in orders]),
         ),
         EventRows(
@@ -136,7 +136,7 @@ def read_orders(account: Account) -> dict[str, StoredOrder]:
         for contact, time, event, number, properties, counts in _rows(snapshot, EventKind.ORDER):
             source, paid, amount = properties
             own = lines.pop(event, [])
-            assert number == 0
+            assert number == len(own)
             assert all(each[:2] == (contact, time) for each in own)
             order = StoredOrder(
                 str(snapshot.table(ORDER_IDS_TABLE).get_one(event)),

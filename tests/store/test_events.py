@@ -309,6 +309,7 @@ ORDERS = rows(EventKind.ORDER, [7, 8], [0, 1])
         (rows(EventKind.ORDER, [], []), ([7], [0]), "a line is written without its order"),
         (ORDERS, ([7], [1]), "a line has another contact or time than its order"),
         (ORDERS, ([8], [1], [6]), "a line has another contact or time than its order"),
+        (ORDERS, ([8], [1]), "an order says another number of lines than are written"),
         (rows(EventKind.ORDER, [7], [2]), ([], []), "2 is no code of string table 65534, which ends at 2"),
         (rows(EventKind.ORDER, [100], [1]), ([], []), "100 is no code of string table 65535, which ends at 100"),
         (rows(EventKind.LINE, [7], [1]), ([], []), "rows of kind order have 3 properties and a flag"),

@@ -133,6 +133,10 @@ def block(kind: int, change: Callable[[Cells], object], month: int = MAY) -> Dam
     return damage
 
 
+def _moved(cells: Cells) -> None:
+    cells[LINE][0][-1] += 1
+
+
 def cell(kind: int, row: int, column: int, value: int | None) -> Damage:
     """Change one value of a block."""
 
@@ -275,7 +279,12 @@ BLOCKS: dict[str, tuple[Damage, str]] = {
     ),
     "contact": (cell(ORDERS, 9, CONTACT, 30), MAY_ORDERS + "has events of ordinal 30, and only 30 were given out"),
     "no such order": (cell(ORDERS, 9, EVENT, 20), MAY_ORDERS + "has order 20, and only 20 ids were given out"),
-    "line of an order": (cell(ORDERS, 9, LINE, 1), MAY_ORDERS + "numbers an order as a line"),
+    "number of lines": (cell(ORDERS, 9, LINE, 1), "order 18 has 2 lines, and says that it has 1"),
+    "lost line": (
+        block(LINES, lambda cells: [(v[:-1], p[:-1]) for v, p in cells]),
+        "has 1 lines, and says that it has 2",
+    ),
+    "numbers of lines": (block(LINES, lambda cells: _moved(cells)), "has 2 lines, and they are not numbered from 0"),
     "no such source": (cell(ORDERS, 3, SOURCE, 2), MAY_ORDERS + "'source' has code 2, which is none of its 2 codes"),
     "no such bool": (cell(ORDERS, 3, PAID, 2), MAY_ORDERS + "'paid' has code 2, which is none of its 2 codes"),
     "no such product": (cell(LINES, 3, PRODUCT, -1), MAY_LINES + "'product' has code -1, which is none of its 5 codes"),

@@ -76,6 +76,7 @@ def check_events(c: Context) -> Iterator[str]:
             yield from places.differ(rows)
         if orders.whole and lines.whole:
             yield from _flags(orders, lines)
+            yield from _numbers_of_lines(orders, lines)
         seen |= bitmap_of(np.unique(orders.column(EVENT)).astype(np.uint32))
         if len(orders):
             newest = max(newest or 0, int(orders.column(TIME).max()))
@@ -165,8 +166,6 @@ def _contents(c: Context, kind: EventKind, ordinals: int, month: int, cells: lis
     orders = c.base_size(ORDER_IDS_TABLE)
     if int(cells[EVENT][0].max()) >= orders:
         yield f"has order {int(cells[EVENT][0].max())}, and only {orders} ids were given out"
-    if kind is EventKind.ORDER and cells[LINE][0].any():
-        yield "numbers an order as a line"
     for index, prop in enumerate(EVENT_PROPERTIES[kind]):
         values, present = cells[FIRST_PROPERTY + index]
         values = values[present != 0]
@@ -193,6 +192,24 @@ def _flags(orders: _Rows, lines: _Rows) -> Iterator[str]:
         events, owners = orders.column(EVENT), lines.column(EVENT)
         alone = ~np.isin(events, owners) & ~((present != 0) & (values < 0))
         yield from _wrong_flags(orders, alone | np.isin(events, owners[positive]))
+
+
+def _numbers_of_lines(orders: _Rows, lines: _Rows) -> Iterator[str]:
+    """Whether each order has as many lines as it says, numbered from 0. Lines of no order here are told by `_Places`."""
+    events, owners = orders.column(EVENT), lines.column(EVENT)
+    order = np.argsort(events, kind="stable")
+    at = np.searchsorted(events[order], owners)
+    known = at < len(events)
+    known[known] = events[order][at[known]] == owners[known]
+    owner = order[at[known]] if len(events) else at[:0]
+    found = np.bincount(owner, minlength=len(events))
+    for row in np.flatnonzero(found != orders.column(LINE)).tolist():
+        yield f"{orders.named(row)} has {found[row]} lines, and says that it has {orders.column(LINE)[row]}"
+    own = lines.column(LINE)[known]
+    wrong = np.zeros(len(events), np.bool_)
+    wrong[owner[(own < 0) | (own >= found[owner])]] = True
+    for row in np.flatnonzero(wrong & (found == orders.column(LINE))).tolist():
+        yield f"{orders.named(row)} has {found[row]} lines, and they are not numbered from 0"
 
 
 def _wrong_flags(rows: _Rows, wanted: npt.NDArray[np.bool_]) -> Iterator[str]:
