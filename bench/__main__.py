@@ -9,6 +9,7 @@ from collections.abc import Sequence
 # Each is a module of this package with `main(arguments) -> exit code`; a hyphen is an underscore there.
 BENCHMARKS = {
     "count": "how long a count of an AND/OR/NOT expression takes, against bitmap and column engines",
+    "events": "how long a count by orders and lines takes, against a column engine",
     "ingest": "durable contact updates a second over gRPC, and how long counts take meanwhile",
     "single-add": "one tag given to one contact: a tag of half of all contacts against one of ten",
 }

@@ -103,13 +103,14 @@ class Embedded:
 
 
 class Evaluate:
-    """The evaluation alone: plans are bound and rewritten once, on a snapshot that stays open until `close`."""
+    """The evaluation alone: plans are bound and rewritten once, on a snapshot that stays open until `close`. Windows
+    end at `at`, in milliseconds since 1970."""
 
     name = "evaluate"
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, at: int = 0) -> None:
         self._snapshot = account._store.snapshot()
-        self._context = BindContext(self._snapshot, 0, account.info.tz, None)
+        self._context = BindContext(self._snapshot, at, account.info.tz, None)
 
     def prepare(self, expression: Expression) -> Run:
         plan = prepare(expression, self._context).plan

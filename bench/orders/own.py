@@ -1,0 +1,122 @@
+"""segidx itself: loads contacts and orders through the public bulk path, in time order."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from bench.orders.corpus import (
+    AT_MS,
+    CORPUS_VERSION,
+    MISSING,
+    MONEY_SCALE,
+    PRODUCERS,
+    PRODUCTS,
+    TAG,
+    Ints,
+    OrderCorpus,
+    Orders,
+    category_names,
+    producer_name,
+    product_name,
+    source_names,
+)
+from bench.own import BATCH_ROWS
+from bench.systems import stored
+from segidx.database import Account, Database
+from segidx.ingest.batch import ContactBatch, FieldChange
+from segidx.ingest.orders import EventColumn, OrderBatch, with_counts_of_lines, with_counts_of_orders
+from segidx.model.schema import Field, FieldType
+from segidx.store import events, layout
+from segidx.store.layout import FORMAT_VERSION
+
+
+def open_database(path: Path, *, write: bool = False) -> Database:
+    """The database with the clock at the corpus's instant, so that windows lie alike in every run."""
+    return Database.open(path, read_only=not write, create=write, clock=lambda: AT_MS - 1)
+
+
+def store_orders(corpus: OrderCorpus, directory: Path) -> tuple[Path, float | None]:
+    """(the data directory, seconds it took to load or None if it was loaded before)."""
+    stamp = {
+        "contacts": corpus.size,
+        "seed": corpus.seed,
+        "corpus": CORPUS_VERSION,
+        "format": FORMAT_VERSION,
+        # Between releases the layout may change under one version; old data must not be measured with new code.
+        "layout": [zlib.crc32(Path(module.__file__ or "").read_bytes()) for module in (layout, events)],
+    }
+    return stored(directory, stamp, lambda path: _load(corpus, path))
+
+
+def _load(corpus: OrderCorpus, path: Path) -> None:
+    with open_database(path, write=True) as database:
+        account = database.account()
+        assert account.info.money_scale == MONEY_SCALE
+        account.update_schema([Field("tags", FieldType.TAGS)])
+        for first in range(0, corpus.size, BATCH_ROWS):
+            account.apply(_contacts(corpus, first, min(first + BATCH_ROWS, corpus.size)))
+        lines, seconds = _load_orders(corpus, account)
+    rates = f"{corpus.orders / seconds:,.0f} orders/s, {lines / seconds:,.0f} lines/s"
+    print(f"applied {corpus.orders:,} orders with {lines:,} lines in {seconds:.1f} s: {rates}", flush=True)
+
+
+def _load_orders(corpus: OrderCorpus, account: Account) -> tuple[int, float]:
+    """(lines, seconds spent in the account; making the batches is not in them)."""
+    lines, seconds = 0, 0.0
+    for piece in corpus.pieces():
+        batch = order_batch(corpus, piece)
+        started = time.perf_counter()
+        account.apply_orders(batch)
+        seconds += time.perf_counter() - started
+        lines += len(piece.product)
+    return lines, seconds
+
+
+def _contacts(corpus: OrderCorpus, first: int, last: int) -> ContactBatch:
+    """The rows first..last, last excluded, as one batch."""
+    lo, hi = np.searchsorted(corpus.tagged, [first, last])
+    rows = corpus.tagged[lo:hi] - first
+    tags = pa.ListArray.from_arrays(np.arange(len(rows) + 1, dtype=np.int32), pa.array([TAG] * len(rows), pa.string()))
+    ids = pa.array(corpus.ids(first, last), pa.string())
+    return ContactBatch(ids, {"tags": FieldChange(rows, tags, np.zeros(0, np.int64))})
+
+
+def order_batch(corpus: OrderCorpus, piece: Orders) -> OrderBatch:
+    """A piece as the writer takes it."""
+    lines = with_counts_of_lines(
+        (
+            _named(piece.product, [product_name(number + 1) for number in range(PRODUCTS)]),
+            _named(piece.producer, [producer_name(number + 1) for number in range(PRODUCERS)]),
+            _named(piece.category, category_names()),
+            _numbers(piece.quantity),
+            _numbers(piece.unit_price),
+            _numbers(piece.line_amount),
+        )
+    )
+    properties = (
+        _named(piece.source, source_names()),
+        EventColumn(np.maximum(piece.paid, 0), piece.paid != MISSING),
+        _numbers(piece.amount),
+    )
+    return OrderBatch(
+        ids=pa.array(piece.ids(), pa.string()),
+        contacts=pa.array([f"c{row:09d}" for row in piece.contact.tolist()], pa.string()),
+        times=piece.time,
+        properties=with_counts_of_orders(properties, piece.line_counts, lines[-1]),
+        line_counts=piece.line_counts,
+        lines=lines,
+    )
+
+
+def _named(codes: Ints, names: list[str]) -> EventColumn:
+    present = codes != MISSING
+    return EventColumn(pa.array(names, pa.string()).take(pa.array(np.maximum(codes, 0))), present)
+
+
+def _numbers(values: Ints) -> EventColumn:
+    return EventColumn(values, np.ones(len(values), np.bool_))

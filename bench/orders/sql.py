@@ -1,0 +1,93 @@
+"""Expressions of the events benchmark as SQL over tables `contacts`, `orders` and `lines`, as one would write it there.
+
+Covers what `bench.orders.cases` asks, and refuses the rest. Windows are left to the engine's own calendar.
+"""
+
+from __future__ import annotations
+
+from bench.orders.corpus import AT, MONEY_SCALE, TAG
+from segidx.model.events import EventKind
+from segidx.model.expression import (
+    Aggregate,
+    AggregateFunction,
+    And,
+    Comparison,
+    Did,
+    Events,
+    Expression,
+    HasTags,
+    Never,
+    Operator,
+)
+from segidx.model.values import Constant, FieldValue
+from segidx.model.windows import AllTime, Direction, Rolling, Window
+
+_AT = f"TIMESTAMP '{AT:%Y-%m-%d %H:%M:%S}'"
+_TABLES = {EventKind.ORDER: "orders", EventKind.LINE: "lines"}
+_COUNTS = {EventKind.ORDER: "counts", EventKind.LINE: "quantity > 0"}
+
+
+def count_query(expression: Expression) -> str:
+    """The query for how many contacts the expression holds."""
+    match expression:
+        case And(operands=(HasTags(tags=(tag,)), operand)) if tag == TAG:
+            return _query(operand, tagged=True)
+    return _query(expression, tagged=False)
+
+
+def _query(expression: Expression, *, tagged: bool) -> str:
+    match expression:
+        case Did(events=events):
+            return f"SELECT count(DISTINCT contact) FROM {_counting(events, tagged=tagged)}"
+        case Never(events=events):
+            condition = f"{TAG} AND " if tagged else ""
+            did = f"SELECT contact FROM {_counting(events, tagged=False)}"
+            return f"SELECT count(*) FROM contacts WHERE {condition}contact NOT IN ({did})"
+        case Comparison(left=Aggregate(function=function, events=events) as aggregate, operator=operator):
+            bound = _bound(expression)
+            if function is AggregateFunction.COUNT:
+                value, rows = "count(*)", _counting(events, tagged=tagged)
+            else:
+                value, rows = f"sum({aggregate.property})", _rows(events, tagged=tagged)
+                bound *= 10**MONEY_SCALE
+            chosen = f"SELECT contact FROM {rows} GROUP BY contact HAVING {value} {operator.value} {bound}"
+            return f"SELECT count(*) FROM ({chosen})"
+    raise TypeError(f"no SQL for {expression}")
+
+
+def _bound(comparison: Comparison) -> int:
+    """Of a comparison for which no event at all is as good as a value out of bounds."""
+    assert comparison.operator in (Operator.GT, Operator.GE)
+    assert isinstance(comparison.right, Constant)
+    bound = int(comparison.right.value)  # type: ignore[arg-type]
+    assert bound == comparison.right.value
+    assert bound > 0
+    return bound
+
+
+def _counting(events: Events, *, tagged: bool) -> str:
+    return f"{_rows(events, tagged=tagged)} AND {_COUNTS[events.kind]}"
+
+
+def _rows(events: Events, *, tagged: bool) -> str:
+    """The table and the condition of the events."""
+    conditions = [*_window(events.window), f"time < {_AT}"]
+    match events.where:
+        case None:
+            pass
+        case Comparison(left=FieldValue(field=name), operator=Operator.EQ, right=Constant(value=str(value))):
+            conditions.append(f"{name} = '{value}'")
+        case _:
+            raise TypeError(f"no SQL for {events.where}")
+    if tagged:
+        conditions.append(f"contact IN (SELECT contact FROM contacts WHERE {TAG})")
+    return f"{_TABLES[events.kind]} WHERE {' AND '.join(conditions)}"
+
+
+def _window(window: Window) -> list[str]:
+    match window:
+        case AllTime():
+            return []
+        case Rolling(direction=Direction.LAST, count=count, unit=unit):
+            return [f"time >= {_AT} - INTERVAL {count} {unit.value}"]
+    raise TypeError(f"no SQL for {window}")

@@ -1,0 +1,159 @@
+"""Binding of events: what a comparison with a count or a sum becomes, and which node an error names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from segidx.database import Account, Database
+from segidx.exec.query import prepare
+from segidx.model.errors import InvalidExpression, SegidxError, TypeMismatch, UnknownProperty
+from segidx.model.events import EventKind, Order, OrderLine
+from segidx.model.expression import Comparison, Did, Events, Operator
+from segidx.model.schema import Field, FieldType
+from segidx.model.values import FieldValue
+from segidx.model.windows import to_millis
+from segidx.plan.context import BindContext
+from segidx.plan.nodes import AllOf, CandidateCheck, Complement, EventScan, Everything, Nothing, Plan, PostingScan
+
+AT = datetime(2025, 6, 15, 12, tzinfo=UTC)
+LINES = [OrderLine("rope", "69", quantity=Decimal(2), unit_price=Decimal("1.50")), OrderLine("mast", "7")]
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    with Database.open(tmp_path_factory.mktemp("x") / "data", create=True, clock=lambda: to_millis(AT)) as database:
+        account = database.account()
+        account.update_schema([Field("score", FieldType.NUMBER, 1), Field("tags", FieldType.TAGS)])
+        account.upsert([("anna", {"score": Decimal("1.5"), "tags": {"vip"}}), ("bert", {})])
+        account.import_orders([Order("1", "anna", datetime(2025, 6, 1, tzinfo=UTC), "email", True, lines=LINES)])
+        yield account
+
+
+def plan_of(account: Account, asked: str) -> Plan:
+    with account._store.snapshot() as snapshot:
+        return prepare(asked, BindContext(snapshot, to_millis(AT), account.info.tz), optimised=False).plan
+
+
+@pytest.mark.parametrize(
+    ("asked", "low", "high"),
+    [
+        ("count(order) >= 3", 3, None),
+        ("count(order) > 2.5", 3, None),
+        ("count(order) = 2", 2, 2),
+        ("3 < count(order)", 4, None),
+        ("sum(order.amount) > 300", 30_001, None),
+        ("sum(order.amount) >= 0.001", 1, None),
+        ("sum(order.amount) <= -0.001", None, -1),
+        ("sum(line.quantity) < 1.5", None, 1499),
+        ("did(line)", 1, None),
+    ],
+)
+def test_what_is_compared_with_a_constant_is_a_range(
+    account: Account, asked: str, low: int | None, high: int | None
+) -> None:
+    plan = plan_of(account, asked)
+    assert isinstance(plan, EventScan)
+    assert (plan.low, plan.high) == (low, high)
+
+
+@pytest.mark.parametrize(
+    ("asked", "low"),
+    [
+        ("count(order) < 3", 3),
+        ("count(order) <= 0", 1),
+        ("count(order) = 0", 1),
+        ("count(order) != 2", 2),
+        ("never(order)", 1),
+        ("sum(order.amount) != 3", 300),
+    ],
+)
+def test_what_holds_without_events_is_a_complement(account: Account, asked: str, low: int) -> None:
+    plan = plan_of(account, asked)
+    assert isinstance(plan, Complement)
+    (scan,) = plan.children
+    assert isinstance(scan, EventScan)
+    assert scan.low == low
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind"),
+    [
+        ("count(order) >= 0", Everything),
+        ("count(order) > -1", Everything),
+        ("count(order) < 0", Nothing),
+        ("count(order) = 1.5", Nothing),
+        ("sum(order.amount) = 0.001", Nothing),
+        ("did(order during next 3 days)", Nothing),
+        ("sum(order.amount) < 1e30", EventScan),
+        ("sum(order.amount) > 1e30", Nothing),
+        ("count(order) > score", CandidateCheck),
+        ("count(order) > count(line)", CandidateCheck),
+        ("count(order) between 1 and 3", AllOf),
+    ],
+)
+def test_what_else_there_is(account: Account, asked: str, kind: type[Plan]) -> None:
+    assert isinstance(plan_of(account, asked), kind)
+
+
+def test_a_window_ends_at_the_instant_of_evaluation(account: Account) -> None:
+    plan = plan_of(account, "did(order)")
+    assert isinstance(plan, EventScan)
+    assert plan.aggregate.events.end == to_millis(AT)
+    plan = plan_of(account, "did(order from 2025-01-01 to 2025-02-01)")
+    assert isinstance(plan, EventScan)
+    assert plan.aggregate.events.end == to_millis(datetime(2025, 2, 1, tzinfo=UTC))
+
+
+def test_an_unknown_string_is_no_event(account: Account) -> None:
+    for asked in ('did(line where product = "oar")', 'did(line where product in ("oar", "sail"))'):
+        plan = plan_of(account, asked)
+        assert isinstance(plan, EventScan)
+        assert plan.aggregate.events.where[0] == ("constant", False)
+        assert account.count(asked).count == 0
+    assert account.count('did(line where product != "oar")').count == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "path"),
+    [
+        ("did(order where product = 3)", UnknownProperty, "expression.did.events.where.comparison"),
+        (
+            'sum(line.amount where not quantity = "a") > 3',
+            TypeMismatch,
+            "aggregate.events.where.negation.comparison",
+        ),
+        ("score > count(order where paid and paid > false)", TypeMismatch, "where.conjunction.operands[1].comparison"),
+        ("1 + -count(order where source = 3) > 0", TypeMismatch, "left.arithmetic.right.negative.aggregate.events"),
+        (
+            "0 between 0 and count(order where source = 3)",
+            TypeMismatch,
+            "between.high.aggregate.events.where",
+        ),
+        ("sum(line.product) > 3", TypeMismatch, "expression.comparison"),
+        ("sum(line.prodct) > 3", UnknownProperty, "expression.comparison"),
+        ('did(order where source ci = "A" and paid contains "x")', SegidxError, ""),
+        ('count(order) = "3"', TypeMismatch, "expression.comparison"),
+    ],
+)
+def test_errors_name_the_node(account: Account, asked: str, error: type[SegidxError], path: str) -> None:
+    with pytest.raises(error) as caught:
+        account.count(asked)
+    assert path in caught.value.path
+
+
+def test_properties_are_not_compared_with_each_other(account: Account) -> None:
+    compared = Comparison(FieldValue("amount"), Operator.GT, FieldValue("unit_price"))
+    with pytest.raises(InvalidExpression, match="compares a property with constants") as caught:
+        account.count(Did(Events(EventKind.LINE, compared)))
+    assert caught.value.path == "expression.did.events.where.comparison"
+
+
+def test_events_wait_for_what_is_cheaper(account: Account) -> None:
+    with account._store.snapshot() as snapshot:
+        context = BindContext(snapshot, to_millis(AT), account.info.tz)
+        plan = prepare('did(order) and tags has "vip"', context).plan
+    assert [type(child) for child in plan.children] == [PostingScan, EventScan]
