@@ -1,5 +1,5 @@
-"""Events in expressions: a selection becomes a window of instants and a filter over the columns of its kind; an aggregate
-compared with a constant becomes a scan of events.
+"""Events in expressions: a selection becomes a window of instants and a filter over the columns of its kind, and an
+aggregate compared with a constant a scan of events.
 
 Columns of a kind: contact, time, event number, line, then its properties in the order of `EVENT_PROPERTIES`, and
 last whether the event counts.

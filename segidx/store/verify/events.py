@@ -195,7 +195,7 @@ def _flags(orders: _Rows, lines: _Rows) -> Iterator[str]:
 
 
 def _numbers_of_lines(orders: _Rows, lines: _Rows) -> Iterator[str]:
-    """Whether each order has as many lines as it says, numbered from 0. Lines without an order are found by `_Places`."""
+    """Whether each order has as many lines as it says, numbered from 0. Lines without one are for `_Places`."""
     events, owners = orders.column(EVENT), lines.column(EVENT)
     order = np.argsort(events, kind="stable")
     at = np.searchsorted(events[order], owners)
