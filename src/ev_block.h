@@ -54,18 +54,34 @@ typedef struct {
 } ev_filter;
 
 typedef struct {
-    const ev_filter *filter;    /* NULL for every row */
-    int64_t first, last;        /* times, both included */
-    int measure;                /* the column to sum, or EV_NO_COLUMN */
-    const uint64_t *candidates; /* the contacts to look at: BM_CHUNK_WORDS words; NULL for all */
-    uint32_t *counts;           /* these three: BM_CHUNK_ROWS each, added to */
-    int64_t *sums;
-    uint32_t *measured;
+    const ev_filter *filter; /* NULL for every row */
+    int64_t first, last;     /* times, both included */
+    int measure;             /* the column to sum, or EV_NO_COLUMN to count */
+    const uint32_t *among;   /* ascending ordinals: the contacts to look at, namong of them; NULL for all */
+    size_t namong;
+    int64_t low, high;       /* the numbers to report, both included */
 } ev_query;
+
+/* The blocks of one range: the ordinals from number << 14 on. */
+typedef struct {
+    uint32_t number;
+    const ev_block *const *blocks;
+    size_t n;
+} ev_range;
+
+/* What was found: contacts in ascending order, if the ranges ascend, and the number of each. */
+typedef struct {
+    uint32_t *ordinals;
+    int64_t *numbers;
+    size_t n, cap;
+} ev_found;
 
 enum { EV_OVERFLOW = 16 }; /* beside BM_OK, BM_CANCELLED, BM_DEADLINE and BM_NO_MEMORY */
 
-/* Blocks must have the columns that the query names. */
-int ev_accumulate(const ev_block *const *blocks, size_t n, const ev_query *q, const bm_stop *stop);
+/* The contacts with at least one row that counts towards their number (any row; for a sum: one that has the measure) and a
+ * number within the bounds. Blocks must have the columns that the query names. The caller frees what was found, whatever
+ * is returned. */
+int ev_collect(const ev_range *ranges, size_t n, const ev_query *q, const bm_stop *stop, ev_found *found);
+void ev_found_free(ev_found *found);
 
 #endif

@@ -1,4 +1,5 @@
-/* Counts and sums a contact over the rows of event blocks that lie in a window of time and pass a filter.
+/* Counts and sums a contact over the rows of event blocks that lie in a window of time and pass a filter, range by range,
+ * in buffers that all ranges of a call share: only what a range has touched is looked at and cleared.
  *
  * A set of rows is a mask of one bit a row. Where few rows are left after the window and the candidates, they are
  * listed, and the filter looks at these alone: bit i of a mask then speaks of row i of the list. */
@@ -11,8 +12,11 @@
 
 typedef struct {
     const ev_query *q;
-    bm_table chosen; /* the candidates, as a table over the column of contacts */
+    bool narrowed;   /* whether there are candidates */
+    bm_table chosen; /* those of the range, as a table over the column of contacts */
     uint64_t chosen_words[BM_CHUNK_WORDS + 1];
+    int64_t numbers[BM_CHUNK_ROWS];    /* of the range's contacts; 0 where not touched */
+    uint64_t touched[BM_CHUNK_WORDS];
     uint64_t mask[BM_WORDS]; /* as long as a container, for bm_ops.extract; 0 behind the block's words */
     uint64_t other[BM_CHUNK_WORDS];
     uint64_t lut[BM_BUF / 8];
@@ -126,11 +130,14 @@ static bool add_rows(ev_call *x, const ev_block *b, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
         uint32_t row = x->rows[i];
         uint32_t contact = (uint32_t)ev_value(contacts, bm_code(contacts, row)) & (BM_CHUNK_ROWS - 1);
-        q->counts[contact]++;
-        uint64_t code = measure ? ev_code(measure, row) : 0;
-        if (!code) continue;
-        overflow |= __builtin_add_overflow(q->sums[contact], ev_value(measure, code), &q->sums[contact]);
-        q->measured[contact]++;
+        int64_t value = 1;
+        if (measure) {
+            uint64_t code = ev_code(measure, row);
+            if (!code) continue;
+            value = ev_value(measure, code);
+        }
+        overflow |= __builtin_add_overflow(x->numbers[contact], value, &x->numbers[contact]);
+        x->touched[contact >> 6] |= 1ull << (contact & 63);
     }
     return overflow;
 }
@@ -154,12 +161,12 @@ static bool add_block(ev_call *x, const ev_block *b) {
     const uint32_t words = (b->rows + 63) / 64;
     uint64_t lo, hi;
     if (bm_chunk_zone(&window, times, &lo, &hi) == BM_ZONE_NONE) return false; /* also a block without rows */
-    if (q->candidates && !any_between(q->candidates, (uint32_t)contacts->base, (uint32_t)contacts->max)) return false;
+    if (x->narrowed && !any_between(x->chosen_words, (uint32_t)contacts->base, (uint32_t)contacts->max)) return false;
     int zone = q->filter ? filter_zone(x, b) : BM_ZONE_ALL;
     if (zone == BM_ZONE_NONE) return false;
 
     bm_chunk_bits(&window, times, x->mask, x->lut);
-    if (q->candidates) {
+    if (x->narrowed) {
         bm_chunk_bits(&chosen, contacts, x->other, x->lut);
         for (uint32_t w = 0; w < words; w++) x->mask[w] &= x->other[w];
     }
@@ -176,28 +183,85 @@ static bool add_block(ev_call *x, const ev_block *b) {
     return add_rows(x, b, n);
 }
 
-int ev_accumulate(const ev_block *const *blocks, size_t n, const ev_query *q, const bm_stop *stop) {
+/* The candidates of a range, from the ascending ordinals of them all; whether there is any. */
+static bool choose(ev_call *x, uint32_t number) {
+    const ev_query *q = x->q;
+    size_t lo = 0, hi = q->namong;
+    uint64_t first = (uint64_t)number * BM_CHUNK_ROWS;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (q->among[mid] < first) lo = mid + 1;
+        else hi = mid;
+    }
+    memset(x->chosen_words, 0, sizeof x->chosen_words);
+    size_t begin = lo;
+    for (; lo < q->namong && q->among[lo] < first + BM_CHUNK_ROWS; lo++) {
+        uint32_t contact = q->among[lo] & (BM_CHUNK_ROWS - 1);
+        x->chosen_words[contact >> 6] |= 1ull << (contact & 63);
+    }
+    return lo > begin;
+}
+
+static bool grow(ev_found *f, size_t more) {
+    if (f->cap - f->n >= more) return true;
+    size_t cap = 2 * f->cap + more;
+    uint32_t *ordinals = realloc(f->ordinals, cap * sizeof *ordinals);
+    if (ordinals) f->ordinals = ordinals;
+    int64_t *numbers = ordinals ? realloc(f->numbers, cap * sizeof *numbers) : NULL;
+    if (!numbers) return false;
+    f->numbers = numbers;
+    f->cap = cap;
+    return true;
+}
+
+/* Reports what the range has touched and leaves the buffers clear; false without memory. */
+static bool report(ev_call *x, uint32_t number, ev_found *f) {
+    for (uint32_t w = 0; w < BM_CHUNK_WORDS; w++) {
+        uint64_t left = x->touched[w];
+        if (!left) continue;
+        if (!grow(f, 64)) return false;
+        x->touched[w] = 0;
+        for (; left; left &= left - 1) {
+            uint32_t contact = w * 64 + (uint32_t)__builtin_ctzll(left);
+            int64_t value = x->numbers[contact];
+            x->numbers[contact] = 0;
+            f->ordinals[f->n] = number * BM_CHUNK_ROWS + contact;
+            f->numbers[f->n] = value;
+            f->n += x->q->low <= value && value <= x->q->high;
+        }
+    }
+    return true;
+}
+
+int ev_collect(const ev_range *ranges, size_t n, const ev_query *q, const bm_stop *stop, ev_found *found) {
     const uint32_t depth = q->filter ? q->filter->depth : 0;
     int status = stop ? bm_stop_look(stop) : BM_OK;
     if (status != BM_OK || !n || q->first > q->last) return status;
-    ev_call *x = malloc(sizeof *x);
+    ev_call *x = calloc(1, sizeof *x);
     uint64_t *masks = malloc((size_t)depth * (BM_CHUNK_WORDS * 8 + 1) + 1);
-    if (x && masks) {
+    if (!x || !masks) status = BM_NO_MEMORY;
+    else {
         x->q = q;
         x->masks = masks;
         x->zones = (uint8_t *)(masks + (size_t)depth * BM_CHUNK_WORDS);
-        memset(x->mask, 0, sizeof x->mask);
+        x->narrowed = q->among != NULL;
         x->chosen = (bm_table){0, BM_CHUNK_ROWS, false, x->chosen_words};
-        x->chosen_words[BM_CHUNK_WORDS] = 0;
-        if (q->candidates) memcpy(x->chosen_words, q->candidates, BM_CHUNK_WORDS * 8);
-        for (size_t i = 0; i < n && status == BM_OK; i++) {
+    }
+    for (size_t r = 0; r < n && status == BM_OK; r++) {
+        if (x->narrowed && !choose(x, ranges[r].number)) continue;
+        for (size_t i = 0; i < ranges[r].n && status == BM_OK; i++) {
             if (stop) status = bm_stop_look(stop);
-            if (status == BM_OK && add_block(x, blocks[i])) status = EV_OVERFLOW;
+            if (status == BM_OK && add_block(x, ranges[r].blocks[i])) status = EV_OVERFLOW;
         }
-    } else {
-        status = BM_NO_MEMORY;
+        if (status == BM_OK && !report(x, ranges[r].number, found)) status = BM_NO_MEMORY;
     }
     free(x);
     free(masks);
     return status;
+}
+
+void ev_found_free(ev_found *f) {
+    free(f->ordinals);
+    free(f->numbers);
+    memset(f, 0, sizeof *f);
 }

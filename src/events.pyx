@@ -66,10 +66,20 @@ cdef extern from "ev_block.h" nogil:
         int64_t first
         int64_t last
         int measure
-        const uint64_t *candidates
-        uint32_t *counts
-        int64_t *sums
-        uint32_t *measured
+        const uint32_t *among
+        size_t namong
+        int64_t low
+        int64_t high
+
+    ctypedef struct ev_range:
+        uint32_t number
+        const ev_block *const *blocks
+        size_t n
+
+    ctypedef struct ev_found:
+        uint32_t *ordinals
+        int64_t *numbers
+        size_t n
 
     const uint32_t BM_CHUNK_ROWS, BM_CHUNK_WORDS, BM_CHUNK_HEADER
     const uint32_t EV_VERSION, EV_HEADER, EV_MAX_COLUMNS, EV_MIN_COLUMNS
@@ -79,7 +89,8 @@ cdef extern from "ev_block.h" nogil:
     const char *ev_block_open(ev_block *b, const uint8_t *buf, size_t len, int *column)
     const char *ev_block_order(const ev_block *b)
     void ev_block_read(const ev_block *b, uint32_t column, int64_t *values, uint8_t *present)
-    int ev_accumulate(const ev_block *const *blocks, size_t n, const ev_query *q, const bm_stop *stop)
+    int ev_collect(const ev_range *ranges, size_t n, const ev_query *q, const bm_stop *stop, ev_found *found)
+    void ev_found_free(ev_found *found)
     const char *bm_simd_choose(const char *wanted)
 
 
@@ -374,54 +385,77 @@ cdef class EventFilter:
         return height + 1
 
 
-def accumulate(blocks, EventFilter filter, start, end, int64_t measure, const uint64_t[::1] candidates,
-               uint32_t[::1] counts not None, int64_t[::1] sums not None, uint32_t[::1] measured not None,
-               Stop stop=None):
-    """Add up the rows of `blocks` with start <= time < end that pass the filter (None: all), by contact.
+def collect(ranges, EventFilter filter, start, end, int64_t measure, among=None, low=None, high=None, Stop stop=None):
+    """The number of each contact over the rows with start <= time < end that pass the filter (None: all): how many they
+    are, or where `measure` is a column and not -1, the sum of its values.
 
-    Contacts are ordinals within the blocks' range; where `candidates` (bits of uint64[256], least significant first) is
-    given, only theirs are looked at. Each row adds 1 to counts[contact] and, where measure >= 0 and that column has a
-    value, the value to sums[contact] and 1 to measured[contact]. OverflowError when a sum leaves 64 bits, Stopped by
-    `stop`: nothing is promised of the arrays then.
+    `ranges` are pairs of a number and its blocks: ordinals from number << 14 on. Returns (ordinals uint32[n], numbers
+    int64[n]), in the order of the ranges, of the contacts that have such a row (for a sum: one with a value) and a number
+    with low <= number <= high (None: no bound). `among` (uint32, ascending) are the only contacts that are looked at.
+    OverflowError when a sum leaves 64 bits on its way; Stopped by `stop`.
     """
-    cdef list held = list(blocks)
-    cdef Py_ssize_t n = len(held), i
+    cdef list held = [(number, tuple(blocks)) for number, blocks in ranges]
+    cdef Py_ssize_t n = len(held), i, at = 0, total = sum(len(blocks) for _, blocks in held)
     cdef ev_query q
-    cdef uint32_t needed = filter.c.ncolumns if filter is not None else 0
+    cdef ev_found found
+    cdef uint32_t needed = filter.c.ncolumns if filter is not None else 0, nothing = 0
     cdef const bm_stop *s = &stop.c if stop is not None else NULL
-    cdef const ev_block **at
+    cdef const ev_block **blocks_at = NULL
+    cdef ev_range *ranges_at = NULL
+    cdef const uint32_t[::1] chosen
     cdef EventBlock block
     cdef int status
-    if candidates is not None and candidates.shape[0] != BM_CHUNK_WORDS:
-        raise ValueError(f"candidates are {BM_CHUNK_WORDS} words, not {candidates.shape[0]}")
-    if not counts.shape[0] == sums.shape[0] == measured.shape[0] == BM_CHUNK_ROWS:
-        raise ValueError(f"counts, sums and measured are of {BM_CHUNK_ROWS} contacts each")
     if not -1 <= measure < EV_MAX_COLUMNS:
         raise ValueError(f"the measure is a column, or -1 for none, not {measure}")
     q.filter = &filter.c if filter is not None else NULL
     q.first, q.last = _clamp(start), _clamp(end - 1)
     q.measure = EV_NO_COLUMN if measure < 0 else <int>measure
-    q.candidates = &candidates[0] if candidates is not None else NULL
-    q.counts, q.sums, q.measured = &counts[0], &sums[0], &measured[0]
+    q.among, q.namong = NULL, 0
+    if among is not None:
+        chosen = among
+        q.among, q.namong = &chosen[0] if chosen.shape[0] else &nothing, chosen.shape[0]
+    q.low = INT64_MIN if low is None else _clamp(low)
+    q.high = INT64_MAX if high is None else _clamp(high)
     needed = max(needed, <uint32_t>(measure + 1))
-    at = <const ev_block **>PyMem_Malloc((n + 1) * sizeof(void *))
-    if at == NULL:
-        raise MemoryError
+    memset(&found, 0, sizeof(found))
     try:
+        blocks_at = <const ev_block **>PyMem_Malloc((total + 1) * sizeof(void *))
+        ranges_at = <ev_range *>PyMem_Malloc((n + 1) * sizeof(ev_range))
+        if blocks_at == NULL or ranges_at == NULL:
+            raise MemoryError
         for i in range(n):
-            block = <EventBlock?>held[i]
-            if block.c.ncolumns < needed:
-                raise ValueError(f"block {i} has {block.c.ncolumns} columns: there is no column {needed - 1}")
-            at[i] = &block.c
+            number, blocks = held[i]
+            if not 0 <= number < 1 << 18:
+                raise ValueError(f"ranges have the numbers 0 to {(1 << 18) - 1}, not {number}")
+            ranges_at[i].number = number
+            ranges_at[i].blocks = blocks_at + at
+            ranges_at[i].n = len(blocks)
+            for each in blocks:
+                block = <EventBlock?>each
+                if block.c.ncolumns < needed:
+                    raise ValueError(f"a block has {block.c.ncolumns} columns: there is no column {needed - 1}")
+                blocks_at[at] = &block.c
+                at += 1
         with nogil:
-            status = ev_accumulate(at, n, &q, s)
+            status = ev_collect(ranges_at, n, &q, s, &found)
+        if status == BM_CANCELLED:
+            raise Stopped("cancelled")
+        if status == BM_DEADLINE:
+            raise Stopped("deadline")
+        if status == BM_NO_MEMORY:
+            raise MemoryError
+        if status == EV_OVERFLOW:
+            raise OverflowError("a sum leaves 64 bits")
+        ordinals, numbers = np.empty(found.n, np.uint32), np.empty(found.n, np.int64)
+        _copy(&found, ordinals, numbers)
+        return ordinals, numbers
     finally:
-        PyMem_Free(at)
-    if status == BM_CANCELLED:
-        raise Stopped("cancelled")
-    if status == BM_DEADLINE:
-        raise Stopped("deadline")
-    if status == BM_NO_MEMORY:
-        raise MemoryError
-    if status == EV_OVERFLOW:
-        raise OverflowError("a sum leaves 64 bits")
+        PyMem_Free(blocks_at)
+        PyMem_Free(ranges_at)
+        ev_found_free(&found)
+
+
+cdef void _copy(const ev_found *found, uint32_t[::1] ordinals, int64_t[::1] numbers):
+    if found.n:
+        memcpy(&ordinals[0], found.ordinals, found.n * sizeof(uint32_t))
+        memcpy(&numbers[0], found.numbers, found.n * sizeof(int64_t))

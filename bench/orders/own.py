@@ -69,7 +69,7 @@ def _load_orders(corpus: OrderCorpus, account: Account) -> tuple[int, float]:
     """(lines, seconds spent in the account; making the batches is not in them)."""
     lines, seconds = 0, 0.0
     for piece in corpus.pieces():
-        batch = order_batch(corpus, piece)
+        batch = order_batch(piece)
         started = time.perf_counter()
         account.apply_orders(batch)
         seconds += time.perf_counter() - started
@@ -86,7 +86,7 @@ def _contacts(corpus: OrderCorpus, first: int, last: int) -> ContactBatch:
     return ContactBatch(ids, {"tags": FieldChange(rows, tags, np.zeros(0, np.int64))})
 
 
-def order_batch(corpus: OrderCorpus, piece: Orders) -> OrderBatch:
+def order_batch(piece: Orders) -> OrderBatch:
     """A piece as the writer takes it."""
     lines = with_counts_of_lines(
         (

@@ -40,9 +40,9 @@ def _query(expression: Expression, *, tagged: bool) -> str:
         case Did(events=events):
             return f"SELECT count(DISTINCT contact) FROM {_counting(events, tagged=tagged)}"
         case Never(events=events):
-            condition = f"{TAG} AND " if tagged else ""
-            did = f"SELECT contact FROM {_counting(events, tagged=False)}"
-            return f"SELECT count(*) FROM contacts WHERE {condition}contact NOT IN ({did})"
+            # Up to three times as fast as NOT IN, NOT EXISTS or an anti join.
+            all_contacts = f"SELECT count(*) FROM contacts{f' WHERE {TAG}' if tagged else ''}"
+            return f"SELECT ({all_contacts}) - ({_query(Did(events), tagged=tagged)})"
         case Comparison(left=Aggregate(function=function, events=events) as aggregate, operator=operator):
             bound = _bound(expression)
             if function is AggregateFunction.COUNT:
@@ -56,13 +56,13 @@ def _query(expression: Expression, *, tagged: bool) -> str:
 
 
 def _bound(comparison: Comparison) -> int:
-    """Of a comparison for which no event at all is as good as a value out of bounds."""
-    assert comparison.operator in (Operator.GT, Operator.GE)
-    assert isinstance(comparison.right, Constant)
-    bound = int(comparison.right.value)  # type: ignore[arg-type]
-    assert bound == comparison.right.value
-    assert bound > 0
-    return bound
+    """Of a comparison that no contact without such events satisfies."""
+    match comparison:
+        case Comparison(operator=Operator.GT | Operator.GE, right=Constant(value=value), ci=False):
+            bound = int(value)  # type: ignore[arg-type]
+            if bound == value and bound > 0:
+                return bound
+    raise TypeError(f"no SQL for {comparison}")
 
 
 def _counting(events: Events, *, tagged: bool) -> str:

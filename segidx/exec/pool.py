@@ -23,5 +23,9 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def over_threads(work: Callable[[Part], Answer], parts: Iterable[Part]) -> list[Answer]:
-    """The answers of the parts, in their order, worked on by all threads. Not to be called from within such work."""
-    return list(_pool().map(work, parts))
+    """The answers of the parts, in their order, worked on by all threads; a sole part by this one.
+
+    Not to be called from within such work.
+    """
+    listed = list(parts)
+    return list(_pool().map(work, listed)) if len(listed) > 1 else [work(part) for part in listed]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
-from segidx.exec.events import aggregate
+from segidx.exec.events import aggregate, ordinals_of
 from segidx.exec.local_days import ages, local_days
 from segidx.model.expression import Operator
 from segidx.model.values import ArithmeticOperator
@@ -44,7 +44,7 @@ Array = npt.NDArray[Any]
 
 def verify(plan: CandidateCheck, candidates: bytes, context: BindContext) -> bytes:
     """The candidates (a portable Roaring bitmap) that satisfy the comparison, in the same form. Raises Stopped."""
-    ordinals = np.array(BitMap.deserialize(candidates), np.uint32)
+    ordinals = ordinals_of(BitMap.deserialize(candidates))
     kept = []
     for first in range(0, len(ordinals), _STEP):
         context.check_stop()

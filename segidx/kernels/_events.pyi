@@ -31,15 +31,14 @@ class EventBlock:
 class EventFilter:
     def __init__(self, ops: Iterable[Op]) -> None: ...
 
-def accumulate(
-    blocks: Sequence[EventBlock],
+def collect(
+    ranges: Iterable[tuple[int, Sequence[EventBlock]]],
     filter: EventFilter | None,
     start: int,
     end: int,
     measure: int,
-    candidates: npt.NDArray[np.uint64] | None,
-    counts: npt.NDArray[np.uint32],
-    sums: npt.NDArray[np.int64],
-    measured: npt.NDArray[np.uint32],
+    among: npt.NDArray[np.uint32] | None = None,
+    low: int | None = None,
+    high: int | None = None,
     stop: Stop | None = None,
-) -> None: ...
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]: ...

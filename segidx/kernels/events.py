@@ -11,9 +11,10 @@ event and line. It is a little-endian header and one column chunk (segidx/kernel
     8       u32   checksum: CRC-32 of the other header bytes; each chunk has its own
     12      u32   a column: where its chunk ends, counted from the start of the block; chunks lie one behind another
 
-Columns 0 to 3 are CONTACT (ordinal & 16383), TIME (ms since 1970), EVENT (its number) and LINE (its number, 0 for an
-order); the properties of the kind follow; the last column is whether the row counts, 0 or 1. These five have a value in
-every row. Opening checks headers against the length; `verify_block` checks checksums, every code and the order.
+Columns 0 to 3 are CONTACT (ordinal & 16383), TIME (ms since 1970), EVENT (its number) and LINE (its number; of an order
+how many it has); the properties of the kind follow; the last column is whether the row counts, 0 or 1. These five have
+a value in every row. Opening checks headers against the length; `verify_block` checks checksums, every code and the
+order.
 
 Buffers and arrays in, arrays out: no I/O, and nothing else of segidx is imported.
 """
@@ -23,7 +24,7 @@ from segidx.kernels._events import (
     CorruptEvents,
     EventBlock,
     EventFilter,
-    accumulate,
+    collect,
     encode_block,
     verify_block,
 )
@@ -40,7 +41,7 @@ __all__ = [
     "CorruptEvents",
     "EventBlock",
     "EventFilter",
-    "accumulate",
+    "collect",
     "encode_block",
     "verify_block",
 ]

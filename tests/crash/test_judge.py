@@ -12,29 +12,49 @@ from crashkit.model import Model
 from crashkit.report import Run
 
 SEED = 7
+ROWS = ("upsert", "write")
 # Batches of rows, so that each changes something that can be seen.
-NUMBERS = [n for n, _ in zip((n for n in count(1) if batch(n, SEED).kind != "tag"), range(8), strict=False)]
+NUMBERS = [n for n, _ in zip((n for n in count(1) if batch(n, SEED).kind in ROWS), range(8), strict=False)]
 KEYED = next(i for i, n in enumerate(NUMBERS) if batch(n, SEED).key)
 
 
-def observation(numbers: list[int], generation: int | None = None, **more: Any) -> dict[str, Any]:
-    """What a directory holds after these batches."""
+def after(numbers: list[int], begun: int | None = None) -> Model:
+    """These batches, and the contacts that the import `begun` creates."""
     model = Model()
     for number in numbers:
         model.apply(batch(number, SEED))
+    if begun is not None:
+        assert model.create_buyers(batch(begun, SEED))
+    return model
+
+
+# Imports: the first creates contacts, the second replaces some of its orders.
+ORDERS = [n for n in range(1, 2_000) if len(batch(n, SEED).orders) > 5]
+FIRST = next(n for n in ORDERS if len(after(NUMBERS[:2]).buyers_missing(batch(n, SEED))) > 1)
+AGAIN = next(
+    n for n in ORDERS if n > FIRST and {o.order_id for o in batch(n, SEED).orders} & after([FIRST]).orders().keys()
+)
+
+
+def observation(
+    numbers: list[int], generation: int | None = None, begun: int | None = None, **more: Any
+) -> dict[str, Any]:
+    """What a directory holds after these batches."""
+    model = after(numbers, begun)
     contacts = {
         id_: {name: sorted(value) if isinstance(value, frozenset) else value for name, value in fields.items()}
         for id_, fields in model.visible().items()
     }
     reached = len(numbers) if generation is None else generation
-    return {"generation": reached, "contacts": contacts, "counts": model.counts(), "broken": [], "after": [], **more}
+    held = {"contacts": contacts, "orders": model.orders(), "counts": model.counts()}
+    return {"generation": reached, **held, "broken": [], "after": [], **more}
 
 
 def run(numbers: list[int], acknowledged: int) -> Run:
     """A run that submitted these batches, each a commit, and got this many acknowledgements."""
     model, lines = Model(), ["open 0"]
     for index, number in enumerate(numbers):
-        lines.append(f"submit {index} {number}")
+        lines.append(f"submit {index} {number} {batch(number, SEED).kind}")
         answer = model.apply(batch(number, SEED))
         assert answer is not None
         if index < acknowledged:
@@ -104,7 +124,7 @@ def test_a_batch_sent_again_gets_the_same_answer_and_changes_nothing() -> None:
         ledger.settle(first, observation(before))
         ack = first.acks[KEYED]
         lines = [
-            f"submit 0 {again[0]}",
+            f"submit 0 {again[0]} write",
             f"ack 0 {ack.generation} {ack.accepted} {ack.created} {ack.rejects} {int(sent_again)}",
         ]
         if passes:
@@ -112,3 +132,90 @@ def test_a_batch_sent_again_gets_the_same_answer_and_changes_nothing() -> None:
         else:
             with pytest.raises(Lost, match="taken for a new one"):
                 ledger.settle(Run.of(lines), observation(before, generation + 1))
+
+
+THREE = [*NUMBERS[:2], FIRST, NUMBERS[2]]  # the import is in flight with what is behind it
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        observation(NUMBERS[:2]),
+        observation(NUMBERS[:2], begun=FIRST, generation=3),
+        observation(THREE[:3], generation=4),
+        observation(THREE, generation=5),
+    ],
+)
+def test_an_import_in_flight_is_there_or_not_or_its_contacts_are(left: dict[str, Any]) -> None:
+    ledger = Ledger(SEED)
+    assert ledger.settle(run(THREE, 2), left) == max(0, left["generation"] - 3 if left["orders"] else 0)
+    assert ledger.begun == (left["generation"] == 3)
+
+
+def half_imported(numbers: list[int], imported: int, part: str) -> dict[str, Any]:
+    """One of the contacts, or of the orders, that an import changes as it would have it, the others as before."""
+    before = observation(numbers, begun=imported if part == "orders" else None)
+    whole = observation([*numbers, imported])
+    changed = sorted(id_ for id_ in whole[part] if whole[part][id_] != before[part].get(id_))
+    assert len(changed) > 1
+    before[part][changed[0]] = whole[part][changed[0]]
+    return before
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        half_imported(NUMBERS[:2], FIRST, "orders"),
+        half_imported(NUMBERS[:2], FIRST, "contacts"),
+        observation(NUMBERS[:2], begun=FIRST, generation=4),
+        observation(NUMBERS[:3], begun=FIRST),  # what is behind it is there
+        observation(NUMBERS[:2], orders=observation(THREE[:3])["orders"]),
+        observation(THREE[:3], generation=5),
+    ],
+)
+def test_half_an_import_is_refused(left: dict[str, Any]) -> None:
+    with pytest.raises(Lost):
+        Ledger(SEED).settle(run(THREE, 2), left)
+
+
+def test_an_acknowledged_import_is_there_whole_and_what_it_replaces_is_gone() -> None:
+    sent = [*NUMBERS[:2], FIRST, AGAIN]
+    assert Ledger(SEED).settle(run(sent, 4), observation(sent)) == 0
+    older, newer = observation(sent[:3])["orders"], observation(sent)["orders"]
+    replaced = next(id_ for id_ in older if newer[id_] != older[id_])
+    missing = {id_: order for id_, order in newer.items() if id_ != replaced}
+    for orders in (older, {**newer, replaced: older[replaced]}, missing):
+        with pytest.raises(Lost, match="orders differ"):
+            Ledger(SEED).settle(run(sent, 4), observation(sent, orders=orders))
+
+
+def test_counts_that_contradict_the_orders_are_refused() -> None:
+    left = observation(THREE)
+    left["counts"]["count(order) >= 2"] += 1
+    with pytest.raises(Lost, match="count\\(order\\) >= 2"):
+        Ledger(SEED).settle(run(THREE, 4), left)
+
+
+def test_an_import_that_was_refused_has_left_its_contacts_at_most() -> None:
+    refused = run(THREE[:3], 2)
+    refused.add("fail 2 STORAGE_FULL")
+    for begun in (None, FIRST):
+        left = observation(NUMBERS[:2], begun=begun, generation=2 + (begun is not None))
+        assert Ledger(SEED).settle(refused, left) == 0
+    with pytest.raises(Lost):
+        Ledger(SEED).settle(refused, observation(THREE[:3]))
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_what_a_refused_import_has_left_is_told_from_what_a_later_one_creates(begun: bool) -> None:
+    model = after(NUMBERS[:2], FIRST if begun else None)
+    answer = model.apply(batch(FIRST, SEED))
+    assert answer is not None
+    sent_again = run(THREE[:3], 2)
+    sent_again.add("fail 2 STORAGE_FULL")
+    sent_again.add(f"submit 3 {FIRST} orders")
+    sent_again.add(f"ack 3 {4 if begun else 5} {answer.accepted} {answer.created} {answer.rejects} 0")
+    ledger = Ledger(SEED)
+    assert ledger.settle(sent_again, observation(THREE[:3], generation=4 if begun else 5)) == 0
+    assert ledger.begun == begun
+    assert ledger.settled == THREE[:3]

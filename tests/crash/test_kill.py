@@ -1,7 +1,7 @@
 """A writer under load, killed with SIGKILL at random moments, loses nothing acknowledged and leaves nothing half there.
 
-SEGIDX_CRASH_ROUNDS sets the number of kills (default 8). Each writer has merged before it is killed, and about half of
-them are killed within a merge.
+SEGIDX_CRASH_ROUNDS sets the number of kills (default 8). Each writer has merged before it is killed; about a third of
+them are killed within a merge, a third within an import of orders.
 """
 
 from __future__ import annotations
@@ -23,26 +23,30 @@ from crashkit.report import Run
 
 ROUNDS = int(os.environ.get("SEGIDX_CRASH_ROUNDS", "8"))
 SEED = 20_260_501
-REPLAYED = 12  # of the last batches, those with a key are sent again to the next writer
+REPLAYED = 12  # of the last batches, those with a key and the imports are sent again to the next writer
 
 
 @dataclass(frozen=True)
 class Moment:
-    """When to kill: `seconds` after the writer begins its merge number `merge`, or has finished it."""
+    """When to kill: `seconds` after the writer, which has merged before, is within what `within` names for the
+    `number`th time or a later one."""
 
-    merge: int
-    within: bool
+    within: str  # "merge", "import", "" for anything
+    number: int
     seconds: float
 
     @classmethod
-    def draw(cls, rng: random.Random) -> Moment:
-        if rng.random() < 0.5:
-            return cls(rng.randrange(2, 6), True, rng.choice((0.0, rng.uniform(0.0, 0.01), rng.uniform(0.0, 0.05))))
-        return cls(1, False, rng.uniform(0.0, 0.4))
+    def draw(cls, rng: random.Random, within: str) -> Moment:
+        if not within:
+            return cls("", 0, rng.uniform(0.0, 0.4))
+        return cls(within, rng.randrange(1, 5), rng.choice((0.0, rng.uniform(0.0, 0.01), rng.uniform(0.0, 0.05))))
 
     def has_come(self, run: Run) -> bool:
-        begun = run.merges + 1 if run.merging else 0
-        return begun >= self.merge if self.within else run.merges >= self.merge
+        if not run.merges:
+            return False
+        if self.within == "merge":
+            return run.merging and run.merges >= self.number
+        return not self.within or (run.importing and len(run.imports) >= self.number)
 
 
 def write_and_kill(directory: Path, first: int, replay: list[int], moment: Moment) -> Run:
@@ -70,20 +74,26 @@ def test_sigkill_loses_nothing_acknowledged(tmp_path: Path, observer: Observer) 
     ledger = Ledger(SEED)
     first, replay = 1, []
     seen: Counter[str] = Counter()
-    for _ in range(ROUNDS):
-        run = write_and_kill(directory, first, replay, Moment.draw(rng))
+    for n in range(ROUNDS):
+        moment = Moment.draw(rng, ("merge", "import", "")[n % 3])
+        run = write_and_kill(directory, first, replay, moment)
         assert run.merges > 0
         assert not run.failures
         assert not run.unmerged
         in_flight = ledger.settle(run, observer.observe(directory))
         seen["killed within a merge"] += run.merging
+        seen["killed within an import"] += run.importing
         seen["merges"] += run.merges
+        seen["imports acknowledged"] += len([index for index in run.imports if index in run.acks])
         seen["batches acknowledged"] += len(run.acks)
         seen["batches found without an acknowledgement"] += in_flight
         seen["batches in flight that were not there"] += len(run.numbers) - run.acknowledged() - in_flight
         seen["batches answered as sent before"] += sum(ack.replayed for ack in run.acks.values())
         first = max(first, *run.numbers) + 1
-        replay = [number for number in run.numbers[-REPLAYED:] if batch(number, SEED).key]
+        last = [batch(number, SEED) for number in run.numbers[-REPLAYED:]]
+        replay = [sent.number for sent in last if sent.key or sent.kind == "orders"]
+    seen["imports of which only the contacts were there"] = ledger.begun
     print(f"{ROUNDS} kills:", ", ".join(f"{count} {what}" for what, count in sorted(seen.items())))
     assert seen["batches acknowledged"] > 5 * ROUNDS
+    assert seen["imports acknowledged"] > ROUNDS
     assert observer.observe(directory, write=True).get("after") == []

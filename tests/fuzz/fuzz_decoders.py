@@ -35,7 +35,7 @@ from segidx.kernels.events import (
     CorruptEvents,
     EventBlock,
     EventFilter,
-    accumulate,
+    collect,
     encode_block,
     verify_block,
 )
@@ -128,17 +128,15 @@ def _read_events(pick: random.Random) -> None:
         bits = bytes(pick.randrange(256) for _ in range(40))
         ops.append(("table", pick.randrange(least), pick.choice([low, 0]), bits, pick.random() < 0.5))
     ops += [("at_least", 2, 4), ("not",), ("any", 3), ("all", 3)]
-    candidates = np.frombuffer(pick.randbytes(BLOCK_ROWS // 8), np.uint64)
-    few = np.zeros(BLOCK_ROWS // 64, np.uint64)
-    few[pick.randrange(len(few))] = 1 << pick.randrange(64)
-    counts, sums, measured = (np.zeros(BLOCK_ROWS, t) for t in (np.uint32, np.int64, np.uint32))
+    candidates = np.array(sorted(pick.sample(range(4 * BLOCK_ROWS), 3000)), np.uint32)
+    few = candidates[: pick.randrange(3)]
     for block in blocks:
         block.decode()
     for chosen in (None, candidates, few):
         with contextlib.suppress(OverflowError):
             rows = pick.choice([None, EventFilter(ops)])
             end = pick.choice([1 << 10, 1 << 60])
-            accumulate(blocks, rows, 0, end, pick.randrange(-1, least), chosen, counts, sums, measured, None)
+            collect([(0, blocks), (2, blocks)], rows, 0, end, pick.randrange(-1, least), chosen)
 
 
 def request_bytes(pick: random.Random) -> bytes:

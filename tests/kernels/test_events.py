@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -27,13 +27,16 @@ from segidx.kernels.events import (
     CorruptEvents,
     EventBlock,
     EventFilter,
-    accumulate,
+    collect,
     encode_block,
     verify_block,
 )
 
 THRESHOLDS = (0, 1, 63, 64, 65, BLOCK_ROWS - 1, BLOCK_ROWS)
 MAY = 1_777_593_600_000
+# Of the ordinals in questions.
+RANGE = 5
+FIRST = RANGE * BLOCK_ROWS
 MONTH = 31 * 86_400_000
 # (least value, greatest value) of the properties: codes of 0, 1, 1, 2, 4 and 8 bytes.
 SPANS = ((7, 7), (-100, 100), (0, 254), (-5, 60_000), (0, 2**31), (-(2**40), 2**40))
@@ -157,28 +160,27 @@ class Query:
     end: int = 2**63
     measure: int = -1
     candidates: frozenset[int] | None = None
+    low: int | None = None
+    high: int | None = None
 
 
-def bits_of(contacts: frozenset[int]) -> np.ndarray:
-    bits = np.zeros(BLOCK_ROWS, np.bool_)
-    bits[sorted(contacts)] = True
-    return np.packbits(bits, bitorder="little").view(np.uint64)
-
-
-def added_up(blocks: Sequence[EventBlock], query: Query, stop: Stop | None = None) -> tuple[np.ndarray, ...]:
-    # The arrays are added to, so they begin as something else than 0.
-    counts, sums, measured = (np.full(BLOCK_ROWS, 3, t) for t in (np.uint32, np.int64, np.uint32))
-    chosen = None if query.candidates is None else bits_of(query.candidates)
+def added_up(blocks: Sequence[EventBlock], query: Query, stop: Stop | None = None) -> dict[int, int]:
+    """Numbers by contact, asked for as a range between two others that have no events."""
     rows = None if query.filter is None else EventFilter(query.filter[0])
-    accumulate(blocks, rows, query.start, query.end, query.measure, chosen, counts, sums, measured, stop)
-    return counts, sums, measured
+    chosen = None if query.candidates is None else np.array(sorted(query.candidates), np.uint32) + FIRST
+    ranges = [(RANGE - 1, []), (RANGE, blocks), (RANGE + 1, [])]
+    ordinals, numbers = collect(
+        ranges, rows, query.start, query.end, query.measure, chosen, query.low, query.high, stop
+    )
+    assert ordinals.dtype == np.uint32
+    assert (np.diff(ordinals.astype(np.int64)) > 0).all()
+    return dict(zip((ordinals - FIRST).tolist(), numbers.tolist(), strict=True))
 
 
 def check(blocks: Sequence[EventBlock], rows: Sequence[Row], query: Query) -> int:
     """Compare with plain Python; the number of rows that were counted."""
     counts: Counter[int] = Counter()
-    sums: Counter[int] = Counter()
-    measured: Counter[int] = Counter()
+    numbers: Counter[int] = Counter()
     for row in rows:
         contact, at = row[CONTACT], row[TIME]
         assert contact is not None
@@ -188,12 +190,16 @@ def check(blocks: Sequence[EventBlock], rows: Sequence[Row], query: Query) -> in
         if query.filter is not None and not query.filter[1](row):
             continue
         counts[contact] += 1
-        value = row[query.measure] if query.measure >= 0 else None
+        value = row[query.measure] if query.measure >= 0 else 1
         if value is not None:
-            sums[contact] += value
-            measured[contact] += 1
-    for found, wanted in zip(added_up(blocks, query), (counts, sums, measured), strict=True):
-        assert found.tolist() == [3 + wanted[o] for o in range(BLOCK_ROWS)], query
+            numbers[contact] += value
+    assert added_up(blocks, query) == dict(numbers), query
+    # Bounds: all of them, those at the ends, and none.
+    if numbers:
+        found = sorted(numbers.values())
+        for low, high in ((found[0], found[-1]), (found[0] + 1, None), (None, found[-1] - 1), (found[-1] + 1, None)):
+            within = {o: n for o, n in numbers.items() if (low is None or n >= low) and (high is None or n <= high)}
+            assert added_up(blocks, replace(query, low=low, high=high)) == within, (query, low, high)
     return sum(counts.values())
 
 
@@ -396,38 +402,50 @@ def test_types_in_filters_are_checked(ops: list[Op]) -> None:
 
 def test_arguments_are_checked() -> None:
     block = EventBlock(encoded(random_rows(random.Random(2), 5)))
-    counts, sums, measured = (np.zeros(BLOCK_ROWS, t) for t in (np.uint32, np.int64, np.uint32))
-    candidates = np.zeros(256, np.uint64)
     with pytest.raises(ValueError, match="no column 11"):
-        accumulate([block], None, 0, 1, 11, None, counts, sums, measured, None)
+        collect([(0, [block])], None, 0, 1, 11)
     with pytest.raises(ValueError, match="no column 12"):
-        accumulate([block], EventFilter([("present", 12)]), 0, 1, 3, None, counts, sums, measured, None)
+        collect([(0, [block])], EventFilter([("present", 12)]), 0, 1, 3)
     with pytest.raises(ValueError, match="measure"):
-        accumulate([block], None, 0, 1, -2, None, counts, sums, measured, None)
-    with pytest.raises(ValueError, match="256 words"):
-        accumulate([block], None, 0, 1, -1, candidates[1:], counts, sums, measured, None)
-    with pytest.raises(ValueError, match="16384 contacts"):
-        accumulate([block], None, 0, 1, -1, None, counts[1:], sums, measured, None)
+        collect([(0, [block])], None, 0, 1, -2)
+    with pytest.raises(ValueError, match="numbers 0 to 262143, not 262144"):
+        collect([(1 << 18, [block])], None, 0, 1, -1)
     with pytest.raises(ValueError, match="dtype"):
-        accumulate([block], None, 0, 1, -1, None, counts, sums, sums, None)
+        collect([(0, [block])], None, 0, 1, -1, np.zeros(3, np.int64))  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        accumulate([block, b"x"], None, 0, 1, -1, None, counts, sums, measured, None)
+        collect([(0, [block, b"x"])], None, 0, 1, -1)  # type: ignore[list-item]
     with pytest.raises(TypeError):
-        accumulate([block], None, 0, 1, -1, None, counts, sums, measured, b"stop")
-    candidates.flags.writeable = False
-    accumulate([block], None, 0, 1, -1, candidates, counts, sums, measured)
+        collect([(0, [block])], None, 0, 1, -1, None, None, None, b"stop")  # type: ignore[arg-type]
+    for nothing in ([], [(3, [])]):
+        assert [found.tolist() for found in collect(nothing, None, 0, 1, -1)] == [[], []]
+    assert [f.tolist() for f in collect([(0, [block])], None, 0, 2**62, -1, np.zeros(0, np.uint32))] == [[], []]
+
+
+def test_ranges_share_nothing_but_the_buffers() -> None:
+    rng = random.Random(8)
+    ranges, wanted = [], {}
+    for number in (0, 1, 7, (1 << 18) - 1):
+        rows = random_rows(rng, 400)
+        ranges.append((number, [EventBlock(encoded(rows[:150])), EventBlock(encoded(rows[150:]))]))
+        for contact, count in Counter(row[CONTACT] for row in rows).items():
+            wanted[number * BLOCK_ROWS + contact] = count
+    ordinals, numbers = collect(ranges, None, 0, 2**63, -1)
+    assert dict(zip(ordinals.tolist(), numbers.tolist(), strict=True)) == wanted
+    some = np.array(sorted([*rng.sample(sorted(wanted), 30), 5 * BLOCK_ROWS]), np.uint32)
+    ordinals, numbers = collect(ranges, None, 0, 2**63, -1, some)
+    narrowed = {o: wanted[o] for o in some.tolist() if o in wanted}
+    assert dict(zip(ordinals.tolist(), numbers.tolist(), strict=True)) == narrowed
 
 
 def test_a_sum_that_leaves_64_bits() -> None:
     def sums_of(values: Sequence[int]) -> int:
         rows = [(9, MAY, i, 0, value, 1) for i, value in enumerate(values)]
-        return int(added_up([EventBlock(encoded(rows, 6))], Query(measure=4))[1][9]) - 3
+        return int(added_up([EventBlock(encoded(rows, 6))], Query(measure=4))[9])
 
     top = VALUE_LIMIT - 1
-    # The sums begin at 3: see added_up.
-    most, least = [top, top - 2], [-top, -top, -5]
-    assert sums_of(most) + 3 == 2**63 - 1
-    assert sums_of(least) + 3 == -(2**63)
+    most, least = [top, top, 1], [-top, -top, -2]
+    assert sums_of(most) == 2**63 - 1
+    assert sums_of(least) == -(2**63)
     for values in ([*most, 1], [*least, -1], [top] * 3, [-top] * 3):
         with pytest.raises(OverflowError, match="64 bits"):
             sums_of(values)

@@ -8,15 +8,18 @@ from functools import cache
 from typing import Any
 
 from crashkit.load import FIELDS, Batch, Row
+from crashkit.orders import Line, Order, as_time
 from segidx.database import Account
 from segidx.ingest import merger
+from segidx.model import events as model_events
 from segidx.model.errors import SegidxError
 from segidx.model.expression import Expression
 from segidx.model.results import WriteResult
 from segidx.model.schema import Field, FieldType
 from segidx.model.syntax import parse
 from segidx.model.writes import Channel, ChannelFlag, ContactWrite
-from segidx.store import base, log
+from segidx.store import base, events, log
+from segidx.testing.stored_orders import StoredOrder, read_orders
 
 
 def declare(account: Account) -> None:
@@ -30,6 +33,7 @@ def use_small_pieces() -> None:
     base.SLICE_BYTES = 16 << 10
     base.SLICE_STRINGS = 50
     log.PART_BYTES = 4 << 10
+    events.MAX_BLOCK_BYTES = 512
 
 
 def submit(account: Account, batch: Batch) -> Future[WriteResult]:
@@ -47,6 +51,8 @@ def submit(account: Account, batch: Batch) -> Future[WriteResult]:
 def _call(account: Account, batch: Batch) -> WriteResult:
     if batch.kind == "upsert":
         return account.upsert([(row.contact_id, _fields(row)) for row in batch.rows])
+    if batch.kind == "orders":
+        return account.import_orders(map(_order, batch.orders))
     assert batch.kind == "tag"
     (edited,) = {(frozenset(r.tags_added.items()), frozenset(r.tags_removed.items())) for r in batch.rows}
     added, removed = dict(edited[0]), dict(edited[1])
@@ -81,6 +87,28 @@ def _write(row: Row) -> ContactWrite:
     )
 
 
+def _order(order: Order) -> model_events.Order:
+    return model_events.Order(
+        order.order_id,
+        order.contact_id,
+        as_time(order.time),
+        order.source,
+        order.paid,
+        _money(order.amount),
+        [_line(line) for line in order.lines],
+    )
+
+
+def _line(line: Line) -> model_events.OrderLine:
+    quantity = None if line.quantity is None else Decimal(line.quantity)
+    named = (line.product, line.producer, line.category)
+    return model_events.OrderLine(*named, quantity, _money(line.unit_price), _money(line.amount))
+
+
+def _money(hundredths: int | None) -> Decimal | None:
+    return None if hundredths is None else Decimal(hundredths) / 100
+
+
 def merge(account: Account) -> None:
     account.merge()
 
@@ -104,6 +132,40 @@ def contacts(account: Account) -> dict[str, dict[str, Any]]:
     """Contact id to its fields, as the model has them: numbers as text, tags as sorted lists."""
     preview = account.preview("everyone", limit=1000)
     return {contact.contact_id: {k: _plain(v) for k, v in contact.fields.items()} for contact in preview.contacts}
+
+
+def orders(account: Account) -> dict[str, dict[str, Any]]:
+    """Order id to the order, as the model has it, from the rows that are stored.
+
+    Raises AssertionError for rows that contradict each other: an order that is there twice, a line without its order.
+    """
+    stored = read_orders(account)
+    with account._store.snapshot() as snapshot:
+        return {id_: _plain_order(order, str(snapshot.ids.get_one(order.contact))) for id_, order in stored.items()}
+
+
+def _plain_order(order: StoredOrder, contact_id: str) -> dict[str, Any]:
+    return {
+        "contact": contact_id,
+        "time": order.time,
+        "source": order.source,
+        "paid": order.paid,
+        "amount": order.amount,
+        "lines": [line.properties() for line in order.lines],
+    }
+
+
+def hand_over_orders(account: Account, contact_id: str, time: int) -> int:
+    """Send all orders that are there again, each as one of this contact at this time without lines, and a new one
+    beside them; how many."""
+    ids = [*orders(account), "probe"]
+    account.import_orders([model_events.Order(id_, contact_id, as_time(time)) for id_ in ids])
+    return len(ids)
+
+
+def import_long_ids(account: Account, contact_id: str, number: int) -> None:
+    """Import so many orders of a contact whose ids take much room."""
+    account.import_orders(model_events.Order(f"{n:0250}", contact_id, as_time(0)) for n in range(number))
 
 
 def _plain(value: object) -> object:

@@ -2,8 +2,9 @@
 
     python -m crashkit.failing DIR --seed 1 --calls 10
 
-For each kind of failure the 1st, 2nd, ... call of a step of batches fails, up to `--calls`. After each step the process
-judges what is there, opens the directory again if it has to, and writes on. It prints what it has seen, a line a kind.
+For each kind of failure the 1st, 2nd, ... call of a step of batches fails, up to `--calls`, and then of an import of
+orders. After each step the process judges what is there, opens the directory again if it has to, and writes on. It
+prints what it has seen, a line a kind.
 """
 
 from __future__ import annotations
@@ -58,14 +59,16 @@ class Owner:
         self._database.close()
 
 
-def fail_each(owner: Owner, kind: str, error: int, calls: int) -> Counter[str]:
-    """Let each of the first calls of a step fail; what became of the batches."""
+def fail_each(owner: Owner, kind: str, error: int, calls: int, *, importing: bool) -> Counter[str]:
+    """Let each of the first calls of a step fail, or those of an import; what became of the batches."""
     seen: Counter[str] = Counter()
     for after in range(calls):
+        if importing:
+            owner.steps.skip_to_an_import()
         preloaded.fail(kind, after, error)
         try:
             run = owner.steps.write(STEP)
-            seen.update(f"batch: {reason}" for reason in run.failures.values())
+            seen.update(f"{run.what(index)}: {reason}" for index, reason in run.failures.items())
             seen.update(f"merge: {reason}" for reason in run.unmerged)
         except SegidxError as error_of_reading:
             seen[f"reading: {error_of_reading.reason}"] += 1
@@ -86,10 +89,14 @@ def main() -> None:
     owner = Owner(arguments.directory, Ledger(arguments.seed))
     assert not owner.steps.write(STEP).failures
     for kind, error in FAILURES:
-        seen = fail_each(owner, kind, error, arguments.calls)
-        name = errno.errorcode.get(error, "stopped half-way")
-        print(f"{kind} {name}: {dict(sorted(seen.items()))}, opened again {owner.reopened} times", flush=True)
-        assert seen["calls failed"] > 0
+        for importing in (False, True):
+            seen = fail_each(owner, kind, error, arguments.calls, importing=importing)
+            name = f"{kind} {errno.errorcode.get(error, 'stopped half-way')}{' of an import' if importing else ''}"
+            print(f"{name}: {dict(sorted(seen.items()))}, opened again {owner.reopened} times", flush=True)
+            assert seen["calls failed"] > 0
+            assert seen["import: STORAGE_FULL"] or seen["reading: DISK_FAILED"] or not importing
+    print(f"{owner.steps.ledger.begun} imports left the contacts that they create, and no order")
+    assert owner.steps.ledger.begun > 0
     owner.reopen()
     owner.steps.check()
     owner.close()

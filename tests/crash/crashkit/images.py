@@ -80,20 +80,24 @@ class Image:
 
 def draw_cuts(events: Sequence[Event], number: int, seed: int, *, after: int) -> list[Cut]:
     """Cuts in order of their place, none before event `after`: some anywhere, some right after an acknowledgement, some
-    about a sync or a write through O_DSYNC, some within a merge."""
+    about a sync or a write through O_DSYNC, some within a merge, some within an import of orders."""
     rng = random.Random(seed)
-    acks, synced, merges = [], [], []
-    merging = False
-    for i, event in enumerate(events[after:], after):
+    acks, synced, merges, imports = [], [], [], []
+    run = Run()
+    for i, event in enumerate(events):
         if event.kind == cutlog.MARK:
-            merging = event.line == "merging" or (merging and not event.line.startswith(("merged", "unmerged")))
-            if event.line.startswith("ack"):
-                acks.append(i + 1)
+            run.add(event.line)
+        if i < after:
+            continue
+        if event.kind == cutlog.MARK and event.line.startswith("ack"):
+            acks.append(i + 1)
         if event.synced:
             synced.append(i)
-        if merging:
+        if run.merging:
             merges.append(i)
-    kinds: list[Sequence[int]] = [kind for kind in (range(after, len(events)), acks, synced, merges) if kind]
+        if run.importing:
+            imports.append(i)
+    kinds: list[Sequence[int]] = [kind for kind in (range(after, len(events)), acks, synced, merges, imports) if kind]
     cuts = []
     for n in range(number):
         at = rng.choice(kinds[n % len(kinds)])

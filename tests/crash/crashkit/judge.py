@@ -1,7 +1,9 @@
 """Compares what is left of a directory with what was acknowledged. Imports the model and nothing of segidx.
 
 Batches commit in order of submission and an acknowledgement comes after the commit, so what is left must be the batches
-up to some point: all that are acknowledged, and of those in flight any number of the first, each wholly.
+up to some point: all that are acknowledged, and of those in flight any number of the first, each wholly. An import of
+orders is two commits, the contacts that it creates and then the orders: it may also have come as far as the first, and
+one that was refused may have, too.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ class Ledger:
         self.model = Model()
         self.generation = 0
         self.settled: list[int] = []  # numbers of the batches that are there
+        self.begun = 0  # imports that have left the contacts they create, and no order
         self._acks: dict[int, tuple[int, int, int, int]] = {}  # of keyed batches, by number
 
     def settle(self, run: Run, observation: dict[str, Any]) -> int:
@@ -39,15 +42,34 @@ class Ledger:
         committed = [ack.generation for _, ack in sorted(run.acks.items()) if not ack.replayed]
         if committed != sorted(committed):
             raise Lost(f"batches were committed in another order than they were handed in: {committed}")
+        return self._follow(run, observation, 0, 0)
+
+    def _follow(self, run: Run, observation: dict[str, Any], start: int, untold: int) -> int:
+        """Apply the batches from index `start` on and judge what is left, with so many generations before that no
+        acknowledgement tells of."""
         certain = run.acknowledged()
-        for index in range(certain):
+        for index in range(start, certain):
+            if index in run.failures and self._may_have_begun(run, index, observation):
+                before = (self.model.copy(), list(self.settled), dict(self._acks), self.begun)
+                self._begin(run, index)
+                try:
+                    return self._follow(run, observation, index + 1, untold + 1)
+                except Lost:  # a later batch has created them
+                    self.model, self.settled, self._acks, self.begun = before
             self._apply(run, index)
-        found = {id_: _sets(fields) for id_, fields in observation["contacts"].items()}
+            if index in run.acks and not run.acks[index].replayed:
+                untold = 0
         in_flight = 0
-        while found != self.model.visible():
+        while not self._is_left(observation):
             index = certain + in_flight
             if index >= len(run.numbers):
                 raise Lost(self._difference(run, certain, observation))
+            if self._may_have_begun(run, index, observation):
+                self._begin(run, index)
+                untold += 1
+                if self._is_left(observation):
+                    break
+                self.begun -= 1
             self._apply(run, index)
             in_flight += 1
         counts = self.model.counts()
@@ -55,8 +77,22 @@ class Ledger:
         if wrong:
             raise Lost(f"counts that contradict the contacts (found, expected): {wrong}")
         unseen = self._unseen(run.numbers[certain + in_flight :])
-        self._check_generation(observation["generation"], newest_acknowledged(run), in_flight + unseen)
+        self._check_generation(observation["generation"], newest_acknowledged(run), untold + in_flight + unseen)
         return in_flight
+
+    def _is_left(self, observation: dict[str, Any]) -> bool:
+        found = {id_: _sets(fields) for id_, fields in observation["contacts"].items()}
+        return found == self.model.visible() and observation["orders"] == self.model.orders()
+
+    def _may_have_begun(self, run: Run, index: int, observation: dict[str, Any]) -> bool:
+        """Whether the batch is an import that has contacts to create, and all of them are there."""
+        missing = self.model.buyers_missing(batch(run.numbers[index], self.seed))
+        return bool(missing) and missing <= observation["contacts"].keys()
+
+    def _begin(self, run: Run, index: int) -> None:
+        """Do the first half of an import."""
+        self.model.create_buyers(batch(run.numbers[index], self.seed))
+        self.begun += 1
 
     def _apply(self, run: Run, index: int) -> None:
         number, ack = run.numbers[index], run.acks.get(index)
@@ -90,7 +126,7 @@ class Ledger:
         ahead = self.model.copy()
         for n, number in enumerate(numbers):
             ahead.apply(batch(number, self.seed))
-            if ahead.visible() != self.model.visible():
+            if ahead.visible() != self.model.visible() or ahead.orders() != self.model.orders():
                 return n
         return len(numbers)
 
@@ -110,7 +146,14 @@ class Ledger:
             f" contacts at generation {observation['generation']}, whose newest batches are {newest};"
             f" last submitted {run.numbers[-5:]}; {len(differing)} contacts differ from all of them, such as"
             f" {differing[:1]}: {[(found.get(id_), wanted.get(id_)) for id_ in differing[:1]]}"
+            f"{self._differing_orders(observation['orders'])}"
         )
+
+    def _differing_orders(self, found: dict[str, Any]) -> str:
+        wanted = self.model.orders()
+        differing = [id_ for id_ in sorted({*found, *wanted}) if found.get(id_) != wanted.get(id_)]
+        shown = [(id_, found.get(id_), wanted.get(id_)) for id_ in differing[:1]]
+        return f"; {len(differing)} orders differ, such as (found, wanted) {shown}" if differing else ""
 
 
 def newest_acknowledged(run: Run) -> int:

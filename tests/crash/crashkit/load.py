@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-CONTACTS = 400  # fewer than a preview may hold, so that one preview shows everything
+from crashkit.orders import CONTACTS, Order, draw_orders
+
 CITIES = tuple(f"city-{i}" for i in range(7))
 TAGS = (*(f"tag-{i}" for i in range(7)), "all")
 LABELS = tuple(f"label-{i}" for i in range(10))
@@ -46,19 +47,22 @@ class Row:
 @dataclass(frozen=True)
 class Batch:
     """`kind` says by which call it is written: "upsert" (of rows with one id the last counts), "tag" (one edit of the
-    tags of many contacts that exist) or "write" (rows apply in their order)."""
+    tags of many contacts that exist), "write" (rows apply in their order) or "orders" (an import of `orders`)."""
 
     number: int
     kind: str
     rows: tuple[Row, ...]
     key: str  # "" for none
+    orders: tuple[Order, ...] = ()
 
 
 @lru_cache(maxsize=1000)
 def batch(number: int, seed: int) -> Batch:
     """Batch `number` of a load; the same one at every call."""
     rng = random.Random(seed * 1_000_003 + number)
-    kind = rng.choices(("upsert", "tag", "write"), (3, 1, 6))[0]
+    kind = rng.choices(("upsert", "tag", "write", "orders"), (3, 1, 6, 2))[0]
+    if kind == "orders":
+        return Batch(number, kind, (), "", draw_orders(rng, number))
     if kind == "tag":
         add, remove = frozenset(rng.sample(TAGS, 2)), frozenset(rng.sample(LABELS, 1))
         name, edit = rng.choice((("tags", add), ("labels", remove)))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from crashkit.held import ORDER_QUESTIONS, Held, held
 from crashkit.load import CHANNELS, CITIES, FIELDS, LABELS, TAGS, Batch, Row
 
 TAG_FIELDS = ("tags", "labels")
@@ -20,24 +21,26 @@ Flags = set[tuple[str, str]]
 
 @dataclass
 class Contact:
-    """`fields` has what is set, tags as non-empty frozensets; `flags` the (channel, flag) pairs that are set."""
+    """`fields` has what is set, tags as non-empty frozensets; `flags` the (channel, flag) pairs that are set; `orders`
+    those by id that are the contact's now."""
 
     fields: dict[str, Any] = field(default_factory=dict)
     flags: Flags = field(default_factory=set)
+    orders: dict[str, Held] = field(default_factory=dict)
 
 
 @dataclass
 class Answer:
     """What the acknowledgement of a batch must say."""
 
-    accepted: int = 0  # contacts
+    accepted: int = 0  # contacts, or orders
     rows: int = 0  # accepted, those with an id that an earlier one has included
     created: int = 0
     rejects: int = 0
 
 
 class Model:
-    """The contacts after some batches, and the batch keys that were used."""
+    """The contacts with their orders after some batches, and the batch keys that were used."""
 
     def __init__(self) -> None:
         self.contacts: dict[str, Contact] = {}
@@ -45,7 +48,7 @@ class Model:
 
     def copy(self) -> Model:
         other = Model()
-        other.contacts = {id_: Contact(dict(c.fields), set(c.flags)) for id_, c in self.contacts.items()}
+        other.contacts = {i: Contact(dict(c.fields), set(c.flags), dict(c.orders)) for i, c in self.contacts.items()}
         other.keys = set(self.keys)
         return other
 
@@ -55,6 +58,8 @@ class Model:
             return None
         if batch.key:
             self.keys.add(batch.key)
+        if batch.kind == "orders":
+            return self._import(batch)
         answer = Answer()
         rows = [row for row in batch.rows if not row.bad]
         answer.rejects = len(batch.rows) - len(rows)
@@ -75,9 +80,33 @@ class Model:
         answer.accepted = len(touched)
         return answer
 
+    def buyers_missing(self, batch: Batch) -> set[str]:
+        """The contacts that an import creates before it writes orders."""
+        return {order.contact_id for order in batch.orders if not order.bad} - set(self.contacts)
+
+    def create_buyers(self, batch: Batch) -> int:
+        """The first half of an import; how many it creates."""
+        missing = self.buyers_missing(batch)
+        self.contacts.update((id_, Contact()) for id_ in missing)
+        return len(missing)
+
+    def _import(self, batch: Batch) -> Answer:
+        created = self.create_buyers(batch)
+        valid = {order.order_id: order for order in batch.orders if not order.bad}
+        for contact in self.contacts.values():
+            for id_ in valid.keys() & contact.orders.keys():
+                del contact.orders[id_]
+        for id_, order in valid.items():
+            self.contacts[order.contact_id].orders[id_] = held(order)
+        return Answer(len(valid), len(valid), created, sum(order.bad for order in batch.orders))
+
     def visible(self) -> dict[str, dict[str, Any]]:
         """Contact id to fields."""
         return {id_: contact.fields for id_, contact in self.contacts.items()}
+
+    def orders(self) -> dict[str, Held]:
+        """Order id to the order."""
+        return {id_: order for contact in self.contacts.values() for id_, order in contact.orders.items()}
 
     def counts(self) -> dict[str, int]:
         """The answer to each of QUESTIONS."""
@@ -145,4 +174,5 @@ def _channel_questions() -> dict[str, Callable[[Flags], bool]]:
 QUESTIONS: Mapping[str, Callable[[Contact], bool]] = {
     **{text: lambda c, holds=holds: holds(c.fields) for text, holds in _field_questions().items()},
     **{text: lambda c, holds=holds: holds(c.flags) for text, holds in _channel_questions().items()},
+    **{text: lambda c, holds=holds: holds(list(c.orders.values())) for text, holds in ORDER_QUESTIONS.items()},
 }

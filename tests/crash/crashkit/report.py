@@ -1,7 +1,7 @@
 """The lines a writing process reports, through a pipe or into the log of a power cut, and their reading.
 
     open GENERATION             the directory is open
-    submit INDEX NUMBER         batch NUMBER is about to be handed in, as the INDEXth of this process
+    submit INDEX NUMBER KIND    batch NUMBER is about to be handed in, as the INDEXth of this process
     ack INDEX GENERATION ACCEPTED CREATED REJECTS REPLAYED
     fail INDEX REASON           the batch was refused whole with this error
     merging / merged / unmerged REASON
@@ -47,6 +47,7 @@ class Run:
     """What one writing process reported."""
 
     numbers: list[int] = field(default_factory=list)  # of the batches, in order of submission
+    imports: list[int] = field(default_factory=list)  # the indices of those that are orders
     acks: dict[int, Ack] = field(default_factory=dict)  # by index
     failures: dict[int, str] = field(default_factory=dict)  # by index
     merges: int = 0
@@ -66,9 +67,11 @@ class Run:
         match line.split():
             case ["open", generation]:
                 self.opened = int(generation)
-            case ["submit", index, number]:
+            case ["submit", index, number, kind]:
                 assert int(index) == len(self.numbers), line
                 self.numbers.append(int(number))
+                if kind == "orders":
+                    self.imports.append(int(index))
             case ["ack", index, *rest]:
                 generation, accepted, created, rejects, replayed = map(int, rest)
                 self.acks[int(index)] = Ack(generation, accepted, created, rejects, bool(replayed))
@@ -85,6 +88,14 @@ class Run:
                 self.done = True
             case _:
                 raise AssertionError(f"the writer said {line!r}")
+
+    def what(self, index: int) -> str:
+        return "import" if index in self.imports else "batch"
+
+    @property
+    def importing(self) -> bool:
+        """Whether an import was going on at the end."""
+        return any(index not in self.acks and index not in self.failures for index in self.imports[-1:])
 
     def acknowledged(self) -> int:
         """All batches before this index are acknowledged or refused, or overtaken by one that is."""

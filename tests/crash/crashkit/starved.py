@@ -84,6 +84,9 @@ def check_refusal(account: Account) -> None:
     """The error of a full disk is typed and says what became of the batch."""
     with pytest.raises(StorageFull, match="nothing of this batch was written"):
         account.upsert([(f"c{i}", {"note": "x" * 2000}) for i in range(4000)])
+    known = next(iter(adapter.contacts(account)))
+    with pytest.raises(StorageFull, match="nothing of this batch was written"):
+        adapter.import_long_ids(account, known, 30_000)
 
 
 def main() -> None:
@@ -97,16 +100,18 @@ def main() -> None:
     ledger = Ledger(arguments.seed)
     refused: list[str] = []
     unmerged: list[str] = []
+    imports = 0  # refused
     with Database.open(arguments.directory, create=True, clock=Clock()) as database:
         steps = Steps(database.account(), ledger)
         adapter.declare(steps.account)
         assert not steps.write(STEP).failures
         scarcity.begin()
         for _ in range(100):
-            if len(refused) >= REFUSALS:
+            if len(refused) >= REFUSALS and imports:
                 break
             run = steps.write(STEP)
             refused += run.failures.values()
+            imports += len([index for index in run.failures if run.what(index) == "import"])
             unmerged += run.unmerged
         check_refusal(steps.account)
         read_at_once(steps.account)
@@ -116,6 +121,7 @@ def main() -> None:
         assert not run.failures, run.failures
         assert not run.unmerged, run.unmerged
     assert len(refused) >= REFUSALS, "the disk did not fill up"
+    assert imports, "no import of orders was refused"
     assert set(refused) == {StorageFull.reason}, refused
     assert set(unmerged) <= {StorageFull.reason}, unmerged
     with Database.open(arguments.directory) as database:
@@ -123,7 +129,8 @@ def main() -> None:
         steps.check()
         adapter.merge(steps.account)
         steps.check()
-    print(f"{len(refused)} batches and {len(unmerged)} merges refused, {len(ledger.settled)} batches there")
+    refusals = f"{len(refused)} batches ({imports} of them imports) and {len(unmerged)} merges refused"
+    print(f"{refusals}, {len(ledger.settled)} batches there, {ledger.begun} imports whose contacts alone are")
 
 
 if __name__ == "__main__":

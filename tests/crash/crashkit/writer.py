@@ -63,8 +63,9 @@ class Source:
                 self._room.release()
                 return False
             index, self._index = self._index, self._index + 1
-            self._say(f"submit {index} {number}")
-            future = adapter.submit(self._account, batch(number, self._seed))
+            wanted = batch(number, self._seed)
+            self._say(f"submit {index} {number} {wanted.kind}")
+            future = adapter.submit(self._account, wanted)
         future.add_done_callback(lambda done: self._settled(index, done))
         return True
 
