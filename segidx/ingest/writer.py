@@ -28,7 +28,7 @@ from segidx.ingest.pending import CodeMemory, Pending
 from segidx.ingest.rows import TAG_LIST
 from segidx.ingest.values import id_for_report
 from segidx.kernels.deltas import Delta
-from segidx.model.errors import Closed, ContactNotFound, InvalidArgument, SegidxError, TypeMismatch
+from segidx.model.errors import Closed, ContactNotFound, InvalidArgument, SegidxError, StorageFull, TypeMismatch
 from segidx.model.results import Reject, WriteResult
 from segidx.model.schema import Field, FieldType, Schema
 from segidx.model.writes import MAX_BATCH_KEY_BYTES, ChangeKind
@@ -309,13 +309,19 @@ class Writer:
         created = self._create_contacts(orders)
         generation = self._store.state().generation
         if len(orders.ids):
-            self.merger.merge_all()
-            with self._store.write() as write:
-                generation = write.state.generation + 1
-                ordinals = apply_orders(write, orders)
-                kinds = np.full(len(ordinals), KIND_BITS[ChangeKind.EVENTS], np.uint8)
-                append_changes(write.txn, write.dbs[DB_CHANGES], generation, self._clock(), ordinals, kinds)
-                write.save_state(replace(write.state, generation=generation, merged=generation))
+            try:
+                self.merger.merge_all()
+                with self._store.write() as write:
+                    generation = write.state.generation + 1
+                    ordinals = apply_orders(write, orders)
+                    kinds = np.full(len(ordinals), KIND_BITS[ChangeKind.EVENTS], np.uint8)
+                    append_changes(write.txn, write.dbs[DB_CHANGES], generation, self._clock(), ordinals, kinds)
+                    write.save_state(replace(write.state, generation=generation, merged=generation))
+            except StorageFull as error:
+                if not created:
+                    raise
+                # What the store says of "this batch" is of the orders.
+                raise type(error)(f"{error.message}; {created} new contacts of its orders were created") from error
         waiting.done.set_result(WriteResult(generation, len(orders.ids), created, orders.duplicates, orders.rejects))
 
     def _create_contacts(self, orders: OrderBatch) -> int:
