@@ -24,7 +24,7 @@ from segidx.model.windows import AllTime, Direction, Rolling, Window
 
 _AT = f"TIMESTAMP '{AT:%Y-%m-%d %H:%M:%S}'"
 _TABLES = {EventKind.ORDER: "orders", EventKind.LINE: "lines"}
-_COUNTS = {EventKind.ORDER: "counts", EventKind.LINE: "quantity > 0"}
+_COUNTS = {EventKind.ORDER: "counts", EventKind.LINE: "true"}
 
 
 def count_query(expression: Expression) -> str:

@@ -83,7 +83,7 @@ def bind_aggregate(aggregate: Aggregate, context: BindContext, path: str) -> Bou
 
 
 def bind_did(events: Events, context: BindContext, path: str) -> Plan:
-    """The contacts with at least one such event that counts. `path` is the predicate's."""
+    """The contacts with at least one such event. `path` is the predicate's."""
     bound = _counting(bind_events(events, context, f"{path}.events"))
     return _scan(BoundAggregate(ValueKind.NUMBER, AggregateFunction.COUNT, bound), 1, None, context, path)
 
@@ -120,7 +120,9 @@ def compare_aggregate(
 
 
 def _counting(events: BoundEvents) -> BoundEvents:
-    """The events among them that count."""
+    """The events among them that count: of orders not all do, of lines all."""
+    if events.kind is not EventKind.ORDER:
+        return events
     column = counts_column(events.kind)
     counts: FilterOp = ("range", column, 1, 1)
     if not events.where:

@@ -37,7 +37,7 @@ Readings chosen where PRODUCT.md is silent (a test that meets another reading ha
 19. An amount is rounded half away from zero, so that a return takes back what its sale gave. One that comes out of
     range is INVALID_VALUE, as if it had been given. An order's amount that is given may differ from that of its lines.
 20. What is worked out is set: a line without a quantity has the quantity 1 in filters and sums too. An order of
-    returned lines does not count, whatever its amount; one without lines and amount does.
+    returned lines does not count, whatever its amount; one without lines and amount does. Lines all count.
 21. In a filter a property is compared with constants, and a constant with a constant. `!=` on a missing property holds,
     being `not (=)`. A property that the kind lacks is UNKNOWN_PROPERTY, all else is as 6. and 15. say.
 22. A window that reaches beyond `evaluated_at` ends there. The newest event, of which the default `evaluated_at` is

@@ -100,7 +100,7 @@ def keep_order(order: Order, money_scale: int, now_ms: int) -> KeptOrder:
     if "amount" not in properties and amounts:
         with _looking_at("amount"):
             properties["amount"] = _money(sum(amounts, Fraction(0)), money_scale)
-    counts = any(line.counts for line in lines)
+    counts = any(Fraction(line.properties["quantity"]) > 0 for line in lines)  # type: ignore[arg-type]
     if not lines:
         counts = "amount" not in properties or Fraction(properties["amount"]) >= 0  # type: ignore[arg-type]
     return KeptOrder(order.contact_id, Event(time, properties, counts), lines)
@@ -114,7 +114,7 @@ def _keep_line(line: OrderLine, time: int, money_scale: int, place: str) -> Even
         with _looking_at(f"{place}amount"):
             price = Fraction(properties["unit_price"])  # type: ignore[arg-type]
             properties["amount"] = _money(quantity * price, money_scale)
-    return Event(time, properties, quantity > 0)
+    return Event(time, properties, counts=True)
 
 
 def _clean_properties(

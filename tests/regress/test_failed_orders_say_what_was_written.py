@@ -23,9 +23,9 @@ def test_the_contacts_that_were_created_are_told(tmp_path: Path, monkeypatch: py
         account = database.account()
         with monkeypatch.context() as patched:
             patched.setattr(writer, "apply_orders", full)
-            with pytest.raises(StorageFull, match="batch was written; 1 new contacts of its orders were created"):
+            with pytest.raises(StorageFull, match=r"batch was written; 1 new contacts of its orders were created"):
                 account.import_orders([ORDER])
-            with pytest.raises(StorageFull, match="batch was written$"):
+            with pytest.raises(StorageFull, match=r"batch was written$"):
                 account.import_orders([ORDER])
         assert (account.count("everyone").count, account.count("did(order)").count) == (1, 0)
         account.import_orders([ORDER])

@@ -259,14 +259,14 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Did(Expression):
-    """At least one such event counts: orders with a line of positive quantity, lines of positive quantity."""
+    """At least one such event. An order is one only if it counts: see `segidx.model.events.Order`."""
 
     events: Events
 
 
 @dataclass(frozen=True, slots=True)
 class Never(Expression):
-    """Not one such event counts."""
+    """Not one such event."""
 
     events: Events
 
@@ -281,7 +281,7 @@ class Aggregate(Value):
     """A number made of a contact's events.
 
     COUNT takes no property, counts what Did looks for, and is 0 where there is none. SUM adds a property of every such
-    event, returns included, and is missing where no event has the property.
+    event, orders that do not count included, and is missing where no event has the property.
     """
 
     function: AggregateFunction
