@@ -21,7 +21,7 @@ from segidx.model.values import (
 )
 from segidx.model.windows import to_days
 from segidx.plan.calendar import FIRST_DAY, LAST_DAY, last_day_with_age
-from segidx.plan.constants import bind_constant, fold_constant, holds
+from segidx.plan.constants import FLIPPED, bind_constant, fold_constant, holds, whole_numbers
 from segidx.plan.context import BindContext
 from segidx.plan.events import bind_aggregate, compare_aggregate
 from segidx.plan.nodes import CandidateCheck, Plan, PostingScan, all_of, complement, everything, nothing
@@ -43,13 +43,6 @@ from segidx.plan.values import (
 from segidx.plan.windows import plan_local_days, plan_range
 from segidx.store.layout import SYSTEM_FIELD
 
-_FLIPPED = {
-    Operator.EQ: Operator.EQ,
-    Operator.LT: Operator.GT,
-    Operator.LE: Operator.GE,
-    Operator.GT: Operator.LT,
-    Operator.GE: Operator.LE,
-}
 _KINDS = {
     FieldType.NUMBER: ValueKind.NUMBER,
     FieldType.DATE: ValueKind.DATE,
@@ -82,7 +75,7 @@ def bind_comparison(
     if a is None or b is None:
         return nothing("a division by zero is missing, and no comparison on it holds", path)
     if isinstance(a, BoundConstant) and not isinstance(b, BoundConstant):
-        a, operator, b = b, _FLIPPED[operator], a
+        a, operator, b = b, FLIPPED[operator], a
     a, b = _typed(a, operator, b, ci=ci)
     if isinstance(b, BoundConstant):
         if isinstance(a, BoundConstant):
@@ -242,21 +235,10 @@ def _field_constant(
 
 def _range(field: Field, operator: Operator, bound: Fraction, context: BindContext, path: str) -> Plan:
     """Stored integers that compare with an exact bound."""
-    low: int | None = None
-    high: int | None = None
-    if operator is Operator.EQ:
-        if bound.denominator != 1:
-            return nothing(f"{field.name} has {field.scale} decimals and never equals a finer number", path)
-        low = high = int(bound)
-    elif operator is Operator.LT:
-        high = math.ceil(bound) - 1
-    elif operator is Operator.LE:
-        high = math.floor(bound)
-    elif operator is Operator.GT:
-        low = math.floor(bound) + 1
-    else:
-        low = math.ceil(bound)
-    return plan_range(context, field, low, high, path)
+    ends = whole_numbers(operator, bound)
+    if ends is None:
+        return nothing(f"{field.name} has {field.scale} decimals and never equals a finer number", path)
+    return plan_range(context, field, *ends, path)
 
 
 # --- ages --------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -10,6 +11,16 @@ from segidx.model.expression import Operator
 from segidx.model.values import ArithmeticOperator, Scalar
 from segidx.model.windows import to_days, to_millis
 from segidx.plan.values import BoundArithmetic, BoundConstant, BoundNegative, BoundValue, ValueKind
+
+# `a op b` is `b FLIPPED[op] a`.
+FLIPPED = {
+    Operator.EQ: Operator.EQ,
+    Operator.NE: Operator.NE,
+    Operator.LT: Operator.GT,
+    Operator.LE: Operator.GE,
+    Operator.GT: Operator.LT,
+    Operator.GE: Operator.LE,
+}
 
 
 def bind_constant(value: Scalar) -> BoundConstant:
@@ -37,6 +48,23 @@ def holds(left: object, operator: Operator, right: object) -> bool:
         Operator.GE: left >= right,  # type: ignore[operator]
     }
     return bool(outcomes[operator])
+
+
+def whole_numbers(operator: Operator, bound: Fraction) -> tuple[int | None, int | None] | None:
+    """The whole numbers that compare so with an exact bound, from the first to the last; an end that is None is open.
+    None if there are none. Not for !=."""
+    match operator:
+        case Operator.EQ:
+            return (int(bound), int(bound)) if bound.denominator == 1 else None
+        case Operator.LT:
+            return None, math.ceil(bound) - 1
+        case Operator.LE:
+            return None, math.floor(bound)
+        case Operator.GT:
+            return math.floor(bound) + 1, None
+        case Operator.GE:
+            return math.ceil(bound), None
+    raise AssertionError(operator)
 
 
 def fold_constant(value: BoundValue) -> Fraction | int | str | bool | None:

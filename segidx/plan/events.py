@@ -7,7 +7,6 @@ last whether the event counts.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from fractions import Fraction
 
@@ -37,7 +36,7 @@ from segidx.model.results import Estimate
 from segidx.model.schema import FieldType
 from segidx.model.values import Constant, FieldValue, Scalar, Value
 from segidx.model.windows import MAX_INSTANT, MIN_INSTANT, resolve_instants
-from segidx.plan.constants import bind_constant, holds
+from segidx.plan.constants import FLIPPED, bind_constant, holds, whole_numbers
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import EventScan, Plan, complement, everything, nothing
 from segidx.plan.strings import Codes, Dictionary, compared_codes, equal_codes, fold, text_codes
@@ -49,14 +48,6 @@ _KINDS = {
     FieldType.CATEGORY: ValueKind.STRING,
     FieldType.BOOL: ValueKind.BOOL,
     FieldType.NUMBER: ValueKind.NUMBER,
-}
-_FLIPPED = {
-    Operator.EQ: Operator.EQ,
-    Operator.NE: Operator.NE,
-    Operator.LT: Operator.GT,
-    Operator.LE: Operator.GE,
-    Operator.GT: Operator.LT,
-    Operator.GE: Operator.LE,
 }
 
 
@@ -92,21 +83,10 @@ def compare_aggregate(
     aggregate: BoundAggregate, operator: Operator, bound: Fraction, context: BindContext, path: str
 ) -> Plan:
     """`aggregate operator bound`, as a range of whole units."""
-    bound *= 10**aggregate.scale
-    low: int | None = None
-    high: int | None = None
-    if operator is Operator.EQ:
-        if bound.denominator != 1:
-            return nothing("the value has fewer decimals and never equals a finer number", path)
-        low = high = int(bound)
-    elif operator is Operator.LT:
-        high = math.ceil(bound) - 1
-    elif operator is Operator.LE:
-        high = math.floor(bound)
-    elif operator is Operator.GT:
-        low = math.floor(bound) + 1
-    else:
-        low = math.ceil(bound)
+    ends = whole_numbers(operator, bound * 10**aggregate.scale)
+    if ends is None:
+        return nothing("the value has fewer decimals and never equals a finer number", path)
+    low, high = ends
     if aggregate.function is AggregateFunction.SUM:
         return _scan(aggregate, low, high, context, path)
     # A count is 0 for contacts that the events do not name: ask for the complement.
@@ -206,7 +186,7 @@ def _comparison(
     if isinstance(left, Constant) and isinstance(right, Constant):
         return [("constant", _constants(left.value, operator, right.value, ci=ci))]
     if isinstance(left, Constant):
-        left, operator, right = right, _FLIPPED[operator], left
+        left, operator, right = right, FLIPPED[operator], left
     if not isinstance(left, FieldValue) or not isinstance(right, Constant):
         raise InvalidExpression("a filter of events compares a property with a constant, not with another property")
     found = event_property(kind, left.field)
@@ -260,20 +240,10 @@ def _property(
     if isinstance(constant, bool):
         return [("range", column, int(constant), int(constant))]
     scale = found.decimals(context.snapshot.catalog.account.money_scale)
-    bound = Fraction(constant) * 10**scale  # type: ignore[arg-type]
-    low, high = _LOW, _HIGH
-    if operator is Operator.EQ:
-        if bound.denominator != 1:
-            return [("constant", False)]
-        low = high = int(bound)
-    elif operator is Operator.LT:
-        high = math.ceil(bound) - 1
-    elif operator is Operator.LE:
-        high = math.floor(bound)
-    elif operator is Operator.GT:
-        low = math.floor(bound) + 1
-    else:
-        low = math.ceil(bound)
+    ends = whole_numbers(operator, Fraction(constant) * 10**scale)  # type: ignore[arg-type]
+    if ends is None:
+        return [("constant", False)]
+    low, high = _LOW if ends[0] is None else ends[0], _HIGH if ends[1] is None else ends[1]
     if low > _HIGH or high < _LOW:
         return [("constant", False)]
     return [("range", column, max(low, _LOW), min(high, _HIGH))]
