@@ -268,7 +268,6 @@ int bm_delta_fold(const bm_delta *const *layers, uint32_t n, uint64_t key, uint3
                   uint32_t *added2, uint32_t *removed2, size_t *nadded, size_t *nremoved) {
     int which = 0;
     uint32_t *adds[2] = {added, added2}, *removes[2] = {removed, removed2};
-    *nadded = *nremoved = 0;
     for (uint32_t l = 0; l < n; l++) {
         int64_t at = bm_delta_key(layers[l], key);
         if (at < 0) continue;

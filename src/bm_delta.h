@@ -52,8 +52,9 @@ void bm_delta_held(const bm_delta *const *layers, uint32_t n, const uint64_t *ke
 /* counts[i] of keys[i] by the newest layer that has it, unchanged where none does. Returns how many were set. */
 size_t bm_delta_counts(const bm_delta *const *layers, uint32_t n, const uint64_t *keys, size_t nkeys, int64_t *counts);
 
-/* The overlay of one key: ordinals added and removed by all layers together. Both arrays hold `room` at least, as do
- * the two scratch arrays; which pair holds the answer is said by the return value (0: the first, 1: the scratch). */
+/* The overlay of one key: ordinals added and removed by all layers together, above what *nadded and *nremoved of the two
+ * arrays say already. Both have room for these and `room` more, as have the two scratch arrays; which pair holds the
+ * answer is said by the return value (0: the first, 1: the scratch). */
 size_t bm_delta_room(const bm_delta *const *layers, uint32_t n, uint64_t key);
 int bm_delta_fold(const bm_delta *const *layers, uint32_t n, uint64_t key, uint32_t *added, uint32_t *removed,
                   uint32_t *added2, uint32_t *removed2, size_t *nadded, size_t *nremoved);

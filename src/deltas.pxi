@@ -172,24 +172,53 @@ def overlay_counts(tuple deltas, const uint64_t[::1] keys, int64_t[::1] counts):
     return found
 
 
-def overlay_bitmaps(tuple deltas, uint64_t key):
-    """(A, R) of a key by all deltas together: portable Roaring bitmaps, None where there is none."""
+cdef class Fold:
+    """The overlay of one key by some deltas together. Immutable.
+
+    `bitmaps` are (A, R), portable Roaring bitmaps, None where there is none.
+    """
+
+    cdef bytes added, removed  # the same ordinals, u32 and ascending
+    cdef readonly tuple bitmaps
+
+
+def fold_key(tuple deltas, uint64_t key, Fold before=None):
+    """The overlay of a key by the deltas, oldest first, above `before`.
+
+    The deltas may hold again what `before` was folded of, as long as they hold all that came behind it: they set.
+    """
     cdef _Layers layers = _Layers(deltas)
-    cdef size_t room = bm_delta_room(layers.at, layers.n, key), nadded = 0, nremoved = 0
+    cdef size_t nadded = len(before.added) // 4 if before is not None else 0
+    cdef size_t nremoved = len(before.removed) // 4 if before is not None else 0
+    cdef size_t room = bm_delta_room(layers.at, layers.n, key) + nadded + nremoved
     cdef uint32_t *arena
     cdef int which
+    cdef Fold found = Fold.__new__(Fold)
+    found.added = found.removed = b""
+    found.bitmaps = (None, None)
     if not room:
-        return None, None
+        return found
     arena = <uint32_t *>PyMem_Malloc(4 * room * sizeof(uint32_t))
     if arena == NULL:
         raise MemoryError
     try:
+        if before is not None:
+            memcpy(arena, PyBytes_AS_STRING(before.added), 4 * nadded)
+            memcpy(arena + room, PyBytes_AS_STRING(before.removed), 4 * nremoved)
         with nogil:
             which = bm_delta_fold(layers.at, layers.n, key, arena, arena + room, arena + 2 * room, arena + 3 * room,
                                   &nadded, &nremoved)
-        return (_bitmap(arena + 2 * which * room, nadded), _bitmap(arena + (2 * which + 1) * room, nremoved))
+        found.added = PyBytes_FromStringAndSize(<char *>(arena + 2 * which * room), 4 * nadded)
+        found.removed = PyBytes_FromStringAndSize(<char *>(arena + (2 * which + 1) * room), 4 * nremoved)
+        found.bitmaps = (_bitmap(arena + 2 * which * room, nadded), _bitmap(arena + (2 * which + 1) * room, nremoved))
+        return found
     finally:
         PyMem_Free(arena)
+
+
+def overlay_bitmaps(tuple deltas, uint64_t key):
+    """(A, R) of a key by all deltas together: portable Roaring bitmaps, None where there is none."""
+    return fold_key(deltas, key).bitmaps
 
 
 cdef object _bitmap(const uint32_t *ordinals, size_t n):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import lmdb
 
-from segidx.kernels.deltas import Delta, overlay_bitmaps
+from segidx.kernels.deltas import Delta, Fold, fold_key
 from segidx.model.errors import Closed
 from segidx.store.catalog import State
 from segidx.store.fresh import FreshStrings
@@ -92,8 +92,8 @@ class Overlay:
         self._lock = threading.Lock()
         self._view = View(0, 0)
         self._recent: deque[View] = deque(maxlen=_RECENT)
-        # Folded bitmaps by key, with the merge point and the generation they were folded at.
-        self._folds: dict[int, tuple[int, int, bytes | None, bytes | None]] = {}
+        # By key, with the merge point and the generation they were folded at.
+        self._folds: dict[int, tuple[int, int, Fold]] = {}
 
     def view(self, txn: lmdb.Transaction, log: Handle | None, state: State) -> View:
         """The view of a transaction with that state; reads the tail of the log that is new. Raises CorruptData."""
@@ -126,15 +126,17 @@ class Overlay:
         found = self._folds.get(key)
         if found is not None and (found[0] != view.merged or found[1] > view.generation):
             found = None
+        deltas = view.deltas
         if found is not None:
+            # Only what is newer, and what was merged with it: else each count between two commits would fold all.
             since = found[1]
-            newer = (d for d, end in zip(view.deltas, view.ends, strict=True) if end > since)
-            if not any(d.has_key(key) for d in newer):
-                return found[2], found[3]
-        added, removed = overlay_bitmaps(view.deltas, key)
+            deltas = tuple(d for d, end in zip(view.deltas, view.ends, strict=True) if end > since and d.has_key(key))
+            if not deltas:
+                return found[2].bitmaps
+        fold = fold_key(deltas, key, found[2] if found is not None else None)
         if view is self._view:
-            self._folds[key] = (view.merged, view.generation, added, removed)
-        return added, removed
+            self._folds[key] = (view.merged, view.generation, fold)
+        return fold.bitmaps
 
     def clear(self) -> None:
         """Forget everything; the next view reads the log again."""

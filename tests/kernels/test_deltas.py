@@ -16,6 +16,7 @@ from segidx.kernels.deltas import (
     CorruptDelta,
     Delta,
     DeltaArrays,
+    fold_key,
     key_of,
     overlay_bitmaps,
     overlay_counts,
@@ -146,6 +147,12 @@ def test_pairs_held_counts_and_bitmaps(seed: int) -> None:
 
     together = joined(layers)
     for key in (*KEYS, 12_345):
+        # Step by step, each step with what came before once more.
+        fold = fold_key(deltas[:1], key)
+        for at in range(1, len(deltas)):
+            fold = fold_key(deltas[random.Random(at).randrange(at + 1) : at + 1], key, fold)
+        assert fold.bitmaps == overlay_bitmaps(deltas, key)
+        assert fold_key((), key, fold).bitmaps == fold.bitmaps
         added, removed = overlay_bitmaps(deltas, key)
         members = together.keys.get(key, Members())
         for bitmap, ordinals in ((added, members.added), (removed, members.removed)):
