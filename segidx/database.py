@@ -453,7 +453,7 @@ class Account:
 
     @contextmanager
     def _evaluation(self, stop: Stop | None) -> Iterator[_Run]:
-        with self._store.snapshot() as snapshot:
+        with self._store.courtesy, self._store.snapshot() as snapshot:
             # Behind all that was accepted, also where the clock of who sent it is ahead.
             at = max(self._clock(), snapshot.newest_event or 0) + 1
             yield _Run(snapshot, at, self.info, stop, self._limits)

@@ -182,6 +182,12 @@ cdef class Fold:
     cdef readonly tuple bitmaps
 
 
+# Ordinals from which on the interpreter's lock is given up: among busy threads, getting it back may take longer than
+# folding fewer, some tens of microseconds.
+cdef enum:
+    _WORTH_UNLOCKING = 1 << 14
+
+
 def fold_key(tuple deltas, uint64_t key, Fold before=None):
     """The overlay of a key by the deltas, oldest first, above `before`.
 
@@ -205,7 +211,11 @@ def fold_key(tuple deltas, uint64_t key, Fold before=None):
         if before is not None:
             memcpy(arena, PyBytes_AS_STRING(before.added), 4 * nadded)
             memcpy(arena + room, PyBytes_AS_STRING(before.removed), 4 * nremoved)
-        with nogil:
+        if room > _WORTH_UNLOCKING:
+            with nogil:
+                which = bm_delta_fold(layers.at, layers.n, key, arena, arena + room, arena + 2 * room,
+                                      arena + 3 * room, &nadded, &nremoved)
+        else:
             which = bm_delta_fold(layers.at, layers.n, key, arena, arena + room, arena + 2 * room, arena + 3 * room,
                                   &nadded, &nremoved)
         found.added = PyBytes_FromStringAndSize(<char *>(arena + 2 * which * room), 4 * nadded)
@@ -228,7 +238,10 @@ cdef object _bitmap(const uint32_t *ordinals, size_t n):
         return None
     out = PyBytes_FromStringAndSize(NULL, bm_build_size(ordinals, n))
     to = <uint8_t *>PyBytes_AS_STRING(out)
-    with nogil:
+    if n > _WORTH_UNLOCKING:
+        with nogil:
+            bm_build(ordinals, n, to)
+    else:
         bm_build(ordinals, n, to)
     return out
 

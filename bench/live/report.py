@@ -79,6 +79,11 @@ class IngestReport:
         first = self.runs[0]
         return [
             Bar(f"updates/s, {first.streamed.clients} client(s)", first.streamed.rate, BAR_RATE, at_least=True),
+            Bar(
+                "counts' p99 while writing / at rest with the overlay full",
+                _ratio(first.streamed.counts, self.full.full),
+                BAR_COUNTS,
+            ),
             Bar("counts' p99 while writing / at rest", _ratio(first.streamed.counts, first.rest), BAR_COUNTS),
             Bar("counts' p99 with the overlay full / merged", _ratio(self.full.full, self.full.merged), BAR_COUNTS),
             Bar("file growth / bytes written, after the merge", _most(run.growth for run in self.runs), BAR_GROWTH),

@@ -59,7 +59,7 @@ def holds_any(plan: Plan, context: BindContext) -> bool:
 
 
 def _ranges(program: Program, plan: Plan) -> list[tuple[int, int]]:
-    """Ranges of container keys, whole shards each: one a thread, or one in all for small work."""
+    """Ranges of container keys, whole shards each: two a thread, or one in all for small work."""
     keys = program.keys()
     if keys is None:
         return [(0, 0)]
@@ -68,7 +68,7 @@ def _ranges(program: Program, plan: Plan) -> list[tuple[int, int]]:
     if threads() == 1 or containers * _leaves(plan) < _PARALLEL_WORK:
         return [(first, last)]
     shards = range(first // SHARD_CONTAINERS, last // SHARD_CONTAINERS + 1)
-    step = -(-len(shards) // threads())
+    step = -(-len(shards) // (2 * threads()))
     cuts = [s * SHARD_CONTAINERS for s in shards[::step]]
     return [(a, b - 1) for a, b in zip(cuts, [*cuts[1:], last + 1], strict=True)]
 

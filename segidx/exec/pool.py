@@ -1,8 +1,10 @@
-"""The threads that evaluate: one for each core, shared by the whole process. Imports nothing of segidx."""
+"""The threads that evaluate: the one that asks and, for each further core, one that is shared by the whole process.
+Imports nothing of segidx."""
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -19,13 +21,39 @@ def threads() -> int:
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads(), thread_name_prefix="segidx-eval")
+    return ThreadPoolExecutor(max(1, threads() - 1), thread_name_prefix="segidx-eval")
 
 
 def over_threads(work: Callable[[Part], Answer], parts: Iterable[Part]) -> list[Answer]:
-    """The answers of the parts, in their order, worked on by all threads; a sole part by this one.
+    """The answers of the parts, in their order, worked on by this thread and by as many others as are free.
 
-    Not to be called from within such work.
+    This one never waits for a thread that has not begun: where the cores are busy it does all of it alone. The first
+    error ends the others with the part they are at.
     """
     listed = list(parts)
-    return list(_pool().map(work, listed)) if len(listed) > 1 else [work(part) for part in listed]
+    if len(listed) < 2 or threads() == 1:
+        return [work(part) for part in listed]
+    left = deque(enumerate(listed))
+    answers: dict[int, Answer] = {}
+
+    def share() -> None:
+        try:
+            while True:
+                try:
+                    number, part = left.popleft()
+                except IndexError:
+                    return
+                answers[number] = work(part)
+        except BaseException:
+            left.clear()
+            raise
+
+    others = [_pool().submit(share) for _ in range(min(threads(), len(listed)) - 1)]
+    try:
+        share()
+    finally:
+        begun = [other for other in others if not other.cancel()]
+        failures = [error for other in begun if (error := other.exception()) is not None]
+    if failures:
+        raise failures[0]
+    return [answers[number] for number in range(len(listed))]

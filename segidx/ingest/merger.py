@@ -5,7 +5,10 @@ It starts with the first commit and sleeps while there is nothing to merge.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +28,8 @@ MERGE_SECONDS = 60.0
 # Commits wait for the merge when the log holds so much: what readers hold in memory stays bounded.
 ROOM_BYTES = 128 << 20
 _RETRY_SECONDS = 5.0
+# As in nice(1). A tenth of a busy processor is left to a merge: what waits for the write lock must not wait for long.
+_NICENESS = 10
 
 
 class Merger:
@@ -106,6 +111,7 @@ class Merger:
         return self._log_bytes
 
     def _run(self) -> None:
+        _stand_back()
         while True:
             with self._changed:
                 while not self._closing and not self._unmerged():
@@ -127,3 +133,10 @@ class Merger:
                     self._changed.notify_all()
                     if not self._closing:
                         self._changed.wait(_RETRY_SECONDS)
+
+
+def _stand_back() -> None:
+    """Let every other thread have the processor first: this one can wait. Only Linux has a priority for each thread."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import lmdb
 import numpy as np
@@ -109,6 +109,7 @@ class Slices:
         return self._reader
 
     def put(self, database: bytes, key: bytes, value: bytes | None) -> None:
+        self._store.courtesy.make_way()
         self._waiting.append((database, key, value))
         self._bytes += len(key) + len(value or b"")
         if self._bytes >= SLICE_BYTES:
@@ -171,7 +172,7 @@ def fold(sink: Sink, strings: Mapping[int, NewStrings], delta: Delta, catalog: C
         _fold_column(sink, column)
     sink.settle()  # postings of texts are made from columns
     texts = [catalog.field_ids[f.name] for f in catalog.schema.of_type(FieldType.TEXT)]
-    for field in np.unique(arrays.keys >> np.uint64(32)).astype(np.int64).tolist():
+    for field in _steps(arrays.keys >> np.uint64(32)):
         _fold_values(sink, arrays, field, rare=field in texts)
     sink.settle()
 
@@ -179,7 +180,7 @@ def fold(sink: Sink, strings: Mapping[int, NewStrings], delta: Delta, catalog: C
 def _fold_column(sink: Sink, column: ColumnChanges) -> None:
     chunks = column.ordinals // CHUNK_ROWS
     db = sink.dbs[DB_COLUMNS]
-    for chunk in np.unique(chunks).tolist():
+    for chunk in _steps(chunks):
         lo, hi = np.searchsorted(chunks, [chunk, chunk + 1])
         rows = column.ordinals[lo:hi].astype(np.int64) - chunk * CHUNK_ROWS
         value = changed_chunk(sink.reader(), db, column.field, chunk, rows, column.values[lo:hi], column.present[lo:hi])
@@ -201,7 +202,7 @@ def _fold_values(sink: Sink, arrays: DeltaArrays, field: int, *, rare: bool) -> 
         kept = kept | promoted
     # Last, since a flag says that the posting is there.
     blocks = codes // BLOCK_CODES
-    for block in np.unique(blocks).tolist():
+    for block in _steps(blocks):
         lo, hi = np.searchsorted(blocks, [block, block + 1])
         value = changed_block(sink.reader(), sink.dbs[DB_COUNTS], field, block, codes[lo:hi], held[lo:hi], kept[lo:hi])
         sink.put(DB_COUNTS, block_key(field, block), value)
@@ -268,6 +269,11 @@ def _write_posting(sink: Sink, field: int, code: int, ordinals: Ordinals) -> Non
     for shard in sorted({*there, *np.unique(shards).tolist()}):
         lo, hi = np.searchsorted(shards, [shard, shard + 1])
         sink.put(DB_POSTINGS, posting_key(field, code, shard), shard_value(bitmap_of(ordinals[lo:hi])))
+
+
+def _steps(ascending: npt.NDArray[np.integer[Any]]) -> list[int]:
+    """The distinct numbers among ascending ones. (NumPy's unique hashes them all, with the interpreter's lock held.)"""
+    return [int(n) for n in ascending[np.flatnonzero(np.diff(ascending, prepend=ascending[:1] - 1))]]
 
 
 def concatenated(parts: list[NewStrings]) -> NewStrings:

@@ -6,7 +6,7 @@ What a value means is the field's type: minor units of a number, milliseconds of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import lmdb
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from segidx.kernels.bitmaps import Column, CorruptColumn
 from segidx.kernels.columns import CHUNK_ROWS, decode_chunk, encode_chunk, verify_chunk
+from segidx.kernels.deltas import ColumnChanges
 from segidx.model.errors import CorruptData
 from segidx.store.layout import Handle, Reader, block_key, split_block_key
 
@@ -69,10 +70,46 @@ def read_cells(txn: Reader, db: Handle, field: int, ordinals: npt.NDArray[np.int
 
 
 def column_bounds(
+    txn: Reader, db: Handle, field: int, column: Column, changes: Sequence[ColumnChanges]
+) -> tuple[int | None, int | None]:
+    """(least, greatest) value of a column under the `changes` of its field, those of its layers."""
+    low = _end(txn, db, field, column, changes, least=True)
+    high = _end(txn, db, field, column, changes, least=False)
+    if low is not None and high is not None:
+        return low, high
+    return _searched_bounds(txn, db, field, column, np.sort(np.concatenate([c.ordinals for c in changes])))
+
+
+# Rows looked at for whether they still have the value.
+_TRIED = 4096
+
+
+def _end(
+    txn: Reader, db: Handle, field: int, column: Column, changes: Sequence[ColumnChanges], *, least: bool
+) -> int | None:
+    """The least or the greatest value, if a row is soon found that has what zones and changes allow at most; else None.
+    Where contacts are many, some row has."""
+    pick = min if least else max
+    zones = {chunk: zone[0 if least else 1] for chunk in range(len(column)) if (zone := column.zone(chunk)) is not None}
+    given = [c.values[c.present] for c in changes]
+    ends = [*zones.values(), *(int(v.min() if least else v.max()) for v in given if len(v))]
+    if not ends:
+        return None
+    end = pick(ends)
+    rows = [c.ordinals[c.present & (c.values == end)][:_TRIED] for c in reversed(changes)]
+    for chunk in (c for c, value in zones.items() if value == end):
+        if sum(map(len, rows)) >= _TRIED:
+            break
+        stored, mask = _chunk(txn, db, field, chunk)
+        rows.append((np.flatnonzero((stored == end) & (mask != 0)) + chunk * CHUNK_ROWS).astype(np.uint32))
+    values, present = column.take(np.unique(np.concatenate(rows)))
+    return end if bool((np.asarray(present, np.bool_) & (np.asarray(values) == end)).any()) else None
+
+
+def _searched_bounds(
     txn: Reader, db: Handle, field: int, column: Column, touched: npt.NDArray[np.uint32]
 ) -> tuple[int | None, int | None]:
-    """(least, greatest) value of a column under deltas that touch the ordinals `touched`, ascending, repeats
-    allowed.
+    """The same from all that the deltas touch, ascending, repeats allowed.
 
     Decodes only the chunks whose zone may hold a value that is the least or the greatest.
     """

@@ -28,6 +28,7 @@ from segidx.model.errors import (
 )
 from segidx.model.schema import AccountInfo, Schema
 from segidx.store.catalog import Catalog, State, read_catalog, read_state, write_catalog, write_format, write_state
+from segidx.store.courtesy import Courtesy
 from segidx.store.directory import ACCOUNTS, DataDirectory, sync_directory
 from segidx.store.layout import DATABASES, DB_META, FORMAT_1_DATABASES, FORMAT_2_DATABASES, FORMAT_VERSION, Handle
 from segidx.store.overlay import Overlay
@@ -66,6 +67,7 @@ class AccountStore:
         self.path = path
         self.writable = writable
         self._write_lock = threading.Lock()
+        self.courtesy = Courtesy()
         # Whether the disk failed so that only opening anew helps (see DiskFailed).
         self.failed = False
         if writable:
@@ -112,7 +114,9 @@ class AccountStore:
                 with self._env.begin(write=True) as txn:
                     # The names, the state and the number become visible together.
                     self._dbs |= {n: self._env.open_db(n, txn=txn) for n in DATABASES if n not in self._dbs}
-                    write_state(txn, self._dbs[DB_META], read_state(txn, self._dbs[DB_META]))
+                    # The schema counts as changed: readers remember the catalog, which holds the number.
+                    state = read_state(txn, self._dbs[DB_META])
+                    write_state(txn, self._dbs[DB_META], replace(state, schema=state.schema + 1))
                     write_format(txn, self._dbs[DB_META], FORMAT_VERSION)
                 with self._env.begin() as txn:
                     return read_catalog(txn, self._dbs[DB_META])

@@ -8,6 +8,7 @@ is dropped without a look.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -27,6 +28,9 @@ NEWER_MEANWHILE = "the data was brought to a newer format by its writer meanwhil
 
 # Older views that a reader may still ask for by the generation of its transaction.
 _RECENT = 16
+
+# How much larger each delta of a segment is than the next, at least: while it grows, and once it does not any more.
+_TWICE, _ONE = 2.0, math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +119,14 @@ class Overlay:
     def publish(self, record: Record, log_bytes: int, state: State) -> None:
         """Take the record of a commit of this process, as `view` would read it from the log."""
         with self._lock:
-            if self._view.generation == record.generation - 1 and self._view.merged == state.merged:
-                self._adopt(self._with(self._view, record, log_bytes))
+            if self._view.generation != record.generation - 1 or self._view.merged != state.merged:
+                return
+            view = self._adopt(self._with(self._view, record, log_bytes))
+        # Evaluations take the view as it is meanwhile: settling may be the merging of megabytes.
+        settled = _settled(view)
+        with self._lock:
+            if self._view is view:
+                self._view = settled
 
     def bitmaps(self, view: View, key: int) -> tuple[bytes | None, bytes | None]:
         """(A, R) of a key in a view: portable Roaring bitmaps, None for none."""
@@ -164,18 +174,16 @@ class Overlay:
                 raise Closed(NEWER_MEANWHILE)
         else:
             for record, size in read_log(txn, log, view.generation, state.generation):
-                view = self._with(view, record, size)
+                view = _settled(self._with(view, record, size))
         return replace(view, generation=state.generation)
 
     def _with(self, view: View, record: Record, log_bytes: int) -> View:
-        """The view after one more record."""
+        """The view after one more record, not settled yet."""
         segments = view.segments
         if segments and segments[-1].number == record.segment:
             last = segments[-1]
             segments = segments[:-1]
         else:
-            if segments:  # it will not grow any more
-                segments = (*segments[:-1], _compacted(segments[-1]))
             last = Segment(record.segment, record.generation, first_time=record.time)
         fresh = dict(last.fresh)
         sizes = dict(view.sizes)
@@ -189,8 +197,6 @@ class Overlay:
         if any(record.delta.shape):
             deltas.append(record.delta)
             ends.append(record.generation)
-        settle(deltas)
-        ends = [*ends[: len(deltas) - 1], ends[-1]] if deltas else []
         last = replace(
             last,
             last=record.generation,
@@ -202,16 +208,30 @@ class Overlay:
         return view.with_segments(record.generation, view.merged, (*segments, last), sizes)
 
 
-def settle(deltas: list[Delta]) -> None:
-    """Merge the newest until each delta is at least twice as large as the next: there are few then, and each change
-    has been copied a few times only."""
-    while len(deltas) > 1 and 2 * len(deltas[-1]) >= len(deltas[-2]):
+def _settled(view: View) -> View:
+    """The same view with few deltas: one of each segment but the last, and of the last so few that each change was
+    copied a few times only."""
+    segments = tuple(
+        _compacted(s, _ONE if number < len(view.segments) - 1 else _TWICE) for number, s in enumerate(view.segments)
+    )
+    if all(new is old for new, old in zip(segments, view.segments, strict=True)):
+        return view
+    return view.with_segments(view.generation, view.merged, segments, view.sizes)
+
+
+def _compacted(segment: Segment, ratio: float) -> Segment:
+    deltas = list(segment.deltas)
+    settle(deltas, ratio)
+    if len(deltas) == len(segment.deltas):
+        return segment
+    return replace(segment, deltas=tuple(deltas), ends=(*segment.ends[: len(deltas) - 1], segment.ends[-1]))
+
+
+def settle(deltas: list[Delta], ratio: float = _TWICE) -> None:
+    """Merge the newest until each delta is at least `ratio` times as large as the next."""
+    while len(deltas) > 1 and ratio * len(deltas[-1]) >= len(deltas[-2]):
         newest = deltas.pop()
         deltas[-1] = deltas[-1].merged(newest)
-
-
-def _compacted(segment: Segment) -> Segment:
-    return replace(segment, deltas=(merged_delta(segment.deltas),), ends=(segment.last,)) if segment.deltas else segment
 
 
 def merged_delta(deltas: tuple[Delta, ...]) -> Delta:

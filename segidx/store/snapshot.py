@@ -87,11 +87,13 @@ class Caches:
     def __init__(self, overlay: Overlay) -> None:
         self.overlay = overlay
         self.base = PointerCache()  # by version of the base: pointers
+        self.catalogs = PointerCache()  # by version of the schema
         self.views = PointerCache()  # by version of the base, generation and schema: what lies above them
         self.verified = Verified()
 
     def clear(self) -> None:
         self.base.clear()
+        self.catalogs.clear()
         self.views.clear()
         self.overlay.clear()
 
@@ -108,10 +110,10 @@ class Snapshot:
         self.view: View = self._overlay.view(txn, dbs.get(DB_LOG), self.state)
         self._base = caches.base.entries((self.state.base,))
         self._entries = caches.views.entries((self.state.base, self.state.generation, self.state.schema))
-        catalog = self._entries.get("catalog")
+        catalogs = caches.catalogs.entries((self.state.schema,))
+        catalog = catalogs.get("catalog")
         if catalog is None:
-            catalog = read_catalog(txn, dbs[DB_META])
-            self._entries["catalog"] = catalog
+            catalog = catalogs["catalog"] = read_catalog(txn, dbs[DB_META])
         self.catalog = cast(Catalog, catalog)
         if self.catalog.format_version >= 3 and DB_EVENTS not in dbs:  # opened when it was older, and had no events
             raise Closed(NEWER_MEANWHILE)
@@ -224,8 +226,8 @@ class Snapshot:
         if not column.layered:
             low, high, _ = column.bounds()
             return low, high
-        found = [c.ordinals for d in self.view.deltas if (c := DeltaArrays(d).values_of(field_id)) is not None]
-        return column_bounds(self.txn, self.dbs[DB_COLUMNS], field_id, column, np.sort(np.concatenate(found)))
+        changes = [c for d in self.view.deltas if (c := DeltaArrays(d).values_of(field_id)) is not None]
+        return column_bounds(self.txn, self.dbs[DB_COLUMNS], field_id, column, changes)
 
     def dictionary(self, field: Field) -> LayeredStrings:
         """The strings of a category, text or tags field, by code."""
@@ -272,17 +274,24 @@ class Snapshot:
 
     def code_of(self, field: Field, text: str) -> int | None:
         """The code of a string in the field's dictionary; remembered, since an editor asks for it at every key."""
-        key = (field.name, text)
-        if key not in self._entries:
-            self._entries[key] = self.dictionary(field).find_one(text)
-        return cast("int | None", self._entries[key])
+        field_id = self.field_id(field)
+        key = (DB_STRINGS, field_id, text)
+        if key not in self._base:
+            self._base[key] = self.dictionary(field).base.find_one(text)
+        found = cast("int | None", self._base[key])
+        if found is None and self.view.fresh(field_id):
+            return self.dictionary(field).find_one(text)
+        return found
 
     def value_entry(self, field_id: int, code: int) -> tuple[int, bool]:
         """(contacts that hold one value, whether the base keeps its posting)."""
         key = (field_id, code, "count")
         found = self._entries.get(key)
         if found is None:
-            count, kept = counts.read_entry(self.txn, self.dbs[DB_COUNTS], field_id, code)
+            below = self._base.get(key)
+            if below is None:
+                below = self._base[key] = counts.read_entry(self.txn, self.dbs[DB_COUNTS], field_id, code)
+            count, kept = cast("tuple[int, bool]", below)
             if self.view.deltas:
                 newer = np.array([count], np.int64)
                 overlay_counts(self.view.deltas, np.array([key_of(field_id, code)], np.uint64), newer)

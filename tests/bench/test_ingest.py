@@ -42,11 +42,11 @@ def test_a_run_checks_its_answers_and_reports(
     assert main(["ingest", *options, *QUICK]) == 0
     printed = capsys.readouterr().out
     assert printed.count("answers agree") == 2
-    assert printed.count("bar: ") == 5
+    assert printed.count("bar: ") == 6
     report = json.loads(out.read_text())
     assert (report["bench"], report["scale"], report["contacts"]) == ("ingest", "smoke", 100_000)
     assert [run["clients"] for run in report["runs"]] == [int(clients)]
-    assert report["fdatasync_ms"]["count"] == 5
+    assert report["fdatasync_ms"]["count"] == 6
     for run in report["runs"]:
         assert run["updates"] > 0
         assert rate == "0" or run["updates"] <= int(rate) + 50 * int(clients)
@@ -57,7 +57,7 @@ def test_a_run_checks_its_answers_and_reports(
         assert run["cpu_seconds"]["server"] > 0
         assert run["anonymous_bytes"]["most"] >= run["anonymous_bytes"]["start"] > 0
     assert report["overlay_full"]["log_bytes"] >= 200_000
-    assert len(report["bars"]) == 5
+    assert len(report["bars"]) == 6
 
 
 def test_a_wrong_answer_ends_the_run(

@@ -229,3 +229,10 @@ def test_strings_under_other_codes_are_corrupt(store: AccountStore) -> None:
     model = Model()
     model.strings = ["a", "b"]
     check(store, model)
+
+
+def test_steps_of_ascending_numbers() -> None:
+    for numbers, wanted in (([], []), ([0], [0]), ([0, 0, 1, 5, 5, 5], [0, 1, 5]), ([2**64 - 1], [2**64 - 1])):
+        assert base._steps(np.array(numbers, np.uint64)) == wanted
+    assert base._steps(np.array([0, 0, 3], np.uint32)) == [0, 3]
+    assert base._steps(np.array([-1, 0, 0], np.int64)) == [-1, 0]

@@ -127,18 +127,17 @@ def test_bounds_under_deltas_are_exact(opened: Any, below: dict[int, int | None]
     with env.begin(write=True, buffers=True) as txn:
         change(txn, db, below)
         held = dict(below)
-        deltas, touched = [], set()
+        changes = []
         for layer in layers:
             ordinals = sorted(layer)
             values = np.array([layer[o] or 0 for o in ordinals], np.int64)
             present = np.array([layer[o] is not None for o in ordinals], np.bool_)
-            deltas.append(build_delta((), [ColumnChanges(3, np.array(ordinals, np.uint32), values, present)]))
+            changes.append(ColumnChanges(3, np.array(ordinals, np.uint32), values, present))
             held |= layer
-            touched |= layer.keys()
-        column = open_column(txn, db, 3, SIZE).overlaid(3, tuple(deltas))
+        column = open_column(txn, db, 3, SIZE).overlaid(3, tuple(build_delta((), [c]) for c in changes))
         kept = [value for value in held.values() if value is not None]
         wanted = (min(kept), max(kept)) if kept else (None, None)
-        assert column_bounds(txn, db, 3, column, np.array(sorted(touched), np.uint32)) == wanted
+        assert column_bounds(txn, db, 3, column, changes) == wanted
         txn.abort()
 
 

@@ -1,0 +1,59 @@
+"""Who makes way for whom, by events alone: no test here asserts how long anything takes."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from segidx.store import courtesy as module
+from segidx.store.courtesy import Courtesy
+
+
+@pytest.fixture
+def courtesy(monkeypatch: pytest.MonkeyPatch) -> Courtesy:
+    """One before which every stretch of work is long, and whose patience is."""
+    monkeypatch.setattr(module, "_STRETCH_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_MOST_SECONDS", 600.0)
+    return Courtesy()
+
+
+def test_nobody_waits_where_nothing_runs(courtesy: Courtesy) -> None:
+    courtesy.make_way()
+    with courtesy:
+        pass
+    courtesy.make_way()
+
+
+def test_a_merge_waits_for_the_last_evaluation(courtesy: Courtesy) -> None:
+    done, waiting = threading.Event(), threading.Event()
+
+    def merge() -> None:
+        waiting.set()
+        courtesy.make_way()
+        done.set()
+
+    with courtesy:
+        with courtesy:
+            thread = threading.Thread(target=merge)
+            thread.start()
+            assert waiting.wait(60)
+            assert not done.wait(0.05)
+        assert not done.wait(0.05)  # one is left
+    assert done.wait(60)
+    thread.join()
+
+
+def test_a_merge_waits_no_longer_than_it_has_worked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations that never end do not stop it."""
+    monkeypatch.setattr(module, "_MOST_SECONDS", 0.01)
+    courtesy = Courtesy()
+    with courtesy:
+        for _ in range(3):
+            courtesy.make_way()
+
+
+def test_an_evaluation_that_fails_is_over(courtesy: Courtesy) -> None:
+    with pytest.raises(ZeroDivisionError), courtesy:
+        raise ZeroDivisionError
+    courtesy.make_way()
