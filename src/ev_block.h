@@ -53,10 +53,13 @@ typedef struct {
     uint32_t ncolumns; /* that a block must have */
 } ev_filter;
 
+enum { EV_ADD, EV_LEAST, EV_MOST };
+
 typedef struct {
     const ev_filter *filter; /* NULL for every row */
     int64_t first, last;     /* times, both included */
-    int measure;             /* the column to sum, or EV_NO_COLUMN to count */
+    int measure;             /* the column that numbers are made of, or EV_NO_COLUMN to count */
+    uint8_t how;             /* EV_ADD, EV_LEAST or EV_MOST of the measure */
     const uint32_t *among;   /* ascending ordinals: the contacts to look at, namong of them; NULL for all */
     size_t namong;
     int64_t low, high;       /* the numbers to report, both included */
@@ -78,7 +81,7 @@ typedef struct {
 
 enum { EV_OVERFLOW = 16 }; /* beside BM_OK, BM_CANCELLED, BM_DEADLINE and BM_NO_MEMORY */
 
-/* The contacts with at least one row that counts towards their number (any row; for a sum: one that has the measure) and a
+/* The contacts with at least one row that counts towards their number (any row, or with a measure one that has it) and a
  * number within the bounds. Blocks must have the columns that the query names. The caller frees what was found, whatever
  * is returned. */
 int ev_collect(const ev_range *ranges, size_t n, const ev_query *q, const bm_stop *stop, ev_found *found);

@@ -1,4 +1,4 @@
-/* Counts and sums a contact over the rows of event blocks that lie in a window of time and pass a filter, range by range,
+/* Counts a contact's rows, or adds up or picks of a measure, over the rows of event blocks that lie in a window of time and pass a filter, range by range,
  * in buffers that all ranges of a call share: only what a range has touched is looked at and cleared.
  *
  * A set of rows is a mask of one bit a row. Where few rows are left after the window and the candidates, they are
@@ -142,6 +142,22 @@ static bool add_rows(ev_call *x, const ev_block *b, uint32_t n) {
     return overflow;
 }
 
+/* The same for the least or the greatest, which never overflow. */
+static void pick_rows(ev_call *x, const ev_block *b, uint32_t n) {
+    const bm_chunk *contacts = &b->columns[EV_CONTACT], *measure = &b->columns[x->q->measure];
+    const bool least = x->q->how == EV_LEAST;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t row = x->rows[i];
+        uint64_t code = ev_code(measure, row);
+        if (!code) continue;
+        uint32_t contact = (uint32_t)ev_value(contacts, bm_code(contacts, row)) & (BM_CHUNK_ROWS - 1);
+        int64_t value = ev_value(measure, code), *number = &x->numbers[contact];
+        uint64_t bit = 1ull << (contact & 63);
+        if (!(x->touched[contact >> 6] & bit) || (least ? value < *number : value > *number)) *number = value;
+        x->touched[contact >> 6] |= bit;
+    }
+}
+
 /* Whether there is a candidate from lo to hi, both inside the range. */
 static bool any_between(const uint64_t *bits, uint32_t lo, uint32_t hi) {
     for (uint32_t w = lo >> 6; w <= hi >> 6; w++) {
@@ -180,7 +196,9 @@ static bool add_block(ev_call *x, const ev_block *b) {
     uint32_t n = bm_ops.extract((const uint8_t *)x->mask, 0, x->rows, BM_CHUNK_ROWS);
     if (zone != BM_ZONE_ALL && left <= EV_LISTED)
         n = bm_ops.compact((const bm_u16 *)x->rows, n, filter_mask(x, b, n), x->rows);
-    return add_rows(x, b, n);
+    if (q->how == EV_ADD) return add_rows(x, b, n);
+    pick_rows(x, b, n);
+    return false;
 }
 
 /* The candidates of a range, from the ascending ordinals of them all; whether there is any. */

@@ -66,6 +66,7 @@ cdef extern from "ev_block.h" nogil:
         int64_t first
         int64_t last
         int measure
+        uint8_t how
         const uint32_t *among
         size_t namong
         int64_t low
@@ -83,7 +84,7 @@ cdef extern from "ev_block.h" nogil:
 
     const uint32_t BM_CHUNK_ROWS, BM_CHUNK_WORDS, BM_CHUNK_HEADER
     const uint32_t EV_VERSION, EV_HEADER, EV_MAX_COLUMNS, EV_MIN_COLUMNS
-    const uint8_t EV_SCAN, EV_CONSTANT, EV_ALL, EV_ANY, EV_AT_LEAST, EV_NOT
+    const uint8_t EV_SCAN, EV_CONSTANT, EV_ALL, EV_ANY, EV_AT_LEAST, EV_NOT, EV_ADD, EV_LEAST, EV_MOST
     const int EV_NO_COLUMN, EV_OVERFLOW, BM_OK, BM_CANCELLED, BM_DEADLINE, BM_NO_MEMORY
 
     const char *ev_block_open(ev_block *b, const uint8_t *buf, size_t len, int *column)
@@ -385,12 +386,18 @@ cdef class EventFilter:
         return height + 1
 
 
-def collect(ranges, EventFilter filter, start, end, int64_t measure, among=None, low=None, high=None, Stop stop=None):
+_HOW = {"sum": EV_ADD, "min": EV_LEAST, "max": EV_MOST}
+
+
+def collect(
+    ranges, EventFilter filter, start, end, int64_t measure, among=None, low=None, high=None, Stop stop=None, how="sum"
+):
     """The number of each contact over the rows with start <= time < end that pass the filter (None: all): how many they
-    are, or where `measure` is a column and not -1, the sum of its values.
+    are, or where `measure` is a column and not -1, the sum, the least or the greatest of its values (`how`: "sum",
+    "min", "max").
 
     `ranges` are pairs of a number and its blocks: ordinals from number << 14 on. Returns (ordinals uint32[n], numbers
-    int64[n]), in the order of the ranges, of the contacts that have such a row (for a sum: one with a value) and a number
+    int64[n]), in the order of the ranges, of the contacts that have such a row (with a measure: one with a value) and a number
     with low <= number <= high (None: no bound). `among` (uint32, ascending) are the only contacts that are looked at.
     OverflowError when a sum leaves 64 bits on its way; Stopped by `stop`.
     """
@@ -409,6 +416,9 @@ def collect(ranges, EventFilter filter, start, end, int64_t measure, among=None,
         raise ValueError(f"the measure is a column, or -1 for none, not {measure}")
     q.filter = &filter.c if filter is not None else NULL
     q.first, q.last = _clamp(start), _clamp(end - 1)
+    if how not in _HOW or (measure < 0 and how != "sum"):
+        raise ValueError(f"{how!r} is not what can be made of {'rows' if measure < 0 else 'a measure'}")
+    q.how = _HOW[how]
     q.measure = EV_NO_COLUMN if measure < 0 else <int>measure
     q.among, q.namong = NULL, 0
     if among is not None:

@@ -198,6 +198,8 @@ def _integers(value: BoundValue, candidates: _Candidates) -> tuple[npt.NDArray[n
             return np.full(n, int(value.value), np.int64), np.ones(n, np.bool_)
         case BoundField():
             return candidates.take(value.field_id)
+        case BoundAggregate():
+            return aggregate(value, candidates.ordinals, candidates.context)
         case LocalDate():
             instants, present = _integers(value.instant, candidates)
             return local_days(instants, candidates.context.zone), present

@@ -41,4 +41,5 @@ def collect(
     low: int | None = None,
     high: int | None = None,
     stop: Stop | None = None,
+    how: str = "sum",
 ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]: ...

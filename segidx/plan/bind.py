@@ -25,6 +25,7 @@ from segidx.model.expression import (
     Nobody,
     Not,
     OnChannel,
+    Only,
     Operator,
     Or,
     TagMode,
@@ -38,7 +39,7 @@ from segidx.model.values import Constant, FieldValue
 from segidx.model.writes import Channel, ChannelFlag
 from segidx.plan.comparisons import bind_comparison
 from segidx.plan.context import BindContext
-from segidx.plan.events import bind_did
+from segidx.plan.events import bind_did, bind_only
 from segidx.plan.nodes import (
     Plan,
     PostingScan,
@@ -135,6 +136,8 @@ def _predicate(predicate: Expression, context: BindContext, path: str) -> Plan:
             return bind_did(predicate.events, context, path)
         case Never():
             return complement(bind_did(predicate.events, context, path), context.total, path)
+        case Only():
+            return bind_only(predicate, context, path)
     raise AssertionError(f"{type(predicate).__name__} was not refused by check()")
 
 

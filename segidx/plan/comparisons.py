@@ -7,7 +7,7 @@ import math
 from fractions import Fraction
 
 from segidx.model.errors import TypeMismatch
-from segidx.model.expression import PART_NAMES, Aggregate, Operator
+from segidx.model.expression import PART_NAMES, Aggregate, DaysSinceEvent, Operator
 from segidx.model.results import Estimate
 from segidx.model.schema import Field, FieldType
 from segidx.model.values import (
@@ -23,7 +23,7 @@ from segidx.model.windows import to_days
 from segidx.plan.calendar import FIRST_DAY, LAST_DAY, last_day_with_age
 from segidx.plan.constants import FLIPPED, bind_constant, fold_constant, holds, whole_numbers
 from segidx.plan.context import BindContext
-from segidx.plan.events import bind_aggregate, compare_aggregate
+from segidx.plan.events import aggregate_on_days, bind_aggregate, compare_aggregate
 from segidx.plan.nodes import CandidateCheck, Plan, PostingScan, all_of, complement, everything, nothing
 from segidx.plan.strings import compared_codes, dictionary_of, equal_codes, fold, plan_codes
 from segidx.plan.values import (
@@ -85,8 +85,7 @@ def bind_comparison(
         if isinstance(a, BoundAge | BoundDaysSince):
             return _days_constant(a, operator, b, context, path)
         if isinstance(a, BoundAggregate):
-            assert isinstance(b.value, Fraction)
-            return compare_aggregate(a, operator, b.value, context, path)
+            return compare_aggregate(a, operator, b, context, path)
     return _candidate_check(a, operator, b, context, path, ci=ci)
 
 
@@ -120,6 +119,9 @@ def bind_value(value: Value, context: BindContext, path: str) -> BoundValue:
                 )
             bound = BoundAge if isinstance(value, Age) else BoundDaysSince
             return bound(ValueKind.NUMBER, day)
+        case DaysSinceEvent():
+            event = bind_aggregate(value.event, context, f"{path}.{PART_NAMES[DaysSinceEvent][0]}.aggregate")
+            return BoundDaysSince(ValueKind.NUMBER, LocalDate(ValueKind.DATE, event))
         case Arithmetic():
             left_name, right_name = PART_NAMES[Arithmetic]
             left = bind_value(value.left, context, f"{path}.{left_name}")
@@ -247,33 +249,29 @@ def _range(field: Field, operator: Operator, bound: Fraction, context: BindConte
 def _days_constant(
     value: BoundAge | BoundDaysSince, operator: Operator, constant: BoundConstant, context: BindContext, path: str
 ) -> Plan:
-    """`age(field) op n` and `days_since(field) op n`, both falling as the date rises: a range of dates."""
+    """`age(field) op n` and `days_since(...) op n`, both falling as the date rises: a range of dates."""
     bound = constant.value
     assert isinstance(bound, Fraction)
-    (read,) = fields_in(value)
-    field = context.schema[read.name]
-    if operator is Operator.EQ:
-        if bound.denominator != 1:
-            return nothing("a whole number never equals a fraction", path)
-        return all_of(
-            [_days_constant(value, op, constant, context, path) for op in (Operator.GE, Operator.LE)],
-            context.total,
-            path,
-        )
-    # value >= n, with n whole, holds up to one last day; value <= n from the day after the last with value >= n + 1.
-    at_least = operator in (Operator.GE, Operator.GT)
-    if at_least:
-        least = math.ceil(bound) if operator is Operator.GE else math.floor(bound) + 1
-    else:
-        least = math.floor(bound) + 1 if operator is Operator.LE else math.ceil(bound)
-    last = _last_day(value, least, context)
-    if at_least:
-        if last is None:
+    if operator is Operator.EQ and bound.denominator != 1:
+        return nothing("a whole number never equals a fraction", path)
+    first = last = None
+    for each in (Operator.GE, Operator.LE) if operator is Operator.EQ else (operator,):
+        # value >= n, n whole, holds up to one last day; value <= n from the day after the last with value >= n + 1.
+        at_least = each in (Operator.GE, Operator.GT)
+        up = math.ceil(bound) if each in (Operator.GE, Operator.LT) else math.floor(bound) + 1
+        day = _last_day(value, up, context)
+        if at_least and day is None:
             return nothing("no date is that long ago", path)
-        low_day, high_day = None, last
-    else:
-        low_day, high_day = None if last is None else last + 1, None
-    return plan_local_days(context, field, low_day, high_day, path)
+        if at_least:
+            last = day
+        elif day is not None:
+            first = day + 1
+    date = value.date
+    source = date.instant if isinstance(date, LocalDate) else date
+    if isinstance(source, BoundAggregate):
+        return aggregate_on_days(source, first, last, context, path)
+    assert isinstance(source, BoundField)
+    return plan_local_days(context, context.schema[source.name], first, last, path)
 
 
 def _last_day(value: BoundAge | BoundDaysSince, least: int, context: BindContext) -> int | None:

@@ -12,6 +12,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from segidx.kernels.events import TIME
 from segidx.model.errors import InvalidExpression, SegidxError, TypeMismatch
 from segidx.model.events import EVENT_PROPERTIES, EventKind, EventProperty, event_property
 from segidx.model.expression import (
@@ -26,6 +27,7 @@ from segidx.model.expression import (
     In,
     IsSet,
     Not,
+    Only,
     Operator,
     Or,
     TextMatch,
@@ -34,16 +36,26 @@ from segidx.model.expression import (
 )
 from segidx.model.results import Estimate
 from segidx.model.schema import FieldType
-from segidx.model.values import Constant, FieldValue, Scalar, Value
+from segidx.model.values import ArithmeticOperator, Constant, FieldValue, Scalar, Value
 from segidx.model.windows import MAX_INSTANT, MIN_INSTANT, resolve_instants
+from segidx.plan.calendar import instants_of_days
 from segidx.plan.constants import FLIPPED, bind_constant, holds, whole_numbers
 from segidx.plan.context import BindContext
-from segidx.plan.nodes import EventScan, Plan, complement, everything, nothing
+from segidx.plan.nodes import EventScan, Plan, all_of, any_of, complement, everything, nothing
 from segidx.plan.strings import Codes, Dictionary, compared_codes, equal_codes, fold, text_codes
-from segidx.plan.values import BoundAggregate, BoundEvents, FilterOp, ValueKind
+from segidx.plan.values import (
+    BoundAggregate,
+    BoundArithmetic,
+    BoundConstant,
+    BoundEvents,
+    FilterOp,
+    ValueKind,
+)
 from segidx.store.events import FIRST_PROPERTY
 
 _LOW, _HIGH = -(2**63), 2**63 - 1
+# The time of the first or the last event is the least or the greatest.
+_PICKS = {AggregateFunction.FIRST: AggregateFunction.MIN, AggregateFunction.LAST: AggregateFunction.MAX}
 _KINDS = {
     FieldType.CATEGORY: ValueKind.STRING,
     FieldType.BOOL: ValueKind.BOOL,
@@ -56,38 +68,68 @@ def counts_column(kind: EventKind) -> int:
     return FIRST_PROPERTY + len(EVENT_PROPERTIES[kind])
 
 
-def bind_aggregate(aggregate: Aggregate, context: BindContext, path: str) -> BoundAggregate:
+def bind_aggregate(aggregate: Aggregate, context: BindContext, path: str) -> BoundAggregate | BoundArithmetic:
     """The aggregate with its window resolved. Raises UnknownProperty, TypeMismatch, InvalidExpression, InvalidPattern,
     those of a filter with the path of the leaf behind `path`, that of the aggregate."""
     events = bind_events(aggregate.events, context, f"{path}.events")
-    kind = aggregate.events.kind
-    if aggregate.function is AggregateFunction.COUNT:
-        return BoundAggregate(ValueKind.NUMBER, AggregateFunction.COUNT, _counting(events))
+    kind, function = aggregate.events.kind, aggregate.function
+    if function is AggregateFunction.COUNT:
+        return _count(_counting(events))
+    if function in _PICKS:
+        return BoundAggregate(ValueKind.INSTANT, _PICKS[function], _counting(events), TIME)
     assert aggregate.property is not None
     found = event_property(kind, aggregate.property)
     if found.type is not FieldType.NUMBER:
         raise TypeMismatch(
-            f"sum adds numbers, but {kind.value}.{found.name} is a {found.type.value}", property=found.name
+            f"{function.value} is made of numbers, but {kind.value}.{found.name} is a {found.type.value}",
+            property=found.name,
         )
-    scale = found.decimals(context.snapshot.catalog.account.money_scale)
-    return BoundAggregate(ValueKind.NUMBER, AggregateFunction.SUM, events, _column(kind, found), scale)
+    scale, column = found.decimals(context.snapshot.catalog.account.money_scale), _column(kind, found)
+    if function is not AggregateFunction.AVERAGE:
+        return BoundAggregate(ValueKind.NUMBER, function, events, column, scale)
+    total = BoundAggregate(ValueKind.NUMBER, AggregateFunction.SUM, events, column, scale)
+    # Of orders the average is over those that count: a cancelled one lowers the sum, and is no order.
+    divisor = _counting(events) if kind is EventKind.ORDER else _passing(events, ("present", column))
+    return BoundArithmetic(ValueKind.NUMBER, ArithmeticOperator.DIVIDE, total, _count(divisor))
 
 
 def bind_did(events: Events, context: BindContext, path: str) -> Plan:
     """The contacts with at least one such event. `path` is the predicate's."""
     bound = _counting(bind_events(events, context, f"{path}.events"))
-    return _scan(BoundAggregate(ValueKind.NUMBER, AggregateFunction.COUNT, bound), 1, None, context, path)
+    return _scan(_count(bound), 1, None, context, path)
+
+
+def bind_only(only: Only, context: BindContext, path: str) -> Plan:
+    """The contacts with an event of the population that passes, and none that does not. `path` is the predicate's."""
+    kind = only.events.kind
+    population = bind_events(only.events, context, f"{path}.events")
+    if only.events.where is None:
+        population = _flagged(population)
+    if only.that is None:
+        return _scan(_count(population), 1, None, context, path)
+    that = _filter(only.that, kind, context, f"{path}.that")
+    some = _scan(_count(_passing(population, *that)), 1, None, context, path)
+    others = _scan(_count(_passing(population, *that, ("not",))), 1, None, context, path)
+    return all_of([some, complement(others, context.total, path)], context.total, path)
 
 
 def compare_aggregate(
-    aggregate: BoundAggregate, operator: Operator, bound: Fraction, context: BindContext, path: str
+    aggregate: BoundAggregate, operator: Operator, constant: BoundConstant, context: BindContext, path: str
 ) -> Plan:
-    """`aggregate operator bound`, as a range of whole units."""
-    ends = whole_numbers(operator, bound * 10**aggregate.scale)
+    """`aggregate operator constant`, as a range of whole units, or of instants."""
+    bound = constant.value
+    if constant.kind is ValueKind.DATE:
+        # The instants whose local date compares so: whole local days.
+        assert isinstance(bound, int)
+        first = None if operator in (Operator.LT, Operator.LE) else bound + (operator is Operator.GT)
+        last = None if operator in (Operator.GT, Operator.GE) else bound - (operator is Operator.LT)
+        return aggregate_on_days(aggregate, first, last, context, path)
+    assert isinstance(bound, Fraction | int)
+    ends = whole_numbers(operator, Fraction(bound) * 10**aggregate.scale)
     if ends is None:
         return nothing("the value has fewer decimals and never equals a finer number", path)
     low, high = ends
-    if aggregate.function is AggregateFunction.SUM:
+    if aggregate.function is not AggregateFunction.COUNT:
         return _scan(aggregate, low, high, context, path)
     # A count is 0 for contacts that the events do not name: ask for the complement.
     if high is not None and high < 0:
@@ -99,15 +141,33 @@ def compare_aggregate(
     return complement(_scan(aggregate, high + 1, None, context, path), context.total, path)
 
 
+def aggregate_on_days(
+    aggregate: BoundAggregate, first: int | None, last: int | None, context: BindContext, path: str
+) -> Plan:
+    """The contacts whose aggregate is an instant with a local date in the days [first, last] since 1970."""
+    scans = [_scan(aggregate, *ends, context, path) for ends in instants_of_days(first, last, context.zone)]
+    if not scans:
+        return nothing("no instant has such a local date", path)
+    return scans[0] if len(scans) == 1 else any_of(scans, context.total, path)
+
+
+def _count(events: BoundEvents) -> BoundAggregate:
+    return BoundAggregate(ValueKind.NUMBER, AggregateFunction.COUNT, events)
+
+
 def _counting(events: BoundEvents) -> BoundEvents:
-    """The events among them that count: of orders not all do, of lines all."""
-    if events.kind is not EventKind.ORDER:
-        return events
-    column = counts_column(events.kind)
-    counts: FilterOp = ("range", column, 1, 1)
-    if not events.where:
-        return replace(events, where=(counts,))
-    return replace(events, where=(*events.where, counts, ("all", 2)))
+    """The events among them that are counted: of orders not all are, of lines all."""
+    return _flagged(events) if events.kind is EventKind.ORDER else events
+
+
+def _flagged(events: BoundEvents) -> BoundEvents:
+    """The events among them that are marked as ones that count: of lines, those of a positive quantity."""
+    return _passing(events, ("range", counts_column(events.kind), 1, 1))
+
+
+def _passing(events: BoundEvents, *filter: FilterOp) -> BoundEvents:
+    """The events among them that pass one more filter."""
+    return replace(events, where=(*events.where, *filter, ("all", 2)) if events.where else filter)
 
 
 def _scan(aggregate: BoundAggregate, low: int | None, high: int | None, context: BindContext, path: str) -> Plan:

@@ -91,7 +91,8 @@ class BoundEvents:
 
 @dataclass(frozen=True, slots=True)
 class BoundAggregate(BoundValue):
-    """A number made of each contact's events: their count, or the sum of the column `measure` over 10**scale."""
+    """What each contact's events come to: their COUNT, or the SUM, MIN or MAX of the column `measure` over 10**scale.
+    Of the column of times it is an instant."""
 
     function: AggregateFunction
     events: BoundEvents
@@ -104,6 +105,10 @@ def reads_nothing(value: BoundValue) -> bool:
     match value:
         case BoundAggregate():
             return False
+        case LocalDate():
+            return reads_nothing(value.instant)
+        case BoundAge() | BoundDaysSince():
+            return reads_nothing(value.date)
         case BoundArithmetic():
             return reads_nothing(value.left) and reads_nothing(value.right)
         case BoundNegative():

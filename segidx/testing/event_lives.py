@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from segidx.model.events import (
@@ -29,12 +29,15 @@ from segidx.model.expression import (
     AggregateFunction,
     Between,
     Comparison,
+    DaysSinceEvent,
     Did,
     Events,
     Expression,
     In,
     IsSet,
     Never,
+    Not,
+    Only,
     Operator,
     TextMatch,
     TextOperator,
@@ -71,6 +74,8 @@ _QUANTITIES = ("1", "2", "3", "-1", "0", "0.5", "-0.5", "1.5", "-2", "12", "0.00
 _AMOUNTS = ("10", "19.99", "100", "300", "0", "-19.99", "9.5", "45.25", "300.01", "1000", "-100", "0.01")
 _PRICES = ("10", "9.99", "0.01", "0.03", "100", "0", "99.95", "-5")
 _SUMS = (*_AMOUNTS, "50", "150", "500", "2000", "-0.005", "33.333")
+_DAYS = ("30", "7", "0", "1", "90", "2", "365", "-1", "0.5")
+_MADE_OF = (AggregateFunction.AVERAGE, AggregateFunction.MIN, AggregateFunction.MAX)
 _COUNTS = ("1", "2", "0", "3", "4", "5", "10", "1.5", "-1")
 
 # Windows that hold a good part of a history, and not all of it.
@@ -353,6 +358,11 @@ class EventGenerator(Generator):
             self.never,
             self.aggregates_compared,
             self.aggregate_listed,
+            self.end_compared,
+            self.time_compared,
+            self.times_compared,
+            self.days_compared,
+            self.only,
         ]
 
     def leaf(self) -> Expression:
@@ -363,6 +373,42 @@ class EventGenerator(Generator):
 
     def never(self) -> Expression:
         return Never(self.events())
+
+    def only(self) -> Expression:
+        """A filter that many events pass, more often than not."""
+        events = self.events()
+        that = None if self.one_in(6) else self.filters[events.kind].expression(self.pick((1, 1, 2)))
+        if that is not None and self.one_in(2):
+            that = Not(that)
+        return Only(events if self.one_in(3) else replace(events, where=None), that)
+
+    def end_compared(self) -> Expression:
+        return self._compared(self.of_property(_MADE_OF), _SUMS)
+
+    def time_compared(self) -> Expression:
+        if self.one_in(4):
+            low, high = sorted((self._moment(True), self._moment(True)))
+            return Between(self.time(), Constant(low), Constant(high))
+        time, moment, operator = self.time(), Constant(self._moment(self.one_in(2))), self.pick(tuple(Operator))
+        return Comparison(moment, operator, time) if self.one_in(8) else Comparison(time, operator, moment)
+
+    def times_compared(self) -> Expression:
+        return Comparison(self.time(), self.pick(tuple(Operator)), self.time())
+
+    def days_compared(self) -> Expression:
+        return self._compared(self.days_since_event(), _DAYS)
+
+    def _moment(self, day: bool) -> date:
+        """The first of the pool more often: those lie about the instant of evaluation."""
+        pool: Sequence[date] = self.pools.dates if day else self.pools.instants
+        last = len(pool) - 1
+        return pool[min(self.chooser.integer(0, last), self.chooser.integer(0, last))]
+
+    def time(self) -> Aggregate:
+        return Aggregate(self.pick((AggregateFunction.FIRST, AggregateFunction.LAST)), self.events())
+
+    def days_since_event(self) -> DaysSinceEvent:
+        return DaysSinceEvent(self.time())
 
     def count_compared(self) -> Expression:
         return self._compared(self.count(), _COUNTS)
@@ -399,7 +445,9 @@ class EventGenerator(Generator):
             operator = self.pick(tuple(ArithmeticOperator))
             return Arithmetic(operator, self.measure(depth - 1), self.measure(depth - 1))
         if shape <= 3:
-            return self.count() if shape in (0, 2) else self.sum()
+            if self.one_in(4):
+                return self.days_since_event()
+            return self.count() if shape in (0, 2) else self.of_property((AggregateFunction.SUM, *_MADE_OF))
         if shape <= 7:
             return Constant(Decimal(self.pick(("2", "0.5", "1", "10", "-1", "0", "100"))))
         return self.number(0)
@@ -408,11 +456,14 @@ class EventGenerator(Generator):
         return Aggregate(AggregateFunction.COUNT, self.events())
 
     def sum(self) -> Aggregate:
+        return self.of_property((AggregateFunction.SUM,))
+
+    def of_property(self, functions: Sequence[AggregateFunction]) -> Aggregate:
         kind = self.pick(tuple(EventKind))
         names = [p.name for p in EVENT_PROPERTIES[kind] if p.type is FieldType.NUMBER]
         # Amounts most of all: they come last.
         name = self.pick(names) if self.one_in(2) else names[-1]
-        return Aggregate(AggregateFunction.SUM, self.events(kind), name)
+        return Aggregate(self.pick(functions), self.events(kind), name)
 
     def events(self, kind: EventKind | None = None) -> Events:
         """A selection: half of them with a filter, of one condition more often than of several."""

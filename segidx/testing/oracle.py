@@ -65,11 +65,13 @@ from segidx.model.errors import (
 from segidx.model.events import Order
 from segidx.model.expression import (
     Aggregate,
+    AggregateFunction,
     And,
     Anniversary,
     AtLeast,
     Between,
     Comparison,
+    DaysSinceEvent,
     Did,
     Events,
     Everyone,
@@ -82,6 +84,7 @@ from segidx.model.expression import (
     Nobody,
     Not,
     OnChannel,
+    Only,
     Operator,
     Or,
     TagMode,
@@ -96,9 +99,22 @@ from segidx.model.values import scalar as to_scalar
 from segidx.model.writes import ADDRESS_FIELDS, Channel, ChannelFlag
 from segidx.testing import oracle_time
 from segidx.testing.oracle_channels import Flags, is_on_channel, set_flags
-from segidx.testing.oracle_events import Event, KeptOrder, OrderRefused, Subject, count_of, keep_order, sum_of
+from segidx.testing.oracle_events import (
+    Event,
+    KeptOrder,
+    OrderRefused,
+    Subject,
+    average_of,
+    count_of,
+    end_of,
+    keep_order,
+    population_of,
+    sum_of,
+    time_of,
+)
 from segidx.testing.oracle_rows import check_contact_id, clean_tags, clean_value
 from segidx.testing.oracle_types import check_types
+from segidx.testing.pools import from_millis
 
 Row = tuple[str, Mapping[str, object]]
 # What a value is while it is compared: numbers are exact fractions; None is missing.
@@ -332,6 +348,14 @@ class Oracle:
             case Never(events=events):
                 selected = self._selection(events, at)
                 return lambda subject: not any(event.counts for event in selected(subject))
+            case Only(events=events, that=that):
+                selected, passes = self._selection(events, at), self._filter(that, at)
+
+                def only(subject: Subject) -> bool:
+                    held = population_of(selected(subject), events.kind, filtered=events.where is not None)
+                    return bool(held) and all(passes(Subject(event.properties)) for event in held)
+
+                return only
         raise AssertionError(f"no such node: {node!r}")
 
     def _selection(self, events: Events, at: int) -> Callable[[Subject], list[Event]]:
@@ -393,12 +417,16 @@ class Oracle:
                 return lambda subject: (
                     None if (then := self._day(field, subject)) is None else Fraction(self.local.day(at) - then)
                 )
-            case Aggregate(events=events, property=None):
-                selected = self._selection(events, at)
-                return lambda subject: count_of(selected(subject))
-            case Aggregate(events=events, property=str(name)):
-                selected = self._selection(events, at)
-                return lambda subject: sum_of(selected(subject), name)
+            case Aggregate(function=AggregateFunction.FIRST | AggregateFunction.LAST):
+                when = self._time(node, at)
+                return lambda subject: None if (ms := when(subject)) is None else from_millis(ms)
+            case Aggregate():
+                return self._number_of(node, at)
+            case DaysSinceEvent(event=event):
+                when = self._time(event, at)
+                return lambda subject: (
+                    None if (ms := when(subject)) is None else Fraction(self.local.day(at) - self.local.day(ms))
+                )
             case Negative(operand=operand):
                 positive = self._value(operand, at)
                 return lambda subject: -number if isinstance(number := positive(subject), Fraction) else None
@@ -406,6 +434,21 @@ class Oracle:
                 left, right = self._value(node.left, at), self._value(node.right, at)
                 return lambda subject: _arithmetic(node.operator, left(subject), right(subject))
         raise AssertionError(f"no such value: {node!r}")
+
+    def _time(self, node: Aggregate, at: int) -> Callable[[Subject], int | None]:
+        selected = self._selection(node.events, at)
+        return lambda subject: time_of(selected(subject), first=node.function is AggregateFunction.FIRST)
+
+    def _number_of(self, node: Aggregate, at: int) -> Callable[[Subject], Evaluated]:
+        selected, kind, name = self._selection(node.events, at), node.events.kind, node.property or ""
+        match node.function:
+            case AggregateFunction.COUNT:
+                return lambda subject: count_of(selected(subject))
+            case AggregateFunction.SUM:
+                return lambda subject: sum_of(selected(subject), name)
+            case AggregateFunction.AVERAGE:
+                return lambda subject: average_of(selected(subject), name, kind)
+        return lambda subject: end_of(selected(subject), name, least=node.function is AggregateFunction.MIN)
 
     def _compare(self, left: Evaluated, operator: Operator, right: Evaluated, ci: bool = False) -> bool:
         if operator is Operator.NE:

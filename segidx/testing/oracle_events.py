@@ -167,6 +167,37 @@ def count_of(events: Iterable[Event]) -> Fraction:
     return Fraction(sum(event.counts for event in events))
 
 
+def average_of(events: Sequence[Event], name: str, kind: EventKind) -> Fraction | None:
+    """The sum over how many have the property; of orders, over how many count, with the property or without."""
+    total = sum_of(events, name)
+    if kind is EventKind.ORDER:
+        divisor = sum(event.counts for event in events)
+    else:
+        divisor = sum(name in event.properties for event in events)
+    return None if total is None or not divisor else total / divisor
+
+
+def end_of(events: Iterable[Event], name: str, *, least: bool) -> Fraction | None:
+    """The least or the greatest value of a property; None where no event has it."""
+    numbers = [_number(event, name) for event in events if name in event.properties]
+    return (min if least else max)(numbers, default=None)
+
+
+def time_of(events: Iterable[Event], *, first: bool) -> int | None:
+    """When the first or the last of those that count was, in milliseconds since 1970."""
+    times = [event.time for event in events if event.counts]
+    return (min if first else max)(times, default=None)
+
+
+def population_of(events: Iterable[Event], kind: EventKind, *, filtered: bool) -> list[Event]:
+    """Those that `only` looks at, of those selected: with a filter all of them, else no cancellations and returns."""
+    if filtered:
+        return list(events)
+    if kind is EventKind.ORDER:
+        return [event for event in events if event.counts]
+    return [event for event in events if _number(event, "quantity") > 0]
+
+
 def sum_of(events: Iterable[Event], name: str) -> Fraction | None:
     """A property of all of them that have it, returns included; None where none has."""
     numbers = [_number(event, name) for event in events if name in event.properties]

@@ -6,13 +6,13 @@ from datetime import date, datetime
 from enum import Enum
 
 from segidx.model.errors import InvalidExpression, SegidxError, TypeMismatch, UnknownField, UnknownProperty
-from segidx.model.events import event_property
+from segidx.model.events import EventKind, event_property
 from segidx.model.expression import (
     Aggregate,
+    AggregateFunction,
     Anniversary,
     Between,
     Comparison,
-    Events,
     Expression,
     HasTags,
     In,
@@ -20,7 +20,7 @@ from segidx.model.expression import (
     IsSet,
     Operator,
     TextMatch,
-    events_of,
+    filters_of,
     node_path,
     walk,
 )
@@ -59,20 +59,18 @@ def check_types(expression: Expression, schema: Schema, path: str = "expression"
             _check_node(node, schema)
         except SegidxError as error:
             raise error.at(where) from None
-        for events, behind in events_of(node):
-            _check_filter(events, f"{where}.{behind}.where")
+        for found in filters_of(node):
+            _check_filter(found.node, found.kind, f"{where}.{found.place}")
 
 
-def _check_filter(events: Events, path: str) -> None:
+def _check_filter(node: Expression, kind: EventKind, path: str) -> None:
     """A filter's types are those of an expression over a schema of the event's properties."""
-    if events.where is None:
-        return
-    properties = property_schema(events.kind)
+    properties = property_schema(kind)
     try:
-        check_types(events.where, properties, path)
+        check_types(node, properties, path)
     except UnknownField as error:
         known = [declared.name for declared in properties]
-        raise UnknownProperty(events.kind.value, error.field, known).at(error.path) from None
+        raise UnknownProperty(kind.value, error.field, known).at(error.path) from None
 
 
 def _check_node(node: Expression, schema: Schema) -> None:
@@ -125,9 +123,9 @@ def _check_pair(left: Value, right: Value, schema: Schema, *, ordering: bool = F
 
 
 def _is_dated_timestamp(one: Value, other: Value, kinds: tuple[ValueKind, ...]) -> bool:
-    """A timestamp field beside a date constant, which compares by the local calendar date."""
+    """A timestamp field, or the time of an event, beside a date constant: they compare by the local calendar date."""
     fits = kinds == (ValueKind.INSTANT, ValueKind.DATE)
-    return fits and isinstance(one, FieldValue) and isinstance(other, Constant)
+    return fits and isinstance(one, FieldValue | Aggregate) and isinstance(other, Constant)
 
 
 def kind_of(value: Value, schema: Schema) -> ValueKind:
@@ -145,7 +143,9 @@ def kind_of(value: Value, schema: Schema) -> ValueKind:
         case Aggregate(events=events, property=str(name)):
             declared = event_property(events.kind, name)
             if declared.type is not FieldType.NUMBER:
-                raise TypeMismatch(f"property {name!r} is {declared.type.value}; a sum goes with number", property=name)
+                raise TypeMismatch(f"property {name!r} is {declared.type.value}, not a number", property=name)
+        case Aggregate(function=AggregateFunction.FIRST | AggregateFunction.LAST):
+            return ValueKind.INSTANT
         case Negative(operand=operand):
             _wants_number(operand, schema)
         case Arithmetic(left=left, right=right):

@@ -21,6 +21,11 @@ EVENT_KINDS: Final[dict[int, EventKind]] = {
 FUNCTIONS: Final[dict[int, AggregateFunction]] = {
     pb.AGGREGATE_FUNCTION_COUNT: AggregateFunction.COUNT,
     pb.AGGREGATE_FUNCTION_SUM: AggregateFunction.SUM,
+    pb.AGGREGATE_FUNCTION_AVERAGE: AggregateFunction.AVERAGE,
+    pb.AGGREGATE_FUNCTION_MIN: AggregateFunction.MIN,
+    pb.AGGREGATE_FUNCTION_MAX: AggregateFunction.MAX,
+    pb.AGGREGATE_FUNCTION_FIRST: AggregateFunction.FIRST,
+    pb.AGGREGATE_FUNCTION_LAST: AggregateFunction.LAST,
 }
 _KIND_NUMBERS = {v: pb.EventKind.ValueType(k) for k, v in EVENT_KINDS.items()}
 _FUNCTION_NUMBERS = {v: pb.AggregateFunction.ValueType(k) for k, v in FUNCTIONS.items()}
@@ -40,9 +45,9 @@ def read_events(message: pb.Events, read_filter: ReadFilter) -> Events:
 
 
 def read_aggregate(message: pb.Aggregate, read_filter: ReadFilter) -> Aggregate:
-    """The aggregate. Raises Missing where it is unfinished, InvalidExpression for a count of a property."""
+    """The aggregate. Raises Missing where it is unfinished, InvalidExpression for a property that it does not take."""
     function = read_enum(message.function, FUNCTIONS)
-    if function is not AggregateFunction.COUNT and not message.property:
+    if function.of_property and not message.property:
         raise Missing
     return Aggregate(function, read_events(message.events, read_filter), message.property or None)
 

@@ -24,6 +24,7 @@ from segidx.model.expression import (
     Between,
     ChannelState,
     Comparison,
+    DaysSinceEvent,
     Did,
     Everyone,
     Expression,
@@ -35,6 +36,7 @@ from segidx.model.expression import (
     Nobody,
     Not,
     OnChannel,
+    Only,
     Operator,
     Or,
     TagMode,
@@ -208,6 +210,10 @@ class _Reader:
         if kind == "aggregate":
             self.spend(1, path)
             return read_aggregate(message.aggregate, self.filter(f"{path}.{place}.aggregate.events", depth))
+        if kind == "days_since_event":
+            self.spend(1, path)
+            event = self.value(message.days_since_event, path, f"{place}.days_since_event", depth + 1)
+            return DaysSinceEvent(event)  # type: ignore[arg-type]  # it refuses any other value
         _refuse_unknown(message, path)
         raise Missing
 
@@ -276,6 +282,12 @@ class _Reader:
     def never(self, message: pb.Never, path: str, depth: int) -> Expression:
         return Never(read_events(message.events, self.filter(f"{path}.never.events", depth)))
 
+    def only(self, message: pb.Only, path: str, depth: int) -> Expression:
+        events = read_events(message.events, self.filter(f"{path}.only.events", depth))
+        if not message.HasField("that"):
+            return Only(events)
+        return Only(events, self.expression(message.that, f"{path}.only.that", depth + 1))
+
 
 _PREDICATES: Final[dict[str, Callable[..., Expression]]] = {
     "everyone": _Reader.everyone,
@@ -292,6 +304,7 @@ _PREDICATES: Final[dict[str, Callable[..., Expression]]] = {
     "on_channel": _Reader.on_channel,
     "did": _Reader.did,
     "never": _Reader.never,
+    "only": _Reader.only,
 }
 
 
@@ -380,6 +393,10 @@ class _Writer:
                 part.state = _CHANNEL_STATE_NUMBERS[node.state]
             case Did() | Never():
                 write_events(node.events, part.events, self.filter(f"{path}.{name}.events", depth))
+            case Only():
+                write_events(node.events, part.events, self.filter(f"{path}.only.events", depth))
+                if node.that is not None:
+                    self.expression(node.that, part.that, f"{path}.only.that", depth + 1)
 
     def spend(self, nodes: int, path: str) -> None:
         self.nodes += nodes
@@ -414,5 +431,9 @@ class _Writer:
                 self.spend(1, path)
                 events = f"{path}.{place}.aggregate.events"
                 write_aggregate(value, message.aggregate, self.filter(events, depth))
+            case DaysSinceEvent():
+                self.spend(1, path)
+                message.days_since_event.SetInParent()
+                self.value(value.event, message.days_since_event, path, f"{place}.days_since_event", depth + 1)
             case _:
                 raise InvalidExpression(f"{type(value).__name__} is not a value that can be sent", path=path)

@@ -1,7 +1,8 @@
 """The second oracle for events: DuckDB, on the real baskets of some 2,500 households.
 
 The data is the Complete Journey set (see test_duckdb); without it these tests are skipped. Baskets become orders, their
-rows lines. Rows of quantity 0 (coupons, weighed goods) make some baskets that do not count.
+rows lines. Rows of quantity 0 (coupons, weighed goods) make some baskets that do not count. The sources of baskets are
+made up from their numbers.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ LINES = """
 create table lines as
 select 'basket-' || basket_id as order_id, 'household-' || household_id as contact_id, ts as time,
     'product-' || t.product_id as product, 'maker-' || manufacturer_id as producer, product_category as category,
+    case basket_id % 5 when 0 then 'email' when 1 then 'paid_search' when 2 then 'direct' when 3 then 'paid_social' end
+        as source, case when basket_id % 5 < 4 then basket_id % 5 in (1, 3) end as paid,
     cast(quantity as integer) as quantity, cast(cast(sales_cents as decimal(18, 2)) / 100 as decimal(18, 2)) as amount
 from read_parquet('{data}/transactions_compact.parquet') t
     left join read_parquet('{data}/products.parquet') p on t.product_id = p.product_id
@@ -49,7 +52,7 @@ where household_id % 4 = 1 order by basket_id
 ORDERS = """
 create table orders as
 select order_id, any_value(contact_id) as contact_id, min(time) as time, sum(amount) as amount,
-    max(quantity) > 0 as counts
+    max(quantity) > 0 as counts, any_value(paid) as paid, any_value(source) as source
 from lines group by order_id
 """
 
@@ -88,17 +91,20 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     sql.close()
 
 
-def orders(condition: str = "true", since: str = "interval '100 years'", until: str = "interval '0 days'") -> str:
+EVER, NOW = "interval '100 years'", "interval '0 days'"
+
+
+def orders(
+    condition: str = "true", since: str = EVER, until: str = NOW, *, what: str = "count(*)", of: str = "o.counts"
+) -> str:
     at = f"timestamp '{AT:%Y-%m-%d %H:%M:%S}'"
     return (
-        f"(select count(*) from orders o where o.contact_id = c.contact_id and o.counts and ({condition})"
+        f"(select {what} from orders o where o.contact_id = c.contact_id and {of} and ({condition})"
         f" and o.time >= {at} - {since} and o.time < {at} - {until})"
     )
 
 
-def lines(
-    what: str, condition: str = "true", since: str = "interval '100 years'", until: str = "interval '0 days'"
-) -> str:
+def lines(what: str, condition: str = "true", since: str = EVER, until: str = NOW) -> str:
     at = f"timestamp '{AT:%Y-%m-%d %H:%M:%S}'"
     return (
         f"(select {what} from lines l where l.contact_id = c.contact_id and ({condition})"
@@ -153,6 +159,59 @@ def test_what_the_contacts_before_the_first_order_hold(shop: Shop) -> None:
     assert shop.check("not count(order) >= 3", f"{orders()} < 3") > 0
 
 
+PAID, SOURCES = "coalesce(paid, false)", "source in ('direct', 'email')"
+
+
+def test_bought_only_after_paid_sources(shop: Shop) -> None:
+    found = shop.check(
+        "only(order where paid = true during last 30 days)",
+        f"{orders(PAID, since='interval 30 days')} > 0 and {orders(f'not {PAID}', since='interval 30 days')} = 0",
+    )
+    assert found > 10
+    # A population with a filter of its own holds orders that do not count as well.
+    shop.check(
+        "only(order where paid = true among amount > 20 during last 90 days)",
+        f"{orders(f'amount > 20 and {PAID}', NINETY, of='true')} > 0"
+        f" and {orders(f'amount > 20 and not {PAID}', NINETY, of='true')} = 0",
+    )
+    never = 'source in ("direct", "email")'
+    shop.check(
+        f"only(order where paid = true during last 3 months) and never(order where {never})",
+        f"{orders(PAID, since='interval 3 months')} > 0 and {orders(f'not {PAID}', since='interval 3 months')} = 0"
+        f" and {orders(SOURCES)} = 0",
+    )
+    bought, fortnight = "quantity > 0", "interval '14 days'"
+    meat = "coalesce(category = 'MEAT', false)"
+    some, others = f"count(*) filter ({meat})", f"count(*) filter (not {meat})"
+    shop.check(
+        'only(line where category = "MEAT" during last 14 days)',
+        f"{lines(some, bought, fortnight)} > 0 and {lines(others, bought, fortnight)} = 0",
+    )
+
+
+def test_days_since_the_last_order_and_its_time(shop: Shop) -> None:
+    ago = f"date_diff('day', cast({orders(what='max(time)')} as date), date '{AT:%Y-%m-%d}')"
+    for operator, days in ((">", 60), ("<=", 7), ("=", 3), ("!=", 3), (">=", 10_000), (">", -1)):
+        missing = "true" if operator == "!=" else "false"
+        shop.check(f"days_since(last(order)) {operator} {days}", f"coalesce({ago} {operator} {days}, {missing})")
+    assert shop.check("last(order).time before 2017-11-01", f"{orders(what='max(time)')} < date '2017-11-01'") > 0
+    maker = f"producer = '{MAKER}'"
+    shop.check(
+        f'first(line where producer = "{MAKER}").time >= 2017-02-01T12:00:00Z',
+        f"{lines('min(time)', maker)} >= timestamp '2017-02-01 12:00:00'",
+    )
+    shop.check(
+        "days_since(first(order)) - days_since(last(order)) >= 300",
+        f"date_diff('day', cast({orders(what='min(time)')} as date), cast({orders(what='max(time)')} as date)) >= 300",
+    )
+
+
+def test_average_order_value(shop: Shop) -> None:
+    total, number = orders(what="sum(amount)", since=NINETY, of="true"), orders(since=NINETY)
+    found = shop.check("average(order.amount during last 90 days) > 40", f"{total} > 40 * {number} and {number} > 0")
+    assert found > 10
+
+
 def test_random_conditions(shop: Shop) -> None:
     rng = random.Random(SEED)
     makers = [m for (m,) in shop.sql.execute("select producer from lines group by 1 order by count(*) desc").fetchall()]
@@ -180,7 +239,7 @@ def _random(rng: random.Random, makers: list[str], categories: list[str]) -> tup
         ((f"during last {days} days", f"interval '{days} days'"), ("during last 3 months", "interval '3 months'"))
     )
     wanted, condition = _filter(rng, makers, categories)
-    kind = rng.choice(("did", "never", "count", "sum", "quantity", "orders"))
+    kind = rng.choice(("did", "never", "count", "sum", "quantity", "orders", "min", "max", "average"))
     if kind == "orders":
         least, number = rng.choice((5, 20, 60, 100)), rng.choice((1, 2, 5, 20))
         return (
@@ -197,11 +256,19 @@ def _random(rng: random.Random, makers: list[str], categories: list[str]) -> tup
     if kind == "count":
         counted = lines("count(*)", condition, since)
         return f"count(line where {wanted} {window}) {operator} {number}", f"{counted} {operator} {number}"
-    column = "amount" if kind == "sum" else "quantity"
-    total = lines(f"sum({column})", condition, since)
+    column = "quantity" if kind == "quantity" else "amount"
+    function = "sum" if kind == "quantity" else kind
+    # An average of DuckDB's is a double: its sum is compared with a multiple instead.
+    made = {"average": f"sum({column}) - {number} * count({column})"}.get(function, f"{function}({column})")
+    total = lines(made, condition, since)
     missing = "true" if operator == "!=" else "false"
+    if function == "average":
+        return (
+            f"average(line.{column} where {wanted} {window}) {operator} {number}",
+            f"coalesce({total} {operator} 0, {missing})",
+        )
     return (
-        f"sum(line.{column} where {wanted} {window}) {operator} {number}",
+        f"{function}(line.{column} where {wanted} {window}) {operator} {number}",
         f"coalesce({total} {operator} {number}, {missing})",
     )
 

@@ -162,6 +162,10 @@ class Query:
     candidates: frozenset[int] | None = None
     low: int | None = None
     high: int | None = None
+    how: str = "sum"
+
+
+HOW = {"sum": lambda a, b: a + b, "min": min, "max": max}
 
 
 def added_up(blocks: Sequence[EventBlock], query: Query, stop: Stop | None = None) -> dict[int, int]:
@@ -170,7 +174,7 @@ def added_up(blocks: Sequence[EventBlock], query: Query, stop: Stop | None = Non
     chosen = None if query.candidates is None else np.array(sorted(query.candidates), np.uint32) + FIRST
     ranges = [(RANGE - 1, []), (RANGE, blocks), (RANGE + 1, [])]
     ordinals, numbers = collect(
-        ranges, rows, query.start, query.end, query.measure, chosen, query.low, query.high, stop
+        ranges, rows, query.start, query.end, query.measure, chosen, query.low, query.high, stop, query.how
     )
     assert ordinals.dtype == np.uint32
     assert (np.diff(ordinals.astype(np.int64)) > 0).all()
@@ -180,7 +184,7 @@ def added_up(blocks: Sequence[EventBlock], query: Query, stop: Stop | None = Non
 def check(blocks: Sequence[EventBlock], rows: Sequence[Row], query: Query) -> int:
     """Compare with plain Python; the number of rows that were counted."""
     counts: Counter[int] = Counter()
-    numbers: Counter[int] = Counter()
+    numbers: dict[int, int] = {}
     for row in rows:
         contact, at = row[CONTACT], row[TIME]
         assert contact is not None
@@ -192,7 +196,7 @@ def check(blocks: Sequence[EventBlock], rows: Sequence[Row], query: Query) -> in
         counts[contact] += 1
         value = row[query.measure] if query.measure >= 0 else 1
         if value is not None:
-            numbers[contact] += value
+            numbers[contact] = HOW[query.how](numbers[contact], value) if contact in numbers else value
     assert added_up(blocks, query) == dict(numbers), query
     # Bounds: all of them, those at the ends, and none.
     if numbers:
@@ -272,11 +276,13 @@ def check_aggregates(seed: int, rounds: int) -> None:
         for _ in range(6):
             start, end = random_window(rng, rows)
             some = rng.sample(everyone, min(len(everyone), rng.choice((1, 5, 300, 5000))))
+            measure = rng.choice((-1, TIME, *range(4, COUNTS), 4, COUNTS))
             query = Query(
                 filter=random_filter(rng, rows, 3) if rng.random() < 0.9 else None,
                 start=start,
                 end=end,
-                measure=rng.choice((-1, *range(4, COUNTS), 4, COUNTS)),
+                measure=measure,
+                how="sum" if measure == -1 else rng.choice(("min", "max") if measure == TIME else tuple(HOW)),
                 candidates=rng.choice((None, None, frozenset(some), frozenset((0, *some, BLOCK_ROWS - 1)))),
             )
             passed += check(blocks, rows, query) > 0
@@ -319,7 +325,8 @@ def test_every_leaf_at_every_size(n: int) -> None:
         ]
         for leaf in leaves:
             for candidates in (None, few):
-                check(blocks, rows, Query(filter=leaf, measure=max(column, 4), candidates=candidates))
+                for how in HOW:
+                    check(blocks, rows, Query(filter=leaf, measure=max(column, 4), candidates=candidates, how=how))
 
 
 def test_zone_maps_answer_for_whole_blocks() -> None:
@@ -408,6 +415,10 @@ def test_arguments_are_checked() -> None:
         collect([(0, [block])], EventFilter([("present", 12)]), 0, 1, 3)
     with pytest.raises(ValueError, match="measure"):
         collect([(0, [block])], None, 0, 1, -2)
+    with pytest.raises(ValueError, match="'mean' is not what can be made of a measure"):
+        collect([(0, [block])], None, 0, 1, 3, how="mean")
+    with pytest.raises(ValueError, match="'max' is not what can be made of rows"):
+        collect([(0, [block])], None, 0, 1, -1, how="max")
     with pytest.raises(ValueError, match="numbers 0 to 262143, not 262144"):
         collect([(1 << 18, [block])], None, 0, 1, -1)
     with pytest.raises(ValueError, match="dtype"):
@@ -449,6 +460,22 @@ def test_a_sum_that_leaves_64_bits() -> None:
     for values in ([*most, 1], [*least, -1], [top] * 3, [-top] * 3):
         with pytest.raises(OverflowError, match="64 bits"):
             sums_of(values)
+
+
+def test_the_least_and_the_greatest_take_the_place_of_nothing() -> None:
+    """A number is not compared with the 0 that stands where there is none yet, nor with what a range left behind."""
+    values = {9: [-5, -3, -7], 10: [5, 3, 7], 11: [None, 4], 12: [None]}
+    rows = [
+        (contact, MAY, 10 * contact + i, 0, value, 1)
+        for contact, some in values.items()
+        for i, value in enumerate(some)
+    ]
+    block = EventBlock(encoded(rows, 6))
+    assert added_up([block], Query(measure=4, how="min")) == {9: -7, 10: 3, 11: 4}
+    assert added_up([block], Query(measure=4, how="max")) == {9: -3, 10: 7, 11: 4}
+    ordinals, numbers = collect([(0, [block]), (1, [block])], None, 0, 2**62, 4, how="max")
+    assert numbers.tolist() == 2 * [-3, 7, 4]
+    assert ordinals.tolist() == [9, 10, 11, *(BLOCK_ROWS + n for n in (9, 10, 11))]
 
 
 def test_stopping() -> None:
@@ -541,7 +568,8 @@ def check_damaged(seed: int, rounds: int) -> None:
             rows = random_rows(rng, 30)
             for candidates in (None, frozenset(rng.sample(range(BLOCK_ROWS), 4000))):
                 ops = [(op, test) for op, test in (random_filter(rng, rows, 2),) if block.columns == COUNTS + 1]
-                query = Query(filter=ops[0] if ops else None, measure=3, candidates=candidates)
+                how = rng.choice(tuple(HOW))
+                query = Query(filter=ops[0] if ops else None, measure=3, candidates=candidates, how=how)
                 try:
                     added_up([block], query)
                 except OverflowError:

@@ -25,6 +25,7 @@ from segidx.model.expression import (
     Between,
     ChannelState,
     Comparison,
+    DaysSinceEvent,
     Did,
     Events,
     Everyone,
@@ -37,6 +38,7 @@ from segidx.model.expression import (
     Nobody,
     Not,
     OnChannel,
+    Only,
     Operator,
     Or,
     TagMode,
@@ -44,8 +46,8 @@ from segidx.model.expression import (
     TextOperator,
     Unfinished,
     check,
-    events_of,
     field,
+    filters_of,
     lines,
     on_channel,
     orders,
@@ -53,7 +55,7 @@ from segidx.model.expression import (
     tags,
     walk,
 )
-from segidx.model.expression.tree import with_events
+from segidx.model.expression.tree import with_filters
 from segidx.model.values import Age, Arithmetic, ArithmeticOperator, Constant, FieldValue, Negative, scalar
 from segidx.model.windows import AllTime, Direction, Rolling, Unit
 from segidx.model.writes import Channel
@@ -221,40 +223,61 @@ def test_walk_names_the_paths() -> None:
     ]
 
 
-def test_events_of_a_predicate_and_their_paths() -> None:
+def test_filters_of_a_predicate_and_their_paths() -> None:
     one, two, three = (Events(EventKind.ORDER, where) for where in (A, B, C))
     count = Aggregate(AggregateFunction.COUNT, one)
     total = Aggregate(AggregateFunction.SUM, two, "amount")
     last = Aggregate(AggregateFunction.COUNT, three)
     for node, found in (
-        (Did(one), {"events": one}),
-        (Never(one), {"events": one}),
+        (Did(one), {"events.where": A}),
+        (Did(Events(EventKind.ORDER)), {}),
+        (Never(one), {"events.where": A}),
+        (Only(one), {"events.where": A}),
+        (Only(one, B), {"events.where": A, "that": B}),
+        (Only(Events(EventKind.LINE), B), {"that": B}),
         (IsSet("a"), {}),
         (And((Did(one),)), {}),
-        (In(count, (Decimal(1),)), {"value.aggregate.events": one}),
+        (In(count, (Decimal(1),)), {"value.aggregate.events.where": A}),
+        (
+            Comparison(DaysSinceEvent(Aggregate(AggregateFunction.LAST, two)), Operator.LT, Constant(3)),
+            {"left.days_since_event.aggregate.events.where": B},
+        ),
         (
             Comparison(Negative(count), Operator.LT, Arithmetic(ArithmeticOperator.ADD, total, last)),
             {
-                "left.negative.aggregate.events": one,
-                "right.arithmetic.left.aggregate.events": two,
-                "right.arithmetic.right.aggregate.events": three,
+                "left.negative.aggregate.events.where": A,
+                "right.arithmetic.left.aggregate.events.where": B,
+                "right.arithmetic.right.aggregate.events.where": C,
             },
         ),
         (
             Between(count, total, last),
-            {"value.aggregate.events": one, "low.aggregate.events": two, "high.aggregate.events": three},
+            {"value.aggregate.events.where": A, "low.aggregate.events.where": B, "high.aggregate.events.where": C},
         ),
     ):
-        assert {place: events for events, place in events_of(node)} == found
-        seen: dict[str, Events] = {}
+        assert {f.place: f.node for f in filters_of(node)} == found
+        seen: dict[str, Expression] = {}
 
-        def change(events: Events, place: str, seen: dict[str, Events] = seen) -> Events:
-            seen[place] = events
-            return Events(EventKind.LINE)
+        def change(where: Expression, place: str, seen: dict[str, Expression] = seen) -> Expression:
+            seen[place] = where
+            return IsSet("other")
 
-        changed = with_events(node, change)
+        changed = with_filters(node, change)
         assert seen == found
-        assert {place: events for events, place in events_of(changed)} == dict.fromkeys(found, Events(EventKind.LINE))
+        assert {f.place: f.node for f in filters_of(changed)} == dict.fromkeys(found, IsSet("other"))
+        assert filters_of(with_filters(node, lambda where, place: None)) == []
+
+
+def test_what_aggregates_are_made_of() -> None:
+    orders = Events(EventKind.ORDER)
+    for function in AggregateFunction:
+        wants = function.of_property
+        assert Aggregate(function, orders, "amount" if wants else None).function is function
+        with pytest.raises(InvalidExpression, match="wants a property" if wants else "takes no property"):
+            Aggregate(function, orders, None if wants else "amount")
+        if not function.is_time:
+            with pytest.raises(InvalidExpression, match="first"):
+                DaysSinceEvent(Aggregate(function, orders, "amount" if wants else None))
 
 
 def nots(depth: int) -> Expression:

@@ -1,7 +1,6 @@
 """`parse(format_expression(e)) == e` for expressions of every kind, and what parse counts is what check counts."""
 
 import re
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -25,6 +24,7 @@ from segidx.model.expression import (
     Between,
     ChannelState,
     Comparison,
+    DaysSinceEvent,
     Did,
     Events,
     Everyone,
@@ -37,6 +37,7 @@ from segidx.model.expression import (
     Nobody,
     Not,
     OnChannel,
+    Only,
     Operator,
     Or,
     TagMode,
@@ -45,7 +46,7 @@ from segidx.model.expression import (
     Unfinished,
     check,
 )
-from segidx.model.expression.tree import with_events
+from segidx.model.expression.tree import values_of, with_filters
 from segidx.model.syntax import RESERVED, format_expression, parse
 from segidx.model.values import Age, Arithmetic, ArithmeticOperator, Constant, DaysSince, FieldValue, Negative, Scalar
 from segidx.model.windows import (
@@ -163,7 +164,7 @@ _filter_leaves: st.SearchStrategy[Expression] = st.one_of(
     st.builds(Between, _filter_values, _filter_values, _filter_values),
     st.builds(In, _filter_values, lists, st.booleans()),
     st.builds(TextMatch, names, st.sampled_from(TextOperator), strings, st.booleans()),
-)
+).filter(lambda leaf: sum(isinstance(v, FieldValue) for v in values_of(leaf)) < 2)
 
 
 def _nodes(below: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expression]:
@@ -179,8 +180,10 @@ def _nodes(below: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expression
 _filters = st.recursive(_filter_leaves, _nodes, max_leaves=4)
 filters: st.SearchStrategy[Expression] = st.deferred(lambda: _filters)
 events = st.builds(Events, st.sampled_from(EventKind), st.none() | filters, windows | st.just(AllTime()))
+of_property = [f for f in AggregateFunction if f.of_property]
+times = st.builds(Aggregate, st.sampled_from([f for f in AggregateFunction if f.is_time]), events)
 aggregates = st.builds(Aggregate, st.just(AggregateFunction.COUNT), events) | st.builds(
-    Aggregate, st.just(AggregateFunction.SUM), events, names
+    Aggregate, st.sampled_from(of_property), events, names
 )
 
 
@@ -194,6 +197,8 @@ leaf_values = st.one_of(
     st.builds(Age, names),
     st.builds(DaysSince, names),
     aggregates,
+    times,
+    st.builds(DaysSinceEvent, times),
 )
 values = st.recursive(leaf_values, _values, max_leaves=6)
 
@@ -210,6 +215,7 @@ predicates: st.SearchStrategy[Expression] = st.one_of(
     st.builds(Anniversary, names, windows),
     st.builds(Did, events),
     st.builds(Never, events),
+    st.builds(Only, events, st.none() | filters),
     st.builds(OnChannel, st.sampled_from(Channel), st.sampled_from(ChannelState)),
 )
 
@@ -278,9 +284,7 @@ def _filled(node: Expression) -> Expression:
             return _filled(In(node.value, ("a",)))
         case HasTags(tags=()):
             return HasTags(node.field, node.mode, ("a",))
-    return with_events(
-        node, lambda events, _: replace(events, where=None if events.where is None else _filled(events.where))
-    )
+    return with_filters(node, lambda where, _: _filled(where))
 
 
 _BITS = [
@@ -288,7 +292,7 @@ _BITS = [
     "\u017f",
     "İ",
     "\0",
-    *("did(", "sum(", "count(order", "line.a"),
+    *("did(", "sum(", "count(order", "line.a", "last(", "only(order", ").time", "days_since(", " among "),
     *(f" {word} " for word in ("and", "in", "not", "last", "has", "any", "of", "where", "during", "today", "order")),
 ]
 

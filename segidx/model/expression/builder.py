@@ -15,6 +15,7 @@ from segidx.model.expression.nodes import (
     Between,
     ChannelState,
     Comparison,
+    DaysSinceEvent,
     Did,
     Events,
     Expression,
@@ -24,6 +25,7 @@ from segidx.model.expression.nodes import (
     IsSet,
     Never,
     OnChannel,
+    Only,
     Operator,
     TagMode,
     TextMatch,
@@ -250,6 +252,31 @@ class EventsBuilder:
 
     def sum(self, property: str) -> ValueBuilder:
         return ValueBuilder(Aggregate(AggregateFunction.SUM, self.events, property))
+
+    def average(self, property: str) -> ValueBuilder:
+        return ValueBuilder(Aggregate(AggregateFunction.AVERAGE, self.events, property))
+
+    def min(self, property: str) -> ValueBuilder:
+        return ValueBuilder(Aggregate(AggregateFunction.MIN, self.events, property))
+
+    def max(self, property: str) -> ValueBuilder:
+        return ValueBuilder(Aggregate(AggregateFunction.MAX, self.events, property))
+
+    def first_time(self) -> ValueBuilder:
+        return ValueBuilder(Aggregate(AggregateFunction.FIRST, self.events))
+
+    def last_time(self) -> ValueBuilder:
+        return ValueBuilder(Aggregate(AggregateFunction.LAST, self.events))
+
+    def days_since_first(self) -> ValueBuilder:
+        return ValueBuilder(DaysSinceEvent(Aggregate(AggregateFunction.FIRST, self.events)))
+
+    def days_since_last(self) -> ValueBuilder:
+        return ValueBuilder(DaysSinceEvent(Aggregate(AggregateFunction.LAST, self.events)))
+
+    def only(self, that: Expression | None = None) -> Only:
+        """At least one of these events passes `that`, and none does not."""
+        return Only(self.events, that)
 
     def did(self) -> Did:
         return Did(self.events)

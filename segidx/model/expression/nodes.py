@@ -271,17 +271,47 @@ class Never(Expression):
     events: Events
 
 
+@dataclass(frozen=True, slots=True)
+class Only(Expression):
+    """At least one event of the population satisfies the filter `that`, and none does not.
+
+    The population are the `events`; where they have no filter, of orders those that count, and of lines those of a
+    positive quantity, so that a return breaks nothing. A filter takes the place of that rule. Without `that` every
+    event satisfies.
+    """
+
+    events: Events
+    that: Expression | None = None
+
+
 class AggregateFunction(Enum):
     COUNT = "count"
     SUM = "sum"
+    AVERAGE = "average"
+    MIN = "min"
+    MAX = "max"
+    FIRST = "first"
+    LAST = "last"
+
+    @property
+    def is_time(self) -> bool:
+        """Whether it is an instant."""
+        return self in (AggregateFunction.FIRST, AggregateFunction.LAST)
+
+    @property
+    def of_property(self) -> bool:
+        """Whether it is made of a property of the events."""
+        return self is not AggregateFunction.COUNT and not self.is_time
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregate(Value):
-    """A number made of a contact's events.
+    """What a contact's events come to: a number, or with FIRST and LAST an instant.
 
-    COUNT takes no property, counts what Did looks for, and is 0 where there is none. SUM adds a property of every such
-    event, orders that do not count included, and is missing where no event has the property.
+    COUNT counts what Did looks for, and is 0 where there is none. FIRST and LAST are the time of the earliest and of
+    the latest of these. The others are made of a number property of every such event that has it, orders that do not
+    count included: SUM adds, MIN and MAX pick, AVERAGE is the sum over how many they are, and of orders over how many
+    count (the average order value). All but COUNT are missing where there is nothing to make them of.
     """
 
     function: AggregateFunction
@@ -289,6 +319,18 @@ class Aggregate(Value):
     property: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.property is None) != (self.function is AggregateFunction.COUNT):
-            wanted = "takes no property" if self.function is AggregateFunction.COUNT else "wants a property"
+        if (self.property is not None) != self.function.of_property:
+            wanted = "wants a property" if self.function.of_property else "takes no property"
             raise InvalidExpression(f"{self.function.value} {wanted}")
+
+
+@dataclass(frozen=True, slots=True)
+class DaysSinceEvent(Value):
+    """`days_since(last(order))`: local calendar days from the time of the first or the last event (`event` is an
+    Aggregate FIRST or LAST) to today; missing where there is no such event."""
+
+    event: Aggregate
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.event, Aggregate) or not self.event.function.is_time:
+            raise InvalidExpression("days_since() of events wants first(...) or last(...)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from segidx.model.errors import (
     EmptyOperands,
@@ -12,6 +12,7 @@ from segidx.model.errors import (
     InvalidExpression,
     UnfinishedExpression,
 )
+from segidx.model.events import EventKind
 from segidx.model.expression.nodes import (
     MAX_DEPTH,
     MAX_NODES,
@@ -21,6 +22,7 @@ from segidx.model.expression.nodes import (
     AtLeast,
     Between,
     Comparison,
+    DaysSinceEvent,
     Did,
     Events,
     Everyone,
@@ -33,6 +35,7 @@ from segidx.model.expression.nodes import (
     Nobody,
     Not,
     OnChannel,
+    Only,
     Or,
     TextMatch,
     Unfinished,
@@ -69,39 +72,61 @@ def parts_of(value: Value) -> tuple[Value, ...]:
             return (value.left, value.right)
         case Negative():
             return (value.operand,)
+        case DaysSinceEvent():
+            return (value.event,)
     return ()
 
 
-def events_of(node: Expression) -> tuple[tuple[Events, str], ...]:
-    """The selections of events directly in a predicate, each with its path behind the predicate's own."""
-    return tuple((events, place) for events, place, _levels in _events_below(node))
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A filter of events of a kind in a predicate: its `place` behind the predicate's path, and how many levels of
+    arithmetic it lies below the predicate."""
+
+    node: Expression
+    kind: EventKind
+    place: str
+    levels: int
 
 
-def _events_below(node: Expression) -> list[tuple[Events, str, int]]:
-    """As `events_of`, with how many levels of arithmetic each selection lies below the predicate."""
-    match node:
-        case Did() | Never():
-            return [(node.events, "events", 0)]
-    found: list[tuple[Events, str, int]] = []
+def filters_of(node: Expression) -> list[Filter]:
+    """The filters of events directly in a predicate."""
+    found: list[Filter] = []
+
+    def note(filter: Expression | None, kind: EventKind, place: str, levels: int) -> None:
+        if filter is not None:
+            found.append(Filter(filter, kind, place, levels))
+
+    if isinstance(node, Did | Never | Only):
+        note(node.events.where, node.events.kind, "events.where", 0)
+    if isinstance(node, Only):
+        note(node.that, node.events.kind, "that", 0)
     values = zip(values_of(node), VALUE_NAMES.get(type(node), ()), strict=True)
     pending = [(value, place, 0) for value, place in values]
     while pending:
         value, place, levels = pending.pop()
         if isinstance(value, Aggregate):
-            found.append((value.events, f"{place}.aggregate.events", levels))
+            note(value.events.where, value.events.kind, f"{place}.aggregate.events.where", levels)
         names = PART_NAMES.get(type(value), ())
         parts = zip(parts_of(value), names, strict=True)
         pending.extend((part, f"{place}.{name}", levels + 1) for part, name in parts)
     return found
 
 
-def with_events(node: Expression, change: Callable[[Events, str], Events]) -> Expression:
-    """The predicate with each of its selections, as `events_of` gives them, changed."""
+def with_filters(node: Expression, change: Callable[[Expression, str], Expression | None]) -> Expression:
+    """The predicate with each of its filters, as `filters_of` gives them, changed; None takes one away."""
+
+    def in_events(events: Events, place: str) -> Events:
+        return events if events.where is None else replace(events, where=change(events.where, f"{place}.where"))
+
+    def aggregate(value: Aggregate, place: str) -> Aggregate:
+        return replace(value, events=in_events(value.events, f"{place}.aggregate.events"))
 
     def changed(value: Value, place: str) -> Value:
         match value:
             case Aggregate():
-                return replace(value, events=change(value.events, f"{place}.aggregate.events"))
+                return aggregate(value, place)
+            case DaysSinceEvent():
+                return replace(value, event=aggregate(value.event, f"{place}.{PART_NAMES[DaysSinceEvent][0]}"))
             case Arithmetic():
                 left, right = (f"{place}.{name}" for name in PART_NAMES[Arithmetic])
                 return replace(value, left=changed(value.left, left), right=changed(value.right, right))
@@ -111,7 +136,10 @@ def with_events(node: Expression, change: Callable[[Events, str], Events]) -> Ex
 
     match node:
         case Did() | Never():
-            return replace(node, events=change(node.events, "events"))
+            return replace(node, events=in_events(node.events, "events"))
+        case Only():
+            that = None if node.that is None else change(node.that, "that")
+            return replace(node, events=in_events(node.events, "events"), that=that)
         case Comparison():
             return replace(node, left=changed(node.left, "left"), right=changed(node.right, "right"))
         case Between():
@@ -131,6 +159,7 @@ VALUE_NAMES: dict[type[Expression], tuple[str, ...]] = {
 PART_NAMES: dict[type[Value], tuple[str, ...]] = {
     Arithmetic: ("arithmetic.left", "arithmetic.right"),
     Negative: ("negative",),
+    DaysSinceEvent: ("days_since_event",),
 }
 
 # How each node is called in the public protocol; paths of errors use these names.
@@ -153,6 +182,7 @@ NODE_NAMES: dict[type[Expression], str] = {
     OnChannel: "on_channel",
     Did: "did",
     Never: "never",
+    Only: "only",
 }
 
 # What a filter of events may be made of.
@@ -173,7 +203,7 @@ def node_path(path: str, node: Expression) -> str:
 
 def walk(root: Expression, path: str = "expression", depth: int = 1) -> Iterator[tuple[Expression, str, int]]:
     """Every node with its path and its depth (the root's is `depth`), parents first, without recursion. Filters of
-    events are not entered: see `events_of`."""
+    events are not entered: see `filters_of`."""
     pending = [(root, path, depth)]
     while pending:
         node, where, depth = pending.pop()
@@ -231,10 +261,9 @@ def check(root: Expression, *, max_depth: int = MAX_DEPTH, max_nodes: int = MAX_
                 )
             if finished:
                 _check_node(node, path, in_filter=in_filter)
-            for events, behind, levels in _events_below(node):
-                if events.where is not None:
-                    where = f"{node_path(path, node)}.{behind}.where"
-                    pending.append((events.where, where, depth + levels + 1, True))
+            for found in filters_of(node):
+                where = f"{node_path(path, node)}.{found.place}"
+                pending.append((found.node, where, depth + found.levels + 1, True))
 
 
 def _check_node(node: Expression, path: str, *, in_filter: bool) -> None:
@@ -301,12 +330,7 @@ def skip_unfinished(root: Expression) -> tuple[Expression, tuple[str, ...]]:
                     return AtLeast(min(node.count, len(kept)) if len(kept) < len(node.operands) else node.count, kept)
                 return type(node)(kept)
 
-        def finished(events: Events, behind: str) -> Events:
-            if events.where is None:
-                return events
-            return replace(events, where=clean(events.where, f"{node_path(path, node)}.{behind}.where", depth + 1))
-
-        return with_events(node, finished)
+        return with_filters(node, lambda inner, place: clean(inner, f"{node_path(path, node)}.{place}", depth + 1))
 
     cleaned = clean(root, "expression")
     return (Everyone() if cleaned is None else cleaned), tuple(skipped)

@@ -24,6 +24,7 @@ from segidx.model.expression import (
     Between,
     ChannelState,
     Comparison,
+    DaysSinceEvent,
     Did,
     Events,
     Everyone,
@@ -36,6 +37,7 @@ from segidx.model.expression import (
     Nobody,
     Not,
     OnChannel,
+    Only,
     Operator,
     Or,
     TagMode,
@@ -82,17 +84,19 @@ _CHANNELS = ", ".join(f'"{channel.value}"' for channel in Channel)
 
 class Item(NamedTuple):
     """A node with what the rules above it need: the token it begins with, its size and height as `check` counts
-    them, and whether it is a number as written, before which '-' is a sign and not an operation."""
+    them, whether it is a number as written, before which '-' is a sign and not an operation, and whether it is an event
+    of which nothing is asked yet, such as `last(order)`."""
 
     node: Expression | Value
     token: Token
     size: int = 1
     height: int = 1
     literal: bool = False
+    event: bool = False
 
 
 class Subject(NamedTuple):
-    """What stands first in the parentheses of an event function: a kind, and of a sum the property."""
+    """What stands first in the parentheses of an event function: a kind, and a property where it is made of one."""
 
     kind: EventKind
     token: Token
@@ -103,6 +107,14 @@ class Selected(NamedTuple):
     """What stands behind the kind."""
 
     where: Item | None
+    window: Window
+
+
+class Population(NamedTuple):
+    """What stands behind the kind in `only(...)`."""
+
+    that: Item | None
+    among: Item | None
     window: Window
 
 
@@ -167,6 +179,7 @@ class Builder:
         node = item.node
         if isinstance(node, Expression):
             return item
+        self.refuse_event(item)
         if isinstance(node, FieldValue):
             return Item(Comparison(node, Operator.EQ, Constant(True)), item.token)
         if isinstance(node, Constant) and isinstance(node.value, bool):
@@ -177,8 +190,16 @@ class Builder:
         checked = [self.condition(item) for item in items]
         return checked, tuple(item.node for item in checked)  # type: ignore[misc]
 
+    def refuse_event(self, item: Item) -> None:
+        if item.event:
+            word = item.token.lower()
+            raise fail(
+                f"{word}(...) is an event; ask for its time, {word}(...).time, or days_since({word}(...))", item.token
+            )
+
     def value_of(self, item: Item) -> Value:
         node = item.node
+        self.refuse_event(item)
         if isinstance(node, Value):
             return node
         raise fail("this is a condition, not a value; it cannot be compared or calculated with", item.token)
@@ -399,6 +420,9 @@ class Builder:
         name = token.lower()
         if name in _STATES:
             return self.on_channel(token, _STATES[name], argument)
+        if name == "days_since" and argument.event:
+            assert isinstance(argument.node, Aggregate)
+            return self.item(DaysSinceEvent(argument.node), token, argument.size + 1, argument.height + 1)
         if not isinstance(argument.node, FieldValue):
             raise fail(f"{name}(...) takes a field, not {_kind(argument.node)}", argument.token)
         return self.leaf(token, _FUNCTIONS[name](argument.node.field))
@@ -420,19 +444,17 @@ class Builder:
             )
         return Subject(kind, token)
 
-    def summed(self, parts: list[Any]) -> Subject:
+    def made_of(self, parts: list[Any]) -> Subject:
         subject, item = parts
         return Subject(subject.kind, subject.token, item.node.field)
 
-    def not_summed(self, parts: list[Any]) -> Subject:
+    def made_of_nothing(self, parts: list[Any]) -> Subject:
         (subject,) = parts
-        word = subject.kind.value
-        raise fail(f"sum(...) wants the property to add, such as {word}.amount", subject.token)
+        raise fail(f"this wants a property of the events, such as {subject.kind.value}.amount", subject.token)
 
     def selected(self, parts: list[Any]) -> Selected:
         where = next((part for part in parts if isinstance(part, Item)), None)
-        window = next((part for part in parts if isinstance(part, Window)), AllTime())
-        return Selected(None if where is None else self.condition(where), window)
+        return Selected(None if where is None else self.condition(where), _window(parts))
 
     def of_events(self, parts: list[Any]) -> Item:
         token, subject, selected = parts
@@ -443,10 +465,37 @@ class Builder:
                 return self.asked(Did(_events(subject, selected)), token, selected)
         return self.asked(Never(_events(subject, selected)), token, selected)
 
-    def sum_of_events(self, parts: list[Any]) -> Item:
+    def made_of_events(self, parts: list[Any]) -> Item:
         token, subject, selected = parts
-        node = Aggregate(AggregateFunction.SUM, _events(subject, selected), subject.property)
+        node = Aggregate(AggregateFunction(token.casefold()), _events(subject, selected), subject.property)
         return self.asked(node, token, selected)
+
+    def event(self, parts: list[Any]) -> Item:
+        return self.event_time(parts)._replace(event=True)
+
+    def event_time(self, parts: list[Any]) -> Item:
+        token, subject, selected = parts
+        node = Aggregate(AggregateFunction(token.casefold()), _events(subject, selected))
+        return self.asked(node, token, selected)
+
+    def only_events(self, parts: list[Any]) -> Item:
+        token, subject, population = parts
+        events = _events(subject, Selected(population.among, population.window))
+        that = None if population.that is None else population.that.node
+        filters = [item for item in (population.that, population.among) if item is not None]
+        return self.group_of(Only(events, that), token, filters)
+
+    def any_population(self, parts: list[Any]) -> Population:
+        return Population(None, None, _window(parts))
+
+    def that(self, parts: list[Any]) -> Population:
+        return Population(self.condition(parts[0]), None, _window(parts))
+
+    def among(self, parts: list[Any]) -> Population:
+        return Population(None, self.condition(parts[0]), _window(parts))
+
+    def that_among(self, parts: list[Any]) -> Population:
+        return Population(self.condition(parts[0]), self.condition(parts[1]), _window(parts))
 
     def asked(self, node: Expression | Value, token: Token, selected: Selected) -> Item:
         """A node above a filter of events."""
@@ -515,6 +564,10 @@ class Builder:
 
     def all_time(self, _tokens: list[Token]) -> Window:
         return AllTime()
+
+
+def _window(parts: list[Any]) -> Window:
+    return next((part for part in parts if isinstance(part, Window)), AllTime())
 
 
 def _events(subject: Subject, selected: Selected) -> Events:

@@ -17,6 +17,7 @@ from segidx.model.expression import (
     AtLeast,
     Between,
     Comparison,
+    DaysSinceEvent,
     Did,
     Events,
     Everyone,
@@ -29,6 +30,7 @@ from segidx.model.expression import (
     Nobody,
     Not,
     OnChannel,
+    Only,
     Operator,
     Or,
     TagMode,
@@ -134,6 +136,8 @@ def _expression(node: Expression) -> Pieces:
             return _asked("did", events)
         case Never(events=events):
             return _asked("never", events)
+        case Only():
+            return _only(node)
     raise AssertionError(node)
 
 
@@ -195,15 +199,26 @@ def _comparison(node: Comparison) -> str:
     return f" {node.operator.value} {_ci(node.ci)}"
 
 
+def _only(node: Only) -> Pieces:
+    pieces: Pieces = [f"only({node.events.kind.value}"]
+    if node.that is not None:
+        pieces += [" where ", node.that]
+    if node.events.where is not None:
+        pieces += [" among ", node.events.where]
+    return [*pieces, *_during(node.events), ")"]
+
+
+def _during(events: Events) -> Pieces:
+    return [] if isinstance(events.window, AllTime) else [f" {format_window(events.window, 'during')}"]
+
+
 def _asked(function: str, events: Events, property: str | None = None) -> Pieces:
     pieces: Pieces = [f"{function}({events.kind.value}"]
     if property is not None:
         pieces.append(f".{format_field(property)}")
     if events.where is not None:
         pieces += [" where ", events.where]
-    if not isinstance(events.window, AllTime):
-        pieces.append(f" {format_window(events.window, 'during')}")
-    return [*pieces, ")"]
+    return [*pieces, *_during(events), ")"]
 
 
 # --- values ------------------------------------------------------------------------------------------------
@@ -222,7 +237,10 @@ def _value(value: Value) -> Pieces:
         case DaysSince():
             return [f"days_since({format_field(value.field)})"]
         case Aggregate():
-            return _asked(value.function.value, value.events, value.property)
+            asked = _asked(value.function.value, value.events, value.property)
+            return [*asked, ".time"] if value.function.is_time else asked
+        case DaysSinceEvent(event=event):
+            return ["days_since(", *_asked(event.function.value, event.events), ")"]
         case Negative(operand=operand):
             # `-5` is a constant; the negative of the constant 5 is `-(5)`.
             return ["-(", operand, ")"] if isinstance(operand, Constant | Arithmetic | Negative) else ["-", operand]

@@ -28,19 +28,19 @@ def is_reserved(word: str) -> bool:
     return word.casefold() in RESERVED
 
 
-# Functions of events. The first and the last are values, the others conditions.
-EVENT_FUNCTIONS: tuple[str, ...] = ("count", "did", "never", "sum")
+# Functions of events: conditions, and values.
+EVENT_FUNCTIONS: tuple[str, ...] = (
+    *("did", "never", "only"),
+    *("count", "sum", "average", "min", "max", "first", "last"),
+)
 
-_EVENTS = "of events, this version has count, sum, did and never"
+_EVENTS = f"of events, this version has {', '.join(EVENT_FUNCTIONS[:-1])} and {EVENT_FUNCTIONS[-1]}"
 _SEGMENTS = "saved segments are not available in this version"
 
 # Functions and words of the language's later parts, and why they are refused.
 LATER: dict[str, str] = {
     **dict.fromkeys(
-        (
-            *("average", "avg", "min", "max", "distinct", "favourite", "share"),
-            *("only", "first", "last", "sequence"),
-        ),
+        ("avg", "distinct", "favourite", "sequence", "share"),
         _EVENTS,
     ),
     **dict.fromkeys(("score", "gain", "peak"), "scores are not available in this version"),
@@ -99,7 +99,7 @@ def readable(terminals: Iterable[str]) -> tuple[str, ...]:
     if "NUMBER" in wanted:
         wanted.discard("MINUS")
     if "NAME" in wanted:
-        wanted -= {"FUNCTION", "EVENT_FUNCTION", "SUM", "EVERYONE", "NOBODY", "UNFINISHED"}
+        wanted -= {"FUNCTION", "EVENT_FUNCTION", "MADE_OF", "ONLY", "WHICH", "EVERYONE", "NOBODY", "UNFINISHED"}
         wanted -= {"AT", "ALL", "ANY", "ANNIVERSARY"}
     if "_AND" in wanted and "COMPARE" not in wanted:
         wanted -= {"PLUS", "MINUS", "STAR", "SLASH"}
