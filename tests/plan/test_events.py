@@ -50,6 +50,13 @@ def plan_of(account: Account, asked: str) -> Plan:
         ("sum(order.amount) <= -0.001", None, -1),
         ("sum(line.quantity) < 1.5", None, 1499),
         ("did(line)", 1, None),
+        ("max(line.amount) >= 5", 500, None),
+        ("min(line.quantity) < 1.5", None, 1499),
+        ("last(order).time before 2025-06-01", None, 1_748_735_999_999),
+        ("first(line).time >= 2025-06-01T00:00:00.001Z", 1_748_736_000_001, None),
+        ("days_since(last(order)) = 14", 1_748_736_000_000, 1_748_822_399_999),
+        ("days_since(first(order)) > 14", None, 1_748_735_999_999),
+        ("days_since(last(order)) < 0", 1_750_032_000_000, None),
     ],
 )
 def test_what_is_compared_with_a_constant_is_a_range(
@@ -93,6 +100,13 @@ def test_what_holds_without_events_is_a_complement(account: Account, asked: str,
         ("count(order) > score", CandidateCheck),
         ("count(order) > count(line)", CandidateCheck),
         ("count(order) between 1 and 3", AllOf),
+        ("only(order where paid)", AllOf),
+        ("only(line among quantity > 1)", EventScan),
+        ("average(line.amount) > 1", CandidateCheck),
+        ("first(line).time < last(line).time", CandidateCheck),
+        ("days_since(first(line)) > days_since(last(line))", CandidateCheck),
+        ("days_since(last(order)) = 1.5", Nothing),
+        ("days_since(last(order)) > 1e9", Nothing),
     ],
 )
 def test_what_else_there_is(account: Account, asked: str, kind: type[Plan]) -> None:
@@ -137,6 +151,16 @@ def test_an_unknown_string_is_no_event(account: Account) -> None:
         ("sum(line.prodct) > 3", UnknownProperty, "expression.comparison"),
         ('did(order where source ci = "A" and paid contains "x")', SegidxError, ""),
         ('count(order) = "3"', TypeMismatch, "expression.comparison"),
+        ("max(line.product) > 3", TypeMismatch, "expression.comparison"),
+        ("last(order).time > 3", TypeMismatch, "expression.comparison"),
+        ("last(order).time + 1 > 3", TypeMismatch, "expression.comparison"),
+        ("only(order where paid = 3)", TypeMismatch, "expression.only.that.comparison"),
+        ("only(order among not paid = 3)", TypeMismatch, "expression.only.events.where.negation.comparison"),
+        (
+            "days_since(last(order where paid = 3)) > 3",
+            TypeMismatch,
+            "left.days_since_event.aggregate.events.where.comparison",
+        ),
     ],
 )
 def test_errors_name_the_node(account: Account, asked: str, error: type[SegidxError], path: str) -> None:

@@ -17,6 +17,7 @@ from segidx.model.expression import (
     And,
     Between,
     Comparison,
+    DaysSinceEvent,
     Did,
     Events,
     Expression,
@@ -25,6 +26,7 @@ from segidx.model.expression import (
     IsSet,
     Never,
     Not,
+    Only,
     Operator,
     TagMode,
     Unfinished,
@@ -67,11 +69,13 @@ def some(value: Value) -> Expression:
 
 
 def test_numbers_that_clients_rely_on() -> None:
-    assert {name: pb.Expression.DESCRIPTOR.fields_by_name[name].number for name in ("did", "never")} == {
+    assert {name: pb.Expression.DESCRIPTOR.fields_by_name[name].number for name in ("did", "never", "only")} == {
         "did": 30,
         "never": 31,
+        "only": 32,
     }
     assert pb.Value.DESCRIPTOR.fields_by_name["aggregate"].number == 7
+    assert pb.Value.DESCRIPTOR.fields_by_name["days_since_event"].number == 8
 
 
 def test_a_selection_as_it_is_sent() -> None:
@@ -98,6 +102,18 @@ def test_what_is_asked_of_events_survives(seed: int) -> None:
     expression = random_event_expression(random.Random(seed), schema)
     check(expression)
     assert through_bytes(expression) == expression
+
+
+def test_only_and_days_since_as_they_are_sent() -> None:
+    paid = 'left { field: "paid" } operator: COMPARISON_OPERATOR_EQUAL right { constant { bool_value: true } }'
+    that = f"that {{ comparison {{ {paid} }} }}"
+    assert read(f"only {{ events {{ kind: EVENT_KIND_ORDER }} {that} }}") == Only(Events(EventKind.ORDER), PAID)
+    assert read("only { events { kind: EVENT_KIND_LINE } }") == Only(Events(EventKind.LINE))
+    last = "aggregate { function: AGGREGATE_FUNCTION_LAST events { kind: EVENT_KIND_ORDER } }"
+    zero = 'constant { decimal_value: "0" }'
+    days = f"left {{ days_since_event {{ {last} }} }} operator: COMPARISON_OPERATOR_GREATER right {{ {zero} }}"
+    found = read(f"comparison {{ {days} }}")
+    assert found == some(DaysSinceEvent(Aggregate(AggregateFunction.LAST, Events(EventKind.ORDER))))
 
 
 def test_no_filter_is_every_event_and_no_window_all_time() -> None:
@@ -130,6 +146,15 @@ def comparison(aggregate: str) -> str:
         comparison("function: AGGREGATE_FUNCTION_COUNT events { kind: EVENT_KIND_ORDER window {} }"),
         comparison("function: AGGREGATE_FUNCTION_SUM events { kind: EVENT_KIND_ORDER }"),
         comparison('function: AGGREGATE_FUNCTION_SUM property: "amount"'),
+        *(
+            comparison(f"function: AGGREGATE_FUNCTION_{f} events {{ kind: EVENT_KIND_LINE }}")
+            for f in ("AVERAGE", "MIN", "MAX")
+        ),
+        comparison("function: AGGREGATE_FUNCTION_FIRST"),
+        'comparison { left { days_since_event {} } operator: COMPARISON_OPERATOR_EQUAL right { field: "a" } }',
+        "only {}",
+        "only { events {} }",
+        "only { that { everyone {} } }",
     ],
 )
 def test_what_is_not_filled_in_is_unfinished(text: str) -> None:
@@ -165,6 +190,24 @@ def test_an_unfinished_filter_is_a_node_of_its_own(where: str) -> None:
             "comparison",
         ),
         (
+            comparison('function: AGGREGATE_FUNCTION_LAST events { kind: EVENT_KIND_ORDER } property: "amount"'),
+            "comparison",
+        ),
+        (
+            "comparison { operator: COMPARISON_OPERATOR_EQUAL right { field: 'a' }"
+            " left { days_since_event { field: 'born' } } }",
+            "comparison",
+        ),
+        (
+            "comparison { operator: COMPARISON_OPERATOR_EQUAL right { field: 'a' } left { days_since_event { aggregate"
+            " { function: AGGREGATE_FUNCTION_COUNT events { kind: EVENT_KIND_ORDER } } } } }",
+            "comparison",
+        ),
+        (
+            "only { events { kind: EVENT_KIND_ORDER } that { negation { at_least { count: 0 } } } }",
+            "only.that.negation.at_least",
+        ),
+        (
             comparison(
                 "function: AGGREGATE_FUNCTION_COUNT "
                 "events { kind: EVENT_KIND_ORDER where { disjunction { operands { at_least { count: 0 } } } } }"
@@ -197,12 +240,17 @@ PLACES = {
     "between.low.aggregate.events.where": lambda where: Between(Constant(1), count(where), Constant(2)),
     "between.high.aggregate.events.where": lambda where: Between(Constant(1), Constant(2), count(where)),
     "in.value.aggregate.events.where": lambda where: In(count(where), (1, 2)),
+    "comparison.left.days_since_event.aggregate.events.where": lambda where: some(
+        DaysSinceEvent(Aggregate(AggregateFunction.FIRST, Events(EventKind.LINE, where)))
+    ),
+    "only.events.where": lambda where: Only(Events(EventKind.ORDER, where), PAID),
+    "only.that": lambda where: Only(Events(EventKind.ORDER), where),
 }
 
 
 def levels_above(place: str) -> int:
     """The levels of an expression above a filter at this place: the predicate and the arithmetic in it."""
-    return 1 + place.count(".arithmetic.") + place.count(".negative.")
+    return 1 + place.count(".arithmetic.") + place.count(".negative.") + place.count(".days_since_event.")
 
 
 def nested(levels: int) -> Expression:
