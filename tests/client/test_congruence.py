@@ -14,7 +14,8 @@ import pytest
 from segidx.client import RemoteAccount, connect
 from segidx.database import Account, Database
 from segidx.model.errors import SegidxError
-from segidx.model.expression import And, AtLeast, Expression, IsSet, Not, Or, Unfinished, field, tags
+from segidx.model.events import Order, OrderLine
+from segidx.model.expression import And, AtLeast, Expression, IsSet, Not, Or, Unfinished, field, lines, orders, tags
 from segidx.model.results import Count, Evaluation, Explanation, Preview
 from segidx.model.schema import Field, FieldType
 from segidx.model.windows import Ago, Direction, Rolling, Unit
@@ -47,6 +48,25 @@ ROWS: list[tuple[str, dict[str, object]]] = [
     for i in range(60)
 ]
 ROWS += [("bare", {}), ("bad", {"income": "many"}), ("worse", {"incme": 1}), ("c0", {"consent": None})]
+# Of c0 to c19, the later the less; those of c3, c10 and c17 are returns of all that was bought.
+ORDERS = [
+    Order(
+        f"o{i}",
+        f"c{i % 20}",
+        datetime(2025, 1 + i % 12, 1 + i % 28, i % 24, tzinfo=UTC),
+        source=["email", "direct"][i % 2],
+        paid=i % 3 == 0,
+        lines=(
+            OrderLine(
+                product=f"P{i % 4}",
+                producer=["69", "7"][i % 2],
+                quantity=Decimal(-1 if i % 20 % 7 == 3 else 2),
+                unit_price=Decimal(20 - i % 20),
+            ),
+        ),
+    )
+    for i in range(50)
+]
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +76,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Account, Re
         local = database.account("default")
         local.update_schema(FIELDS)
         local.upsert(ROWS)
+        assert local.import_orders(ORDERS).accepted == len(ORDERS)
         with start(database, port=0, threads=4) as server, connect(server.address, timeout=60) as client:
             yield local, client.account("default")
 
@@ -108,6 +129,23 @@ EXPRESSIONS: list[Expression | str] = [
     AtLeast(2, (tags().has("vip"), field("consent") == True, field("income") < 5)),  # noqa: E712
     Or((Unfinished(), tags().has_none("vip"))),
     And(()),
+    orders().average("amount") > 20,
+    lines().where(field("producer") == "69").min("unit_price") <= 3,
+    orders().during(Rolling(Direction.LAST, 6, Unit.MONTH)).max("amount") >= 30,
+    orders().first_time() >= datetime(2025, 6, 1, tzinfo=UTC),
+    lines().where(field("product") == "P1").last_time() < date(2025, 9, 1),
+    orders().first_time().between(date(2025, 2, 1), date(2025, 5, 1)),
+    orders().last_time() > field("seen"),
+    orders().days_since_last() > 60,
+    lines().days_since_first() <= 300,
+    orders().only(field("paid") == True),  # noqa: E712
+    lines().where(field("producer") == "69").only(field("quantity") > 0),
+    lines().only(),
+    orders().only(Unfinished()),
+    orders().only(field("product") == "P1"),
+    orders().last_time() + 1 > 0,
+    'only(line where producer = "69" among quantity > 0)',
+    "days_since(last(order)) > 60",
     nested(64),
     nested(65),
 ]

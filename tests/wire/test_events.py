@@ -151,9 +151,13 @@ def comparison(aggregate: str) -> str:
             for f in ("AVERAGE", "MIN", "MAX")
         ),
         comparison("function: AGGREGATE_FUNCTION_FIRST"),
+        comparison("function: AGGREGATE_FUNCTION_LAST events {}"),
+        "comparison { left { days_since_event { aggregate { function: AGGREGATE_FUNCTION_LAST } } } "
+        'operator: COMPARISON_OPERATOR_EQUAL right { field: "a" } }',
         'comparison { left { days_since_event {} } operator: COMPARISON_OPERATOR_EQUAL right { field: "a" } }',
         "only {}",
         "only { events {} }",
+        "only { events { kind: EVENT_KIND_ORDER window {} } }",
         "only { that { everyone {} } }",
     ],
 )
@@ -171,10 +175,36 @@ def test_an_unfinished_filter_is_a_node_of_its_own(where: str) -> None:
     assert skip_unfinished(found) == (Did(Events(EventKind.ORDER)), ("expression.did.events.where",))
 
 
+@pytest.mark.parametrize("that", ["", "unfinished {}", "is_set {}", "comparison {}"])
+def test_an_unfinished_that_is_a_node_of_its_own(that: str) -> None:
+    found = read(f"only {{ events {{ kind: EVENT_KIND_ORDER }} that {{ {that} }} }}")
+    assert found == Only(Events(EventKind.ORDER), Unfinished())
+    with pytest.raises(errors.UnfinishedExpression) as caught:
+        check(found)
+    assert caught.value.path == "expression.only.that"
+    assert skip_unfinished(found) == (Only(Events(EventKind.ORDER)), ("expression.only.that",))
+
+
+def test_days_since_of_days_since_goes_no_deeper_than_the_limit() -> None:
+    """No client of ours writes one; the reader must not recurse as far as the message says."""
+    message = pb.Expression()
+    value = message.comparison.left
+    for _ in range(MAX_DEPTH):
+        value = value.days_since_event
+    value.field = "born"
+    with pytest.raises(errors.ExpressionTooDeep) as caught:
+        read_expression(message)
+    assert caught.value.path == "expression"
+    with pytest.raises(errors.ExpressionTooDeep) as by_decoder:
+        assembled(message.SerializeToString())
+    assert by_decoder.value.path == caught.value.path
+
+
 @pytest.mark.parametrize(
     ("text", "path"),
     [
         ("did { events { kind: 99 } }", "did"),
+        ("only { events { kind: 99 } }", "only"),
         (
             'never { events { kind: EVENT_KIND_LINE where { comparison { operator: 99 left { field: "a" } } } } }',
             "never.events.where.comparison",
@@ -360,10 +390,13 @@ def filters_in_filters(numbers: tuple[int, ...], levels: int) -> bytes:
     return body
 
 
-# did, events, where; comparison, left, aggregate, events, where; and that with a negative and arithmetic between.
-@pytest.mark.parametrize("numbers", [(30, 1, 2), (12, 1, 7, 2, 2), (12, 1, 6, 5, 1, 7, 2, 2)])
+# did, events, where; only, that; comparison, left, aggregate, events, where; that with a negative and arithmetic
+# between, and with days since.
+@pytest.mark.parametrize(
+    "numbers", [(30, 1, 2), (32, 2), (12, 1, 7, 2, 2), (12, 1, 6, 5, 1, 7, 2, 2), (12, 1, 8, 7, 2, 2)]
+)
 @pytest.mark.parametrize("levels", [MAX_DEPTH, 1_000, 5_000])
 def test_filters_in_filters_recurse_no_further_than_the_limit(numbers: tuple[int, ...], levels: int) -> None:
     with pytest.raises(errors.ExpressionTooDeep) as caught:
         decode(counts_pb2.CountContactsRequest, filters_in_filters(numbers, levels))
-    assert caught.value.path.count("where") <= MAX_DEPTH
+    assert caught.value.path.count("where") + caught.value.path.count("that") <= MAX_DEPTH

@@ -23,6 +23,7 @@ from segidx.model.expression import (
     Between,
     ChannelState,
     Comparison,
+    DaysSinceEvent,
     Did,
     Events,
     Everyone,
@@ -35,6 +36,7 @@ from segidx.model.expression import (
     Nobody,
     Not,
     OnChannel,
+    Only,
     Operator,
     Or,
     TagMode,
@@ -138,9 +140,12 @@ filters = st.recursive(
 )
 # Deferred, since what hypothesis prints of a strategy would be very long.
 events = st.deferred(lambda: st.builds(Events, st.sampled_from(EventKind), st.none() | filters, windows))
+times = st.builds(Aggregate, st.sampled_from([f for f in AggregateFunction if f.is_time]), events)
 aggregates: st.SearchStrategy[Value] = st.one_of(
     st.builds(Aggregate, st.just(AggregateFunction.COUNT), events),
-    st.builds(Aggregate, st.just(AggregateFunction.SUM), events, names),
+    st.builds(Aggregate, st.sampled_from([f for f in AggregateFunction if f.of_property]), events, names),
+    times,
+    st.builds(DaysSinceEvent, times),
 )
 leaves: st.SearchStrategy[Value] = st.one_of(
     scalars.map(Constant), names.map(FieldValue), names.map(Age), names.map(DaysSince), aggregates
@@ -168,6 +173,7 @@ predicates: st.SearchStrategy[Expression] = st.one_of(
     st.builds(OnChannel, st.sampled_from(Channel), st.sampled_from(ChannelState)),
     st.builds(Did, events),
     st.builds(Never, events),
+    st.builds(Only, events, st.none() | filters),
 )
 trees = st.recursive(predicates, groups, max_leaves=12)
 
