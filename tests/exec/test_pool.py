@@ -76,3 +76,74 @@ def test_an_error_of_another_thread_is_raised_here() -> None:
 
     with pytest.raises(ValueError, match="elsewhere"):
         over_threads(work, range(50))
+
+
+def test_an_error_of_the_caller_waits_for_the_parts_that_others_are_at() -> None:
+    """What they work on is closed behind it."""
+    me, begun, failing = threading.current_thread(), threading.Event(), threading.Event()
+    ended: list[int] = []
+
+    def work(part: int) -> None:
+        if threading.current_thread() is me:
+            assert begun.wait(60)
+            failing.set()
+            raise ValueError("here")
+        begun.set()
+        assert failing.wait(60)
+        ended.append(part)
+
+    with pytest.raises(ValueError, match="here"):
+        over_threads(work, range(50))
+    at_once = list(ended)
+    assert at_once
+    assert len(at_once) <= 4, "an error leaves the parts that nobody has begun"
+    for _ in range(pool._pool()._max_workers):  # nothing is done later either
+        pool._pool().submit(int).result()
+    assert ended == at_once
+
+
+def test_what_was_given_up_is_not_done_later() -> None:
+    held, release = threading.Event(), threading.Event()
+    done: list[int] = []
+
+    def hold() -> None:
+        held.set()
+        release.wait()
+
+    busy = [pool._pool().submit(hold) for _ in range(pool._pool()._max_workers)]
+    assert held.wait(60)
+    try:
+        over_threads(done.append, range(20))
+    finally:
+        release.set()
+        for each in busy:
+            each.result()
+    for _ in range(pool._pool()._max_workers):
+        pool._pool().submit(int).result()
+    assert done == list(range(20))
+
+
+def test_work_may_ask_for_threads_of_its_own() -> None:
+    def outer(part: int) -> int:
+        return sum(over_threads(lambda inner: part * inner, range(10)))
+
+    assert over_threads(outer, range(10)) == [45 * part for part in range(10)]
+
+
+def test_many_callers_at_once() -> None:
+    barrier = threading.Barrier(4, timeout=60)
+    wrong: list[object] = []
+
+    def call(number: int) -> None:
+        barrier.wait()
+        for _ in range(50):
+            found = over_threads(lambda part: (number, part), range(7))
+            if found != [(number, part) for part in range(7)]:
+                wrong.append(found)
+
+    callers = [threading.Thread(target=call, args=(number,)) for number in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert not wrong

@@ -234,5 +234,10 @@ def test_strings_under_other_codes_are_corrupt(store: AccountStore) -> None:
 def test_steps_of_ascending_numbers() -> None:
     for numbers, wanted in (([], []), ([0], [0]), ([0, 0, 1, 5, 5, 5], [0, 1, 5]), ([2**64 - 1], [2**64 - 1])):
         assert base._steps(np.array(numbers, np.uint64)) == wanted
+    assert base._steps(np.array([0, 2**64 - 1, 2**64 - 1], np.uint64)) == [0, 2**64 - 1]
+    for kind in (np.uint64, np.uint32, np.int64):
+        assert base._steps(np.array([], kind)) == []
+        assert base._steps(np.array([0, 0, 1, 1, 2], kind)) == [0, 1, 2]
+        assert all(type(step) is int for step in base._steps(np.array([7, 7], kind)))
     assert base._steps(np.array([0, 0, 3], np.uint32)) == [0, 3]
     assert base._steps(np.array([-1, 0, 0], np.int64)) == [-1, 0]

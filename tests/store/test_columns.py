@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from segidx.kernels.columns import CHUNK_ROWS, VALUE_LIMIT
 from segidx.kernels.deltas import ColumnChanges, build_delta
 from segidx.model.errors import CorruptData
+from segidx.store import columns
 from segidx.store.columns import changed_chunk, column_bounds, open_column, scan_column, stored_chunks
 from segidx.store.layout import block_key
 
@@ -123,6 +124,19 @@ def test_changes_agree_with_a_dictionary(opened: Any, batches: list[dict[int, in
 @settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
 @given(below=_batch, layers=st.lists(_batch, min_size=1, max_size=4))
 def test_bounds_under_deltas_are_exact(opened: Any, below: dict[int, int | None], layers: list[Any]) -> None:
+    check_bounds(opened, below, layers)
+
+
+@settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+@given(below=_batch, layers=st.lists(_batch, min_size=1, max_size=4))
+def test_bounds_are_exact_where_few_rows_are_tried(
+    opened: Any, monkeypatch: pytest.MonkeyPatch, below: dict[int, int | None], layers: list[Any]
+) -> None:
+    monkeypatch.setattr(columns, "_TRIED", 1)
+    check_bounds(opened, below, layers)
+
+
+def check_bounds(opened: Any, below: dict[int, int | None], layers: list[Any]) -> None:
     env, db = opened
     with env.begin(write=True, buffers=True) as txn:
         change(txn, db, below)

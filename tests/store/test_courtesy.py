@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 
+from segidx.database import Database
+from segidx.model.schema import Field, FieldType
 from segidx.store import courtesy as module
 from segidx.store.courtesy import Courtesy
 
@@ -57,3 +60,27 @@ def test_an_evaluation_that_fails_is_over(courtesy: Courtesy) -> None:
     with pytest.raises(ZeroDivisionError), courtesy:
         raise ZeroDivisionError
     courtesy.make_way()
+
+
+def test_a_merge_ends_while_an_evaluation_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And both read what they should: the evaluation what it began with, later ones all of it."""
+    monkeypatch.setattr(module, "_STRETCH_SECONDS", 0.0)
+    with Database.open(tmp_path / "data", create=True) as database:
+        account = database.account()
+        account.update_schema([Field("city", FieldType.CATEGORY)])
+        account.upsert([(f"c{i}", {"city": f"city-{i % 3}"}) for i in range(30)])
+        courtesy = account._store.courtesy
+        with account._evaluation(None) as run:
+            assert not courtesy._idle()
+            account.merge()
+            assert account.stats().merged_generation == account.generation()
+            account.upsert([("c1", {"city": "city-0"})])
+            account.merge()
+            snapshot = run.context.snapshot
+            city = snapshot.catalog.schema["city"]
+            code = snapshot.code_of(city, "city-0")
+            assert code is not None
+            assert snapshot.value_count(snapshot.field_id(city), code) == 10
+            assert account.count('city = "city-0"').count == 11
+            assert not courtesy._idle()
+        assert courtesy._idle()

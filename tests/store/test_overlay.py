@@ -276,6 +276,84 @@ def test_a_view_that_is_not_settled_yet_reads_the_same(env: lmdb.Environment, mo
     assert any(len(a.deltas) < len(b.deltas) for a, b in zip(seen[1:], seen[:-1], strict=True))
 
 
+def test_settling_does_not_go_back_behind_a_newer_view(env: lmdb.Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader takes the next record from the log, or a merge, while the writer settles the one before."""
+    log, overlay = Log(env, 12), Overlay(HASH_KEY)
+    settled = module._settled
+    publishing = False
+
+    def overtaken(view: View) -> View:
+        nonlocal publishing
+        if publishing:  # and so without the overlay's lock
+            publishing = False
+            if view.generation % 5 == 0:
+                log.merge(new_segment=view.generation % 2 == 0)
+            log.commit()
+            txn, state = log.open()
+            check_view(log, overlay, overlay.view(txn, log.db, state), state, settled=False)
+            txn.abort()
+        return settled(view)
+
+    monkeypatch.setattr(module, "_settled", overtaken)
+    held: list[tuple[lmdb.Transaction, State]] = []
+    for number in range(40):
+        record = log.commit()
+        published = log.state
+        publishing = True
+        overlay.publish(record, log.last_bytes, published)
+        assert not publishing
+        assert overlay._view.generation == log.state.generation == published.generation + 1, "the newer one stays"
+        txn, state = log.open()
+        check_view(log, overlay, overlay.view(txn, log.db, state), state, settled=False)
+        if number % 8 == 0:
+            held.append((txn, state))
+        else:
+            txn.abort()
+    for txn, state in held:
+        check_view(log, overlay, overlay.view(txn, log.db, state), state)
+        txn.abort()
+    overlay.publish(log.commit(), log.last_bytes, log.state)
+    txn, state = log.open()
+    check_view(log, overlay, overlay.view(txn, log.db, state), state)
+    txn.abort()
+
+
+def test_views_taken_while_a_commit_is_published(env: lmdb.Environment) -> None:
+    """Both begin together, again and again: all see the same, and few deltas are left."""
+    log, overlay = Log(env, 13), Overlay(HASH_KEY)
+    rounds, readers = 60, 3
+    begin, end = threading.Barrier(readers + 1, timeout=60), threading.Barrier(readers + 1, timeout=60)
+    failures: list[BaseException] = []
+
+    def read() -> None:
+        for _ in range(rounds):
+            begin.wait()
+            txn, state = log.open()
+            try:
+                check_view(log, overlay, overlay.view(txn, log.db, state), state, settled=False)
+            except BaseException as error:
+                failures.append(error)
+            txn.abort()
+            end.wait()
+
+    threads = [threading.Thread(target=read) for _ in range(readers)]
+    for thread in threads:
+        thread.start()
+    for _ in range(rounds):
+        record = log.commit()
+        begin.wait()
+        overlay.publish(record, log.last_bytes, log.state)
+        end.wait()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures
+    txn, state = log.open()
+    view = overlay.view(txn, log.db, state)
+    check_view(log, overlay, view, state)
+    txn.abort()
+    assert len(view.deltas) <= len(view.segments) + 12
+
+
 def test_many_readers_of_one_overlay(env: lmdb.Environment) -> None:
     """Threads ask for views and folds of the same keys while commits and merges go on."""
     log = Log(env, 6)

@@ -136,3 +136,17 @@ def test_a_reader_of_format_2_is_told_to_open_it_again(place_2: Path) -> None:
                 reader.members(Everyone(), AT)
     with Reader(place_2, "shop") as reader:
         assert reader.members(Everyone(), AT) == (6, ids | {"new"})
+
+
+@pytest.mark.parametrize("older", ["place", "place_2"])
+def test_a_reader_notices_an_upgrade_that_wrote_nothing_else(older: str, request: pytest.FixtureRequest) -> None:
+    """It remembers the catalog, and with it the format, by version of the schema."""
+    directory = request.getfixturevalue(older)
+    with Reader(directory, "shop") as reader:
+        generation, _ = reader.members(Everyone(), AT)
+        with Database.open(directory) as database:
+            assert database.account("shop").generation() == generation, "opened, and so brought to the present format"
+            with pytest.raises(Closed, match="open it again"):
+                reader.members(Everyone(), AT)
+    with Reader(directory, "shop") as reader:
+        assert reader.members(Everyone(), AT)[0] == generation
