@@ -424,7 +424,8 @@ class Builder:
             assert isinstance(argument.node, Aggregate)
             return self.item(DaysSinceEvent(argument.node), token, argument.size + 1, argument.height + 1)
         if not isinstance(argument.node, FieldValue):
-            raise fail(f"{name}(...) takes a field, not {_kind(argument.node)}", argument.token)
+            wanted = "a field, or first(...) or last(...) of events" if name == "days_since" else "a field"
+            raise fail(f"{name}(...) takes {wanted}, not {_kind(argument.node)}", argument.token)
         return self.leaf(token, _FUNCTIONS[name](argument.node.field))
 
     def on_channel(self, token: Token, state: ChannelState, argument: Item) -> Item:

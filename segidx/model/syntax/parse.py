@@ -88,6 +88,8 @@ _WINDOW_WORDS = ("all", "last", "next", "this", "today", "tomorrow", "yesterday"
 
 _WORD_OR_CHARACTER = re.compile(r"\w+|.", re.DOTALL)
 
+_TIME_ASKED = re.compile(r"\.\s*time\b", re.IGNORECASE)
+
 # Why no token begins with these characters.
 _CHARACTERS = {
     '"': "the string that begins here does not end on its line",
@@ -139,9 +141,11 @@ def _syntax_error(error: UnexpectedInput, text: str) -> ExpressionSyntaxError:
 
 
 def _hint(text: str, token: Token, accepts: set[str]) -> str:
-    """The hint for a reserved word that was meant as a field (`top > 3`), and for a window of time behind a property in
-    a filter of events (`paid in last 3 days`)."""
+    """The hint for a reserved word that was meant as a field (`top > 3`), for a window of time behind a property in a
+    filter of events (`paid in last 3 days`), and for a time asked of what has none (`count(order).time`)."""
     place = token.start_pos or 0
+    if token == "." and _TIME_ASKED.match(text, place):
+        return " ('.time' stands only directly behind first(...) or last(...) of events)"
     word = re.search(r"(\w+)\s*$", text[max(0, place - 100) : place])
     if word is None:
         return ""
