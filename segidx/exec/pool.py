@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import TypeVar
 
@@ -48,8 +48,10 @@ def over_threads(work: Callable[[Part], Answer], parts: Iterable[Part]) -> list[
             left.clear()
             raise
 
-    others = [_pool().submit(share) for _ in range(min(threads(), len(listed)) - 1)]
+    others: list[Future[None]] = []
     try:
+        for _ in range(min(threads(), len(listed)) - 1):
+            others.append(_pool().submit(share))
         share()
     finally:
         begun = [other for other in others if not other.cancel()]
