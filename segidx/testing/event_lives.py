@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 from segidx.model.events import (
@@ -60,6 +60,8 @@ from segidx.testing.generator import Chooser, Generator
 from segidx.testing.pools import NOTABLE_INSTANTS, Pools, from_millis, pools_for
 
 _DAY_MS = 86_400_000
+# How many days before the instant an order may lie, where it lies anywhere.
+_SPANS = (1, 7, 30, 90, 200, 400, 800)
 
 # The strings of each property, common ones first, some that fold or normalise alike.
 EVENT_STRINGS: dict[str, tuple[str, ...]] = {
@@ -205,7 +207,7 @@ class OrderGenerator:
             return self.last_time  # a tie with the order before
         if shape <= 3:
             return self.times[self.chooser.integer(0, len(self.times) - 1)]
-        span = (1, 7, 30, 90, 200, 400, 800)[self.chooser.integer(0, 6)] * _DAY_MS
+        span = _SPANS[self.chooser.integer(0, len(_SPANS) - 1)] * _DAY_MS
         return min(self.latest, max(0, self.at - self.chooser.integer(0, span)))
 
     def _line(self) -> OrderLine:
@@ -359,9 +361,12 @@ class EventGenerator(Generator):
             self.aggregates_compared,
             self.aggregate_listed,
             self.end_compared,
-            self.time_compared,
-            self.times_compared,
+            self.average_calculated,
+            self.event_time_compared,
+            self.event_time_enclosed,
+            self.event_times_compared,
             self.days_compared,
+            self.only,
             self.only,
         ]
 
@@ -375,40 +380,80 @@ class EventGenerator(Generator):
         return Never(self.events())
 
     def only(self) -> Expression:
-        """A filter that many events pass, more often than not."""
+        """A filter that many events pass, more often than not; with a filter of the population and a window, and
+        without."""
         events = self.events()
         that = None if self.one_in(6) else self.filters[events.kind].expression(self.pick((1, 1, 2)))
         if that is not None and self.one_in(2):
             that = Not(that)
-        return Only(events if self.one_in(3) else replace(events, where=None), that)
+        if self.one_in(3):
+            events = replace(events, where=None)
+        return Only(replace(events, window=AllTime()) if self.one_in(4) else events, that)
 
     def end_compared(self) -> Expression:
         return self._compared(self.of_property(_MADE_OF), _SUMS)
 
-    def time_compared(self) -> Expression:
-        if self.one_in(4):
-            low, high = sorted((self._moment(True), self._moment(True)))
-            return Between(self.time(), Constant(low), Constant(high))
-        time, moment, operator = self.time(), Constant(self._moment(self.one_in(2))), self.pick(tuple(Operator))
-        return Comparison(moment, operator, time) if self.one_in(8) else Comparison(time, operator, moment)
+    def average_calculated(self) -> Expression:
+        """An average that is calculated with: times a count it may be the sum again, exactly."""
+        average = self.of_property((AggregateFunction.AVERAGE,))
+        others = [replace(average, function=AggregateFunction.SUM), Aggregate(AggregateFunction.COUNT, average.events)]
+        if self.one_in(3):
+            calculated = Arithmetic(ArithmeticOperator.MULTIPLY, average, others[1])
+            return Comparison(calculated, self.pick(tuple(Operator)), others[0])
+        other = self.pick((Constant(self._often(("3", "2", "7", "0.5"))), others[1], self.measure(0)))
+        return self._compared(Arithmetic(self.pick(tuple(ArithmeticOperator)), average, other), _SUMS)
 
-    def times_compared(self) -> Expression:
-        return Comparison(self.time(), self.pick(tuple(Operator)), self.time())
+    def event_time_compared(self) -> Expression:
+        time, operator = self.event_time(), self.pick(tuple(Operator))
+        if self.one_in(5):
+            # Dates rather than instants, which are hardly ever met.
+            return In(time, self.several(lambda: self._moment(not self.one_in(4)), 4))
+        other = Constant(self._moment(self.one_in(2)))
+        return Comparison(other, operator, time) if self.one_in(8) else Comparison(time, operator, other)
+
+    def event_time_enclosed(self) -> Expression:
+        time, day = self.event_time(), self.one_in(2)
+        if self.one_in(4):
+            # A date and an instant, or another instant that is no constant, which are not put into order.
+            return Between(time, Constant(self._moment(True)), self._other_time())
+        low, high = sorted((self._moment(day), self._moment(day)))
+        return Between(time, Constant(low), Constant(high))
+
+    def event_times_compared(self) -> Expression:
+        """With another instant that is no constant: a timestamp field, or the other end of the same events."""
+        time, operator = self.event_time(), self.pick(tuple(Operator))
+        if self.one_in(3):
+            ends = (AggregateFunction.FIRST, AggregateFunction.LAST)
+            return Comparison(replace(time, function=ends[0]), operator, replace(time, function=ends[1]))
+        other = self._other_time()
+        return Comparison(other, operator, time) if self.one_in(6) else Comparison(time, operator, other)
+
+    def _other_time(self) -> Value:
+        """An instant: a timestamp field where there is one, the time of other events, or a constant."""
+        if self.timestamps and not self.one_in(3):
+            return FieldValue(self.pick(self.timestamps).name)
+        return Constant(self._moment(False)) if self.one_in(3) else self.event_time()
 
     def days_compared(self) -> Expression:
         return self._compared(self.days_since_event(), _DAYS)
 
     def _moment(self, day: bool) -> date:
-        """The first of the pool more often: those lie about the instant of evaluation."""
+        """A date or an instant: of the pool, the first more often, for those lie about the instant of evaluation; or
+        anywhere that orders lie. The very first of the pools are that instant and its local date."""
         pool: Sequence[date] = self.pools.dates if day else self.pools.instants
+        if self.one_in(2):
+            span = timedelta(days=self.pick(_SPANS))
+            # Less whole days from a date, and milliseconds from an instant.
+            step = timedelta(days=1) if day else timedelta(milliseconds=1)
+            return pool[0] - step * self.chooser.integer(0, span // step)
         last = len(pool) - 1
         return pool[min(self.chooser.integer(0, last), self.chooser.integer(0, last))]
 
-    def time(self) -> Aggregate:
+    def event_time(self) -> Aggregate:
         return Aggregate(self.pick((AggregateFunction.FIRST, AggregateFunction.LAST)), self.events())
 
     def days_since_event(self) -> DaysSinceEvent:
-        return DaysSinceEvent(self.time())
+        return DaysSinceEvent(self.event_time())
 
     def count_compared(self) -> Expression:
         return self._compared(self.count(), _COUNTS)

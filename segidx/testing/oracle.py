@@ -3,7 +3,7 @@
 It is slow and obvious on purpose and shares nothing with the engine but the values of `segidx/model`: no plan, no
 bitmap, no kernel, and its own calendar (`oracle_time`). It must not import `segidx/plan`, `exec`, `kernels` or `store`.
 
-Readings chosen where PRODUCT.md is silent (a test that meets another reading has found a question, not yet a bug):
+Readings chosen where the definitions are silent (a test that meets another reading has found a question, not yet a bug):
 
  1. Contact ids are taken byte for byte, not normalised. Strings and tags are NFC; their length is that after NFC.
  2. Bad rows are rejected first; of the valid rows of one id the last stands and the earlier ones are duplicates. So a
@@ -15,7 +15,8 @@ Readings chosen where PRODUCT.md is silent (a test that meets another reading ha
     `replace` goes alone. A bad tag in the request refuses the request, since it concerns every row.
  6. Types are checked in the whole tree before anything is evaluated, so `nobody and <ill-typed>` is an error.
  7. Constants may be compared with constants (`1 < 2` holds for everyone), a date with an instant only as a timestamp
-    field with a date constant, on either side. A timestamp and a date field are different kinds.
+    field, or the time of an event, with a date constant, on either side. A timestamp and a date field are different
+    kinds.
  8. A timestamp's local date is that of the wall clock, also where the clock was set back over midnight and dates
     repeat; a window written in dates begins at the (earlier) midnight instant. Local dates may leave years 1 to 9999.
  9. A gap moves a local time forward by the gap's length (02:30 becomes 03:30).
@@ -42,6 +43,8 @@ Readings chosen where PRODUCT.md is silent (a test that meets another reading ha
     being `not (=)`. A property that the kind lacks is UNKNOWN_PROPERTY, all else is as 6. and 15. say.
 22. A window that reaches beyond `evaluated_at` ends there. The newest event, of which the default `evaluated_at` is
     told, stays the newest when it is replaced by an earlier one.
+23. The average of orders may be above their greatest amount or below their least: orders that do not count are in the
+    sum and not in the divisor. Local days since the first event may be fewer than since the last, where dates repeat.
 """
 
 from __future__ import annotations
