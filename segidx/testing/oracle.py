@@ -3,7 +3,7 @@
 It is slow and obvious on purpose and shares nothing with the engine but the values of `segidx/model`: no plan, no
 bitmap, no kernel, and its own calendar (`oracle_time`). It must not import `segidx/plan`, `exec`, `kernels` or `store`.
 
-Readings chosen where the definitions are silent (a test that meets another reading has found a question, not yet a bug):
+Readings chosen where the words are silent (a test that meets another reading has found a question, not yet a bug):
 
  1. Contact ids are taken byte for byte, not normalised. Strings and tags are NFC; their length is that after NFC.
  2. Bad rows are rejected first; of the valid rows of one id the last stands and the earlier ones are duplicates. So a

@@ -1,4 +1,4 @@
-"""The oracle's own reading of PRODUCT.md "Time": local days, windows, ages and anniversaries, the slow and obvious way.
+"""The oracle's own reading of time: local days, windows, ages and anniversaries, the slow and obvious way.
 
 It must not import the resolving functions of `segidx.model.windows`: two readings written apart are compared by the
 tests. Days are ordinals of the proleptic Gregorian calendar (`date.toordinal`: 1 is 0001-01-01), instants are integer
