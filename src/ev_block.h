@@ -81,8 +81,8 @@ typedef struct {
 
 enum { EV_OVERFLOW = 16 }; /* beside BM_OK, BM_CANCELLED, BM_DEADLINE and BM_NO_MEMORY */
 
-/* The contacts with at least one row that counts towards their number (any row, or with a measure one that has it) and a
- * number within the bounds. Blocks must have the columns that the query names. The caller frees what was found, whatever
+/* The contacts with at least one row that counts towards their number (any row, or with a measure one that has it) and
+ * a number within the bounds. Blocks must have the columns that the query names. The caller frees what was found, whatever
  * is returned. */
 int ev_collect(const ev_range *ranges, size_t n, const ev_query *q, const bm_stop *stop, ev_found *found);
 void ev_found_free(ev_found *found);

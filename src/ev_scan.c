@@ -1,5 +1,6 @@
-/* Counts a contact's rows, or adds up or picks of a measure, over the rows of event blocks that lie in a window of time and pass a filter, range by range,
- * in buffers that all ranges of a call share: only what a range has touched is looked at and cleared.
+/* How many rows a contact has, or the sum, the least or the greatest of a measure, over the rows of event blocks that lie
+ * in a window of time and pass a filter: range by range, in buffers that all ranges of a call share. Only what a range has
+ * touched is looked at and cleared.
  *
  * A set of rows is a mask of one bit a row. Where few rows are left after the window and the candidates, they are
  * listed, and the filter looks at these alone: bit i of a mask then speaks of row i of the list. */

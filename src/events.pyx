@@ -397,9 +397,9 @@ def collect(
     "min", "max").
 
     `ranges` are pairs of a number and its blocks: ordinals from number << 14 on. Returns (ordinals uint32[n], numbers
-    int64[n]), in the order of the ranges, of the contacts that have such a row (with a measure: one with a value) and a number
-    with low <= number <= high (None: no bound). `among` (uint32, ascending) are the only contacts that are looked at.
-    OverflowError when a sum leaves 64 bits on its way; Stopped by `stop`.
+    int64[n]), in the order of the ranges, of the contacts that have such a row (with a measure: one with a value) and a
+    number with low <= number <= high (None: no bound). `among` (uint32, ascending) are the only contacts that are looked
+    at. OverflowError when a sum leaves 64 bits on its way; Stopped by `stop`.
     """
     cdef list held = [(number, tuple(blocks)) for number, blocks in ranges]
     cdef Py_ssize_t n = len(held), i, at = 0, total = sum(len(blocks) for _, blocks in held)

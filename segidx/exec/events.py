@@ -27,7 +27,13 @@ Numbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Range = tuple[int, tuple[EventBlock, ...]]
 
-_HOW = {AggregateFunction.MIN: "min", AggregateFunction.MAX: "max"}
+# What the kernel calls the functions that plans come to; a count is a sum without a measure.
+_HOW = {
+    AggregateFunction.COUNT: "sum",
+    AggregateFunction.SUM: "sum",
+    AggregateFunction.MIN: "min",
+    AggregateFunction.MAX: "max",
+}
 
 # Blocks from which on a second thread pays; below, handing work over costs more.
 _PARALLEL_BLOCKS = 64
@@ -67,7 +73,7 @@ def _collected(
     """The contacts, of `among` where it is given, whose events make a number within the bounds; ascending."""
     events = aggregate.events
     rows = EventFilter(events.where) if events.where else None
-    how = _HOW.get(aggregate.function, "sum")
+    how = _HOW[aggregate.function]
 
     def found(ranges: list[Range]) -> tuple[Ordinals, Numbers]:
         return collect(ranges, rows, events.start, events.end, aggregate.measure, among, low, high, context.stop, how)

@@ -1,8 +1,8 @@
 """Who goes first where a merge and evaluations share an interpreter: evaluations.
 
 A merge is a long row of short steps, each of which takes the interpreter's lock; an evaluation gives the lock up and
-asks for it again a few dozen times, and would wait at each of them. So a merge stands aside while an evaluation runs,
-but never for longer than it has worked: it gets half of the time at least. Imports the standard library only.
+asks for it again a few dozen times, and may wait at each of them. So a merge stands aside while an evaluation runs, but
+never for longer than since it last stood aside: it gets half of the time at least. Imports the standard library only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import TracebackType
 
 # A merge works so long before it looks whether to make way: waking up costs something too.
 _STRETCH_SECONDS = 0.001
-# And makes way for no longer than this, since its transactions may hold commits up.
+# And makes way for no longer than this, since its reader keeps old pages from being used again.
 _MOST_SECONDS = 0.05
 
 
@@ -24,7 +24,7 @@ class Courtesy:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._running = 0
-        self._since = 0.0  # when whoever makes way began its present stretch of work
+        self._since = 0.0  # when whoever makes way waited last
 
     def __enter__(self) -> None:
         with self._changed:
@@ -39,8 +39,8 @@ class Courtesy:
                 self._changed.notify_all()
 
     def make_way(self) -> None:
-        """Wait until no evaluation runs, for as long as was worked since the last wait at most. For one thread, between
-        two pieces of its work, while it holds nothing that others wait for."""
+        """Wait until no evaluation runs, for as long as has passed since the last wait at most. For one thread, between
+        two pieces of its work, while it holds no lock that others wait for."""
         if not self._running:
             return
         worked = time.monotonic() - self._since

@@ -20,7 +20,14 @@ from segidx.model.syntax import format_expression, parse
 from segidx.model.windows import to_millis
 from segidx.model.writes import Channel
 from segidx.plan.context import BindContext
+from segidx.store.snapshot import Snapshot
 from segidx.testing.oracle import Oracle, fold
+
+
+def count_in(snapshot: Snapshot, account: Account, text: str) -> int:
+    """How many hold, in a snapshot of the caller's."""
+    context = BindContext(snapshot, 0, account.info.tz)
+    return count(prepare(text, context).plan, context)
 
 
 def answers(account: Account, expression: Expression, at: datetime) -> dict[str, set[str]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -14,6 +16,26 @@ from segidx.exec.pool import over_threads
 def several(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine of three cores."""
     monkeypatch.setattr(pool, "threads", lambda: 3)
+
+
+@contextmanager
+def no_free_thread() -> Iterator[None]:
+    """All threads of the pool are at work while the block lasts."""
+    workers = pool._pool()._max_workers
+    held, release = threading.Barrier(workers + 1, timeout=60), threading.Event()
+
+    def hold() -> None:
+        held.wait()
+        release.wait()
+
+    busy = [pool._pool().submit(hold) for _ in range(workers)]
+    held.wait()
+    try:
+        yield
+    finally:
+        release.set()
+        for each in busy:
+            each.result()
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 50])
@@ -29,21 +51,9 @@ def test_answers_are_in_the_order_of_the_parts(n: int) -> None:
 
 
 def test_the_caller_does_all_of_it_where_no_thread_is_free() -> None:
-    held, release = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        held.set()
-        release.wait()
-
-    busy = [pool._pool().submit(hold) for _ in range(pool._pool()._max_workers)]
-    assert held.wait(60)
-    try:
+    with no_free_thread():
         names = over_threads(lambda part: threading.current_thread().name, range(20))
-        assert set(names) == {threading.current_thread().name}
-    finally:
-        release.set()
-        for each in busy:
-            each.result()
+    assert set(names) == {threading.current_thread().name}
 
 
 def test_other_threads_take_part() -> None:
@@ -103,21 +113,9 @@ def test_an_error_of_the_caller_waits_for_the_parts_that_others_are_at() -> None
 
 
 def test_what_was_given_up_is_not_done_later() -> None:
-    held, release = threading.Event(), threading.Event()
     done: list[int] = []
-
-    def hold() -> None:
-        held.set()
-        release.wait()
-
-    busy = [pool._pool().submit(hold) for _ in range(pool._pool()._max_workers)]
-    assert held.wait(60)
-    try:
+    with no_free_thread():
         over_threads(done.append, range(20))
-    finally:
-        release.set()
-        for each in busy:
-            each.result()
     for _ in range(pool._pool()._max_workers):
         pool._pool().submit(int).result()
     assert done == list(range(20))

@@ -13,13 +13,11 @@ import lmdb
 import pytest
 
 from segidx.database import Account, Database
-from segidx.exec.evaluate import count
-from segidx.exec.query import prepare
 from segidx.model.errors import Closed, CorruptData, NewerFormat, StorageFull
 from segidx.model.schema import Field, FieldType
-from segidx.plan.context import BindContext
 from segidx.store.layout import DATABASES, FORMAT_VERSION, META_FORMAT
 from segidx.store.snapshot import PointerCache, Snapshot
+from segidx.testing.checks import count_in
 
 FIELDS = [
     Field("n", FieldType.NUMBER),
@@ -55,11 +53,6 @@ def account(tmp_path: Path) -> Iterator[Account]:
     with Database.open(tmp_path / "data", create=True) as database:
         database.account().update_schema(FIELDS)
         yield database.account()
-
-
-def count_in(snapshot: Snapshot, account: Account, text: str) -> int:
-    context = BindContext(snapshot, 0, account.info.tz)
-    return count(prepare(text, context).plan, context)
 
 
 # --- quota and disk ----------------------------------------------------------------------------------------

@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 
 from segidx.database import Account, Database
-from segidx.exec.evaluate import count
-from segidx.exec.query import prepare
 from segidx.model.schema import Field, FieldType
-from segidx.plan.context import BindContext
 from segidx.store.base import TEXT_POSTING_MIN
 from segidx.store.snapshot import Snapshot
+from segidx.testing.checks import count_in
 
 FIELDS = [Field("city", FieldType.CATEGORY), Field("note", FieldType.TEXT)]
 
@@ -23,11 +21,6 @@ def account(tmp_path: Path) -> Iterator[Account]:
     with Database.open(tmp_path / "data", create=True) as database:
         database.account().update_schema(FIELDS)
         yield database.account()
-
-
-def count_in(snapshot: Snapshot, account: Account, text: str) -> int:
-    context = BindContext(snapshot, 0, account.info.tz)
-    return count(prepare(text, context).plan, context)
 
 
 def test_what_is_remembered_of_the_base_moves_with_generations(account: Account) -> None:

@@ -298,8 +298,8 @@ def skip_unfinished(root: Expression) -> tuple[Expression, tuple[str, ...]]:
     A skipped operand leaves its AND, OR or 'at least'; one that loses all operands, and a NOT of a skipped operand,
     are skipped with it (only the innermost is reported); an 'at least k' asks for no more than the operands that
     remain. If nothing remains the answer is `everyone`. Lists without values are unfinished too. Raises
-    ExpressionTooDeep. Filters of events are cleaned in the same way; one of which nothing remains lets every event
-    pass.
+    ExpressionTooDeep. Filters of events are cleaned in the same way; one of which nothing remains is as if it had not
+    been given.
     """
     skipped: list[str] = []
 

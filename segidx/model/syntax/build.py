@@ -47,6 +47,7 @@ from segidx.model.expression import (
     channel_named,
 )
 from segidx.model.syntax.tokens import clip, fail, make, moment, number, string, whole_number
+from segidx.model.syntax.windows import WindowRules
 from segidx.model.syntax.words import EVENT_FUNCTIONS, LATER
 from segidx.model.values import (
     Age,
@@ -59,18 +60,7 @@ from segidx.model.values import (
     Scalar,
     Value,
 )
-from segidx.model.windows import (
-    Absolute,
-    Ago,
-    AllTime,
-    Calendar,
-    CalendarPosition,
-    Direction,
-    OlderThan,
-    Rolling,
-    Unit,
-    Window,
-)
+from segidx.model.windows import AllTime, Window
 from segidx.model.writes import Channel
 
 _OPERATORS = {operator.value: operator for operator in Operator}
@@ -126,7 +116,7 @@ class Limits(threading.local):
     leaves = 0
 
 
-class Builder:
+class Builder(WindowRules):
     """The callbacks of the grammar's rules. One serves all threads: what a parse may do is kept in `limits`."""
 
     def __init__(self) -> None:
@@ -516,55 +506,6 @@ class Builder:
         raise fail(f"'{token.lower()}' is refused: {LATER[token.type.lower()]}", token)
 
     later_operator = later_word
-
-    # --- windows of time ---
-
-    def older_than(self, parts: list[Token]) -> Window:
-        return make(parts[0], OlderThan, whole_number(parts[0]), Unit[parts[1].type])
-
-    def from_moment(self, parts: list[Token]) -> Window:
-        return make(parts[0], Absolute, moment(parts[0]), None)
-
-    def until_moment(self, parts: list[Token]) -> Window:
-        return make(parts[0], Absolute, None, moment(parts[0]))
-
-    def absolute(self, parts: list[Token]) -> Window:
-        return make(parts[0], Absolute, moment(parts[0]), moment(parts[1]))
-
-    def last(self, parts: list[Token]) -> Window:
-        return make(parts[0], Rolling, Direction.LAST, whole_number(parts[0]), Unit[parts[1].type])
-
-    def next(self, parts: list[Token]) -> Window:
-        return make(parts[0], Rolling, Direction.NEXT, whole_number(parts[0]), Unit[parts[1].type])
-
-    def last_whole(self, parts: list[Token]) -> Window:
-        return self.whole(CalendarPosition.LAST, parts)
-
-    def next_whole(self, parts: list[Token]) -> Window:
-        return self.whole(CalendarPosition.NEXT, parts)
-
-    def whole(self, position: CalendarPosition, parts: list[Token]) -> Window:
-        """`last 3 whole months`; without a number, one."""
-        count = whole_number(parts[0]) if len(parts) == 2 else 1
-        return make(parts[0], Calendar, position, Unit[parts[-1].type], count)
-
-    def this(self, parts: list[Token]) -> Window:
-        return make(parts[0], Calendar, CalendarPosition.THIS, Unit[parts[0].type])
-
-    def today(self, _tokens: list[Token]) -> Window:
-        return Calendar(CalendarPosition.THIS, Unit.DAY)
-
-    def yesterday(self, _tokens: list[Token]) -> Window:
-        return Calendar(CalendarPosition.LAST, Unit.DAY)
-
-    def tomorrow(self, _tokens: list[Token]) -> Window:
-        return Calendar(CalendarPosition.NEXT, Unit.DAY)
-
-    def ago(self, parts: list[Token]) -> Window:
-        return make(parts[0], Ago, whole_number(parts[0]), whole_number(parts[1]), Unit[parts[2].type])
-
-    def all_time(self, _tokens: list[Token]) -> Window:
-        return AllTime()
 
 
 def _window(parts: list[Any]) -> Window:
