@@ -114,10 +114,17 @@ typedef struct {
 } bm_table;
 
 const char *bm_chunk_open(bm_chunk *chunk, const uint8_t *buf, size_t len);
+/* The same for one of at most `most` rows, and for the first bytes of buf alone: it takes bm_chunk_size of them. */
+const char *bm_chunk_head(bm_chunk *chunk, const uint8_t *buf, size_t len, uint32_t most);
+static inline size_t bm_chunk_size(const bm_chunk *c) { return BM_CHUNK_HEADER + (size_t)c->rows * c->width; }
 /* Whether every code of the chunk agrees with its header; NULL when so, else what is wrong. */
 const char *bm_chunk_check(const bm_chunk *chunk);
 /* The width and bounds for `n` values, into *chunk; NULL, or why they cannot be stored. */
 const char *bm_chunk_plan(bm_chunk *chunk, const int64_t *values, const uint8_t *present, uint32_t n);
+/* The narrowest width for the chunk's bounds and counts. */
+void bm_chunk_fit(bm_chunk *chunk);
+/* Writes the header, its checksum 0, and returns where the codes go. */
+uint8_t *bm_chunk_begin(const bm_chunk *chunk, uint8_t *out);
 void bm_chunk_write(const bm_chunk *chunk, const int64_t *values, const uint8_t *present, uint8_t *out);
 void bm_chunk_read(const bm_chunk *chunk, int64_t *values, uint8_t *present);
 void bm_column_take(const bm_column *c, const uint32_t *ordinals, size_t n, int64_t *values, uint8_t *present);

@@ -22,6 +22,12 @@ static uint32_t width_for(uint64_t code) {
 }
 
 const char *bm_chunk_open(bm_chunk *c, const uint8_t *buf, size_t len) {
+    const char *reason = bm_chunk_head(c, buf, len, BM_CHUNK_ROWS);
+    if (reason) return reason;
+    return len == bm_chunk_size(c) ? NULL : "the length does not match rows and width";
+}
+
+const char *bm_chunk_head(bm_chunk *c, const uint8_t *buf, size_t len, uint32_t most) {
     memset(c, 0, sizeof *c);
     if (len < BM_CHUNK_HEADER) return "shorter than a chunk header";
     if (buf[0] != BM_CHUNK_VERSION) return "unknown chunk version";
@@ -34,9 +40,9 @@ const char *bm_chunk_open(bm_chunk *c, const uint8_t *buf, size_t len) {
     c->codes = buf + BM_CHUNK_HEADER;
     if (*(const bm_u16 *)(buf + 2) != 0) return "unknown chunk flags";
     if (c->width > 8 || !((1u << c->width) & 0x117u)) return "the code width is not 0, 1, 2, 4 or 8";
-    if (c->rows > BM_CHUNK_ROWS) return "more rows than a chunk holds";
+    if (c->rows > most) return "more rows than a chunk holds";
     if (c->present > c->rows) return "more values than rows";
-    if (len != BM_CHUNK_HEADER + (size_t)c->rows * c->width) return "the length does not match rows and width";
+    if (len < bm_chunk_size(c)) return "the length does not match rows and width";
     if (c->base <= -BM_VALUE_LIMIT || c->max >= BM_VALUE_LIMIT || c->base > c->max) return "the bounds are not valid";
     if (c->width == 0 && c->present != c->rows) return "width 0 with missing values between";
     if (c->width == 0 && c->base != c->max) return "width 0 with differing bounds";
@@ -71,12 +77,16 @@ const char *bm_chunk_plan(bm_chunk *c, const int64_t *values, const uint8_t *pre
         c->present++;
         c->rows = r + 1;
     }
-    if (c->present == c->rows && c->base == c->max) c->width = 0;
-    else c->width = (uint8_t)width_for(difference(c->max, c->base) + 1);
+    bm_chunk_fit(c);
     return NULL;
 }
 
-void bm_chunk_write(const bm_chunk *c, const int64_t *values, const uint8_t *present, uint8_t *out) {
+void bm_chunk_fit(bm_chunk *c) {
+    if (c->present == c->rows && c->base == c->max) c->width = 0;
+    else c->width = (uint8_t)width_for(difference(c->max, c->base) + 1);
+}
+
+uint8_t *bm_chunk_begin(const bm_chunk *c, uint8_t *out) {
     memset(out, 0, BM_CHUNK_HEADER);
     out[0] = BM_CHUNK_VERSION;
     out[1] = c->width;
@@ -84,16 +94,13 @@ void bm_chunk_write(const bm_chunk *c, const int64_t *values, const uint8_t *pre
     *(bm_u32 *)(out + 12) = c->rows;
     *(bm_i64 *)(out + 16) = c->base;
     *(bm_i64 *)(out + 24) = c->max;
-    uint8_t *codes = out + BM_CHUNK_HEADER;
-    for (uint32_t r = 0; c->width && r < c->rows; r++) {
-        uint64_t code = present[r] ? difference(values[r], c->base) + 1 : 0;
-        switch (c->width) {
-        case 1: codes[r] = (uint8_t)code; break;
-        case 2: ((bm_u16 *)codes)[r] = (uint16_t)code; break;
-        case 4: ((bm_u32 *)codes)[r] = (uint32_t)code; break;
-        default: ((bm_u64 *)codes)[r] = code; break;
-        }
-    }
+    return out + BM_CHUNK_HEADER;
+}
+
+void bm_chunk_write(const bm_chunk *c, const int64_t *values, const uint8_t *present, uint8_t *out) {
+    uint8_t *codes = bm_chunk_begin(c, out);
+    for (uint32_t r = 0; c->width && r < c->rows; r++)
+        bm_put_code(codes, c->width, r, present[r] ? difference(values[r], c->base) + 1 : 0);
 }
 
 static inline int64_t decode(const bm_chunk *c, uint64_t code) { return (int64_t)((uint64_t)c->base + code - 1); }

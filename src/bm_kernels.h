@@ -133,4 +133,13 @@ static inline uint64_t bm_code(const bm_chunk *c, uint32_t row) { /* row < c->ro
     }
 }
 
+static inline void bm_put_code(uint8_t *codes, uint32_t width, uint32_t row, uint64_t code) { /* width > 0 */
+    switch (width) {
+    case 1: codes[row] = (uint8_t)code; break;
+    case 2: ((bm_u16 *)codes)[row] = (uint16_t)code; break;
+    case 4: ((bm_u32 *)codes)[row] = (uint32_t)code; break;
+    default: ((bm_u64 *)codes)[row] = code; break;
+    }
+}
+
 #endif

@@ -25,20 +25,29 @@ const char *ev_block_open(ev_block *b, const uint8_t *buf, size_t len, int *colu
     size_t at = EV_HEADER + 4 * (size_t)b->ncolumns;
     if (len < at) return "shorter than the block header";
     for (uint32_t i = 0; i < b->ncolumns; i++) {
-        const bm_chunk *c = &b->columns[i];
         size_t end = *(const bm_u32 *)(buf + EV_HEADER + 4 * (size_t)i);
         *column = (int)i;
         if (end < at || end > len) return "its end does not lie behind its start and inside the block";
         const char *reason = bm_chunk_open(&b->columns[i], buf + at, end - at);
         if (reason) return reason;
+        at = end;
+    }
+    const char *reason = ev_block_columns(b, BM_CHUNK_ROWS - 1, column);
+    if (reason) return reason;
+    return at == len ? NULL : "bytes behind the last column";
+}
+
+const char *ev_block_columns(const ev_block *b, uint32_t most, int *column) {
+    for (uint32_t i = 0; i < b->ncolumns; i++) {
+        const bm_chunk *c = &b->columns[i];
+        *column = (int)i;
         if (c->rows > b->rows) return "more rows than the block";
         bool everywhere = i < EV_MIN_COLUMNS - 1 || i == b->ncolumns - 1;
         if (everywhere && c->present != b->rows) return "a row has no value, and this column must have all";
-        at = end;
     }
     const bm_chunk *c = b->columns;
     *column = EV_CONTACT;
-    if (c[EV_CONTACT].base < 0 || c[EV_CONTACT].max >= (int64_t)BM_CHUNK_ROWS) return "a contact is outside the range";
+    if (c[EV_CONTACT].base < 0 || c[EV_CONTACT].max > (int64_t)most) return "a contact is outside the range";
     *column = EV_EVENT;
     if (c[EV_EVENT].base < 0 || c[EV_EVENT].max > (int64_t)UINT32_MAX) return "an event number is not a u32";
     *column = EV_LINE;
@@ -46,7 +55,7 @@ const char *ev_block_open(ev_block *b, const uint8_t *buf, size_t len, int *colu
     *column = (int)b->ncolumns - 1;
     if (c[*column].base < 0 || c[*column].max > 1) return "whether a row counts is neither 0 nor 1";
     *column = EV_NO_COLUMN;
-    return at == len ? NULL : "bytes behind the last column";
+    return NULL;
 }
 
 const char *ev_block_order(const ev_block *b) {

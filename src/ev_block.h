@@ -26,6 +26,8 @@ typedef struct {
 
 /* NULL, or what is wrong with the header or with that of *column (EV_NO_COLUMN: with the block's own). */
 const char *ev_block_open(ev_block *b, const uint8_t *buf, size_t len, int *column);
+/* What the columns must have whatever holds them, contacts from 0 to `most`: a part of ev_block_open. */
+const char *ev_block_columns(const ev_block *b, uint32_t most, int *column);
 /* Whether the rows ascend by contact, time, event and line, none twice; NULL when so, else what is wrong. */
 const char *ev_block_order(const ev_block *b);
 /* The column's b->rows values, 0 where there is none. */
@@ -34,9 +36,65 @@ void ev_block_read(const ev_block *b, uint32_t column, int64_t *values, uint8_t 
 static inline uint64_t ev_code(const bm_chunk *c, uint32_t row) { return row < c->rows ? bm_code(c, row) : 0; }
 static inline int64_t ev_value(const bm_chunk *c, uint64_t code) { return (int64_t)((uint64_t)c->base + code - 1); }
 
+struct ev_layer;
+
+/* --- local time (ev_clock.c) ---------------------------------------------------------------------------- */
+
+/* The offset of local time from each start on; the first holds before it too. Milliseconds, starts ascending, n >= 1. */
+typedef struct {
+    const int64_t *starts, *offsets;
+    uint32_t n;
+} ev_zone;
+
+/* Hours of the local week: bit i of the 168 is the one that begins i hours behind the midnight that begins Monday. */
+typedef struct {
+    ev_zone zone;
+    uint64_t week[3];
+} ev_clock;
+
+/* Room to work in. */
+typedef struct {
+    uint64_t *passing, *unsure; /* BM_BUF bytes each */
+    uint16_t *highs;            /* of BM_CHUNK_ROWS rows */
+    uint64_t *bits;             /* BM_CHUNK_WORDS */
+} ev_clock_room;
+
+/* The rows of a chunk of times in one of the hours, (rows + 63) / 64 words; and of the n rows listed, as many bits. */
+void ev_clock_bits(const ev_clock *k, const bm_chunk *c, uint32_t rows, uint64_t *out, const ev_clock_room *room);
+void ev_clock_test(const ev_clock *k, const bm_chunk *c, const uint16_t *rows, uint32_t n, uint64_t *out);
+/* BM_ZONE_NONE without any hour, BM_ZONE_ALL with all, else BM_ZONE_SOME. */
+int ev_clock_zone(const ev_clock *k);
+/* The number of the local day that each of the n rows is on: consecutive days have consecutive numbers. */
+void ev_clock_days(const ev_zone *z, const bm_chunk *c, const uint16_t *rows, uint32_t n, int64_t *days);
+
+/* --- distinct values (ev_distinct.c) -------------------------------------------------------------------- */
+
+/* Pairs of a contact within its range and a value. When they fill the room they are made unique, and only where that
+ * leaves more than half of it taken is there more: it grows with the distinct pairs of a range, not with its rows. */
+typedef struct {
+    uint16_t *contacts;             /* room for cap of each */
+    int64_t *values, *spare_values;
+    size_t n, cap;
+    uint32_t starts[BM_CHUNK_ROWS + 1]; /* scratch */
+} ev_pairs;
+
+/* Makes room for so many more; false without memory. */
+bool ev_pairs_room(ev_pairs *p, size_t more);
+/* Adds one to a set that has room. */
+static inline void ev_pairs_add(ev_pairs *p, uint32_t contact, int64_t value) {
+    size_t n = p->n;
+    if (n && p->contacts[n - 1] == contact && p->values[n - 1] == value) return;
+    p->contacts[n] = (uint16_t)contact;
+    p->values[n] = value;
+    p->n = n + 1;
+}
+/* Sorts the pairs by contact and value and leaves each once. */
+void ev_pairs_settle(ev_pairs *p);
+void ev_pairs_free(ev_pairs *p);
+
 /* --- aggregates (ev_scan.c) ----------------------------------------------------------------------------- */
 
-enum { EV_SCAN, EV_CONSTANT, EV_ALL, EV_ANY, EV_AT_LEAST, EV_NOT };
+enum { EV_SCAN, EV_CLOCK, EV_CONSTANT, EV_ALL, EV_ANY, EV_AT_LEAST, EV_NOT };
 
 /* One step of a filter in postfix form: pushes a set of rows, or puts one in the place of the n topmost. */
 typedef struct {
@@ -44,6 +102,7 @@ typedef struct {
     bool value;           /* CONSTANT */
     uint32_t n, k;        /* ALL, ANY, AT_LEAST; 0 <= k <= n + 1 */
     bm_scan scan;         /* of the block's column: scan.column is not used */
+    const ev_clock *clock; /* CLOCK, of the times */
 } ev_op;
 
 /* The caller has checked that no step takes more than there is, and that one set is left. */
@@ -53,23 +112,26 @@ typedef struct {
     uint32_t ncolumns; /* that a block must have */
 } ev_filter;
 
-enum { EV_ADD, EV_LEAST, EV_MOST };
+enum { EV_ADD, EV_LEAST, EV_MOST, EV_DISTINCT, EV_DAYS };
 
 typedef struct {
     const ev_filter *filter; /* NULL for every row */
     int64_t first, last;     /* times, both included */
     int measure;             /* the column that numbers are made of, or EV_NO_COLUMN to count */
-    uint8_t how;             /* EV_ADD, EV_LEAST or EV_MOST of the measure */
+    uint8_t how;             /* EV_ADD, EV_LEAST or EV_MOST of the measure, EV_DISTINCT values of it, or EV_DAYS */
+    const ev_zone *zone;     /* EV_DAYS: whose local days are counted */
     const uint32_t *among;   /* ascending ordinals: the contacts to look at, namong of them; NULL for all */
     size_t namong;
     int64_t low, high;       /* the numbers to report, both included */
 } ev_query;
 
-/* The blocks of one range: the ordinals from number << 14 on. */
+/* The blocks of one range: the ordinals from number << 14 on. Of the layers of a call, those from first_layer on lie
+ * above them. */
 typedef struct {
     uint32_t number;
     const ev_block *const *blocks;
     size_t n;
+    uint32_t first_layer;
 } ev_range;
 
 /* What was found: contacts in ascending order, if the ranges ascend, and the number of each. */
@@ -82,9 +144,10 @@ typedef struct {
 enum { EV_OVERFLOW = 16 }; /* beside BM_OK, BM_CANCELLED, BM_DEADLINE and BM_NO_MEMORY */
 
 /* The contacts with at least one row that counts towards their number (any row, or with a measure one that has it) and
- * a number within the bounds. Blocks must have the columns that the query names. The caller frees what was found, whatever
- * is returned. */
-int ev_collect(const ev_range *ranges, size_t n, const ev_query *q, const bm_stop *stop, ev_found *found);
+ * a number within the bounds. Blocks and layers (oldest first, see ev_layer.h) must have the columns that the query names.
+ * The caller frees what was found, whatever is returned. */
+int ev_collect(const ev_range *ranges, size_t n, const struct ev_layer *const *layers, uint32_t nlayers,
+               const ev_query *q, const bm_stop *stop, ev_found *found);
 void ev_found_free(ev_found *found);
 
 #endif

@@ -1,4 +1,5 @@
-"""Python face of the event blocks (ev_block.h): encoding and checking them, counts and sums a contact over them.
+"""Python face of the event blocks (ev_block.h) and of the layers above them (event_layers.pxi): encoding and checking
+them, and numbers a contact made of the rows that pass a filter (event_filters.pxi).
 
 Computes only: it must not do I/O and knows nothing of stores. The GIL is released for every aggregation.
 """
@@ -18,7 +19,7 @@ import numpy as np
 from segidx.kernels._bitmaps import Stopped, encode_chunk, verify_chunk
 
 
-cdef extern from "ev_block.h" nogil:
+cdef extern from "ev_layer.h" nogil:
     ctypedef struct bm_chunk:
         const uint8_t *codes
         int64_t base
@@ -47,6 +48,15 @@ cdef extern from "ev_block.h" nogil:
         uint32_t checksum
         bm_chunk *columns
 
+    ctypedef struct ev_zone:
+        const int64_t *starts
+        const int64_t *offsets
+        uint32_t n
+
+    ctypedef struct ev_clock:
+        ev_zone zone
+        uint64_t week[3]
+
     ctypedef struct ev_op:
         uint8_t kind
         uint8_t column
@@ -54,6 +64,7 @@ cdef extern from "ev_block.h" nogil:
         uint32_t n
         uint32_t k
         bm_scan scan
+        const ev_clock *clock
 
     ctypedef struct ev_filter:
         ev_op *ops
@@ -67,6 +78,7 @@ cdef extern from "ev_block.h" nogil:
         int64_t last
         int measure
         uint8_t how
+        const ev_zone *zone
         const uint32_t *among
         size_t namong
         int64_t low
@@ -76,21 +88,36 @@ cdef extern from "ev_block.h" nogil:
         uint32_t number
         const ev_block *const *blocks
         size_t n
+        uint32_t first_layer
 
     ctypedef struct ev_found:
         uint32_t *ordinals
         int64_t *numbers
         size_t n
 
+    ctypedef struct ev_part:
+        uint32_t number
+
+    ctypedef struct ev_layer:
+        ev_block b
+        uint32_t nstale
+        const uint32_t *contacts
+        const int64_t *times
+        const uint32_t *events
+        ev_part *parts
+        uint32_t nparts
+
     const uint32_t BM_CHUNK_ROWS, BM_CHUNK_WORDS, BM_CHUNK_HEADER
     const uint32_t EV_VERSION, EV_HEADER, EV_MAX_COLUMNS, EV_MIN_COLUMNS
-    const uint8_t EV_SCAN, EV_CONSTANT, EV_ALL, EV_ANY, EV_AT_LEAST, EV_NOT, EV_ADD, EV_LEAST, EV_MOST
+    const uint8_t EV_SCAN, EV_CLOCK, EV_CONSTANT, EV_ALL, EV_ANY, EV_AT_LEAST, EV_NOT
+    const uint8_t EV_ADD, EV_LEAST, EV_MOST, EV_DISTINCT, EV_DAYS
     const int EV_NO_COLUMN, EV_OVERFLOW, BM_OK, BM_CANCELLED, BM_DEADLINE, BM_NO_MEMORY
 
     const char *ev_block_open(ev_block *b, const uint8_t *buf, size_t len, int *column)
     const char *ev_block_order(const ev_block *b)
     void ev_block_read(const ev_block *b, uint32_t column, int64_t *values, uint8_t *present)
-    int ev_collect(const ev_range *ranges, size_t n, const ev_query *q, const bm_stop *stop, ev_found *found)
+    int ev_collect(const ev_range *ranges, size_t n, const ev_layer *const *layers, uint32_t nlayers, const ev_query *q,
+                   const bm_stop *stop, ev_found *found)
     void ev_found_free(ev_found *found)
     const char *bm_simd_choose(const char *wanted)
 
@@ -115,10 +142,10 @@ bm_simd_choose(os.environ.get("SEGIDX_SIMD", "").encode())
 
 
 class CorruptEvents(Exception):
-    """Bytes that are not a readable block of events. `column` is the one concerned, None for the block's own header."""
+    """Bytes that are not a readable block or layer of events. `column` is the one concerned, None for what is no column's."""
 
-    def __init__(self, column, reason):
-        super().__init__(f"event block: {_where(column, reason)}")
+    def __init__(self, column, reason, of="block"):
+        super().__init__(f"event {of}: {_where(column, reason)}")
         self.column = column
         self.reason = reason
 
@@ -224,32 +251,40 @@ cdef class EventBlock:
         """How many columns there are."""
         return self.c.ncolumns
 
-    cdef const bm_chunk *_column(self, int64_t column) except NULL:
-        if not 0 <= column < self.c.ncolumns:
-            raise IndexError(f"column {column} of a block of {self.c.ncolumns}")
-        return &self.c.columns[column]
-
     def zone(self, int64_t column):
         """(min, max, present) of the column's values; None when it has none."""
-        cdef const bm_chunk *chunk = self._column(column)
-        return (chunk.base, chunk.max, chunk.present) if chunk.present else None
+        return _zone(&self.c, column)
 
     def decode(self):
         """The columns, each (values int64[n], present uint8[n]), copied; values are 0 where there is none."""
-        cdef list found = []
-        cdef int64_t[::1] vs
-        cdef uint8_t[::1] ps
-        cdef uint32_t i
-        for i in range(self.c.ncolumns):
-            values = np.empty(self.c.rows, dtype=np.int64)
-            present = np.empty(self.c.rows, dtype=np.uint8)
-            if self.c.rows:
-                vs = values
-                ps = present
-                with nogil:
-                    ev_block_read(&self.c, i, &vs[0], &ps[0])
-            found.append((values, present))
-        return found
+        return _decoded(&self.c)
+
+
+cdef object _zone(const ev_block *block, int64_t column):
+    if not 0 <= column < block.ncolumns:
+        raise IndexError(f"column {column} of {block.ncolumns}")
+    cdef const bm_chunk *chunk = &block.columns[column]
+    return (chunk.base, chunk.max, chunk.present) if chunk.present else None
+
+
+cdef list _decoded(const ev_block *block):
+    cdef list found = []
+    cdef int64_t[::1] vs
+    cdef uint8_t[::1] ps
+    cdef uint32_t i
+    for i in range(block.ncolumns):
+        values = np.empty(block.rows, dtype=np.int64)
+        present = np.empty(block.rows, dtype=np.uint8)
+        if block.rows:
+            vs = values
+            ps = present
+            with nogil:
+                ev_block_read(block, i, &vs[0], &ps[0])
+        found.append((values, present))
+    return found
+
+
+include "event_layers.pxi"
 
 
 # --- aggregates ------------------------------------------------------------------------------------------------
@@ -260,165 +295,72 @@ cdef int64_t _clamp(value) except? -1:
     return INT64_MIN if value < INT64_MIN else INT64_MAX if value > INT64_MAX else <int64_t>value
 
 
-cdef class _Table:
-    """The integers whose bit is set, least significant bit of byte 0 first and standing for `base`."""
-
-    cdef bm_table c
-
-    def __cinit__(self, base, const uint8_t[::1] bits, bint negate):
-        if bits.shape[0] > 1 << 28:
-            raise ValueError("a table holds 2^31 values at most")
-        if not -(1 << 62) <= base <= 1 << 62:
-            raise ValueError("the base of a table lies within -2^62 and 2^62")
-        self.c.base = base
-        self.c.negate = negate
-        self.c.nbits = 8 * <uint64_t>bits.shape[0]
-        self.c.words = <uint64_t *>calloc((bits.shape[0] + 7) // 8 + 1, 8)
-        if self.c.words == NULL:
-            raise MemoryError
-        if bits.shape[0]:
-            memcpy(self.c.words, &bits[0], bits.shape[0])
-
-    def __dealloc__(self):
-        free(self.c.words)
+include "event_filters.pxi"
 
 
-# Of the sets of rows that a filter holds at a time; each takes 2 KiB.
-_MAX_DEPTH = 1 << 16
+def _listed(number, blocks, first_layer=0):
+    return number, tuple(blocks), first_layer
 
 
-cdef class EventFilter:
-    """Which rows to look at: a program in postfix form, checked here (ValueError, TypeError). Immutable.
-
-    Each op pushes a set of rows or puts one in the place of the topmost ones, and one is left at the end:
-      ("range", column, lo, hi)              lo <= value <= hi
-      ("table", column, base, bits, negate)  bit value - base of `bits` is set, least significant of byte 0 first;
-                                             `negate` takes the other values that are present
-      ("present", column)                    there is a value
-      ("constant", bool)                     every row, or none
-      ("all", n), ("any", n)                 in all, in any of the n topmost sets
-      ("at_least", k, n)                     in at least k of them
-      ("not",)                               not in the topmost
-    A missing value is in no range and no table.
-    """
-
-    cdef ev_filter c
-    cdef list tables
-
-    def __cinit__(self, ops):
-        cdef list items = list(ops)
-        cdef int64_t height = 0
-        self.tables = []
-        self.c.ops = <ev_op *>calloc(len(items) + 1, sizeof(ev_op))
-        if self.c.ops == NULL:
-            raise MemoryError
-        for i, op in enumerate(items):
-            try:
-                height = self._add(&self.c.ops[i], op, height)
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"op {i} of the filter: {error}") from None
-            self.c.n += 1
-            self.c.depth = max(self.c.depth, <uint32_t>height)
-        if height != 1:
-            raise ValueError(f"a filter leaves one set of rows, not {height}")
-
-    def __dealloc__(self):
-        free(self.c.ops)
-
-    cdef int64_t _add(self, ev_op *to, op, int64_t height) except -1:
-        """The height of the stack after the op."""
-        cdef _Table table
-        name, *rest = op
-        if name == "range":
-            column, lo, hi = rest
-            self._scan(to, column)
-            to.scan.lo, to.scan.hi = _clamp(lo), _clamp(hi)
-        elif name == "present":
-            (column,) = rest
-            self._scan(to, column)
-            to.scan.lo, to.scan.hi = INT64_MIN, INT64_MAX
-        elif name == "table":
-            column, base, bits, negate = rest
-            self._scan(to, column)
-            table = _Table(base, bits, negate)
-            self.tables.append(table)
-            to.scan.table = &table.c
-        elif name == "constant":
-            (value,) = rest
-            to.kind = EV_CONSTANT
-            to.value = bool(value)
-        elif name == "not":
-            if rest:
-                raise ValueError("not takes nothing")
-            self._take(to, EV_NOT, 1, height)
-            return height
-        elif name == "all" or name == "any":
-            (n,) = rest
-            self._take(to, EV_ALL if name == "all" else EV_ANY, n, height)
-            return self._grown(height - n)
-        elif name == "at_least":
-            k, n = rest
-            self._take(to, EV_AT_LEAST, n, height)
-            to.k = min(max(k, 0), n + 1)
-            return self._grown(height - n)
-        else:
-            raise ValueError(f"there is no op {name!r}")
-        return self._grown(height)
-
-    cdef int _scan(self, ev_op *to, column) except -1:
-        if not 0 <= column < EV_MAX_COLUMNS:
-            raise ValueError(f"columns are 0 to {EV_MAX_COLUMNS - 1}, not {column}")
-        to.kind = EV_SCAN
-        to.column = column
-        self.c.ncolumns = max(self.c.ncolumns, <uint32_t>to.column + 1)
-        return 0
-
-    cdef int _take(self, ev_op *to, uint8_t kind, n, int64_t height) except -1:
-        if not 0 <= n <= height:
-            raise ValueError(f"it takes {n} sets of rows, and there are {height}")
-        to.kind = kind
-        to.n = n
-        return 0
-
-    cdef int64_t _grown(self, int64_t height) except -1:
-        if height >= _MAX_DEPTH:
-            raise ValueError(f"a filter holds {_MAX_DEPTH} sets of rows at a time at most")
-        return height + 1
-
-
-_HOW = {"sum": EV_ADD, "min": EV_LEAST, "max": EV_MOST}
+_HOW = {"sum": EV_ADD, "min": EV_LEAST, "max": EV_MOST, "distinct": EV_DISTINCT, "distinct_days": EV_DAYS}
 
 
 def collect(
-    ranges, EventFilter filter, start, end, int64_t measure, among=None, low=None, high=None, Stop stop=None, how="sum"
+    ranges,
+    EventFilter filter,
+    start,
+    end,
+    int64_t measure,
+    among=None,
+    low=None,
+    high=None,
+    Stop stop=None,
+    how="sum",
+    layers=(),
+    zone=None,
 ):
     """The number of each contact over the rows with start <= time < end that pass the filter (None: all): how many they
-    are, or where `measure` is a column and not -1, the sum, the least or the greatest of its values (`how`: "sum",
-    "min", "max").
+    are, or where `measure` is a column and not -1, the sum, the least or the greatest of its values, or how many
+    different ones there are (`how`: "sum", "min", "max", "distinct"). "distinct_days" takes no measure: on how many
+    different local days the rows are, in the zone (starts, offsets), as a filter's op "clock" has it.
 
     `ranges` are pairs of a number and its blocks: ordinals from number << 14 on. Returns (ordinals uint32[n], numbers
     int64[n]), in the order of the ranges, of the contacts that have such a row (with a measure: one with a value) and a
     number with low <= number <= high (None: no bound). `among` (uint32, ascending) are the only contacts that are looked
     at. OverflowError when a sum leaves 64 bits on its way; Stopped by `stop`.
+
+    Above the blocks lie `layers` (EventLayer), the oldest first: their rows in the ranges that are listed count too, and
+    the rows of blocks and of older layers do not at the stale places of a layer. A range may be a triple, with the number
+    of the first layer that lies above its blocks; it is 0 where it is not said.
     """
-    cdef list held = [(number, tuple(blocks)) for number, blocks in ranges]
-    cdef Py_ssize_t n = len(held), i, at = 0, total = sum(len(blocks) for _, blocks in held)
+    cdef list held = [_listed(*each) for each in ranges]
+    cdef tuple above = tuple(layers)
+    cdef Py_ssize_t n = len(held), i, at = 0, total = sum(len(blocks) for _, blocks, _ in held)
     cdef ev_query q
     cdef ev_found found
     cdef uint32_t needed = filter.c.ncolumns if filter is not None else 0, nothing = 0
     cdef const bm_stop *s = &stop.c if stop is not None else NULL
     cdef const ev_block **blocks_at = NULL
     cdef ev_range *ranges_at = NULL
+    cdef const ev_layer **layers_at = NULL
+    cdef uint32_t nlayers = len(above)
     cdef const uint32_t[::1] chosen
     cdef EventBlock block
+    cdef EventLayer layer
     cdef int status
     if not -1 <= measure < EV_MAX_COLUMNS:
         raise ValueError(f"the measure is a column, or -1 for none, not {measure}")
     q.filter = &filter.c if filter is not None else NULL
     q.first, q.last = _clamp(start), _clamp(end - 1)
-    if how not in _HOW or (measure < 0 and how != "sum"):
+    if how not in _HOW or (measure < 0 and how not in ("sum", "distinct_days")) or (
+        measure >= 0 and how == "distinct_days"
+    ):
         raise ValueError(f"{how!r} is not what can be made of {'rows' if measure < 0 else 'a measure'}")
     q.how = _HOW[how]
+    if (zone is not None) != (how == "distinct_days"):
+        raise ValueError("days are counted in a zone, and nothing else is")
+    cdef _Zone where = None if zone is None else _Zone(*zone)
+    q.zone = NULL if where is None else &where.c
     q.measure = EV_NO_COLUMN if measure < 0 else <int>measure
     q.among, q.namong = NULL, 0
     if among is not None:
@@ -431,12 +373,21 @@ def collect(
     try:
         blocks_at = <const ev_block **>PyMem_Malloc((total + 1) * sizeof(void *))
         ranges_at = <ev_range *>PyMem_Malloc((n + 1) * sizeof(ev_range))
-        if blocks_at == NULL or ranges_at == NULL:
+        layers_at = <const ev_layer **>PyMem_Malloc((len(above) + 1) * sizeof(void *))
+        if blocks_at == NULL or ranges_at == NULL or layers_at == NULL:
             raise MemoryError
+        for i in range(len(above)):
+            layer = <EventLayer?>above[i]
+            if layer.c.b.ncolumns < needed:
+                raise ValueError(f"a layer has {layer.c.b.ncolumns} columns: there is no column {needed - 1}")
+            layers_at[i] = &layer.c
         for i in range(n):
-            number, blocks = held[i]
+            number, blocks, first = held[i]
             if not 0 <= number < 1 << 18:
                 raise ValueError(f"ranges have the numbers 0 to {(1 << 18) - 1}, not {number}")
+            if not 0 <= first <= len(above):
+                raise ValueError(f"the first of {len(above)} layers cannot be {first}")
+            ranges_at[i].first_layer = first
             ranges_at[i].number = number
             ranges_at[i].blocks = blocks_at + at
             ranges_at[i].n = len(blocks)
@@ -447,7 +398,7 @@ def collect(
                 blocks_at[at] = &block.c
                 at += 1
         with nogil:
-            status = ev_collect(ranges_at, n, &q, s, &found)
+            status = ev_collect(ranges_at, n, layers_at, nlayers, &q, s, &found)
         if status == BM_CANCELLED:
             raise Stopped("cancelled")
         if status == BM_DEADLINE:
@@ -462,6 +413,7 @@ def collect(
     finally:
         PyMem_Free(blocks_at)
         PyMem_Free(ranges_at)
+        PyMem_Free(layers_at)
         ev_found_free(&found)
 
 

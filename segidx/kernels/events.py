@@ -1,4 +1,4 @@
-"""Blocks of events, and counts and sums a contact over them.
+"""Blocks of events, layers of newer ones above them, and counts and sums a contact over both.
 
 A block holds rows of one kind of events, of one range of 16,384 contacts and one month, ascending by contact, time,
 event and line. It is a little-endian header and one column chunk (segidx/kernels/columns.py) a column:
@@ -16,16 +16,38 @@ how many it has); the properties of the kind follow; the last column is whether 
 a value in every row. Opening checks headers against the length; `verify_block` checks checksums, every code and the
 order.
 
+A layer holds rows of one kind of events, of any contacts and times, that no block has yet, and the stale places at
+which what lies below it (blocks, and older layers) is void: a contact, a time and an event each. They never speak of
+the layer's own rows. It is little-endian too:
+
+    offset  type  field
+    0       u8    version, 1
+    1       u8    columns: 5 to 32, those of a block of the kind
+    2       u16   flags, 0
+    4       u32   rows: 2^24 at most
+    8       u32   checksum: CRC-32 of all other bytes
+    12      u32   stale places: 2^24 at most
+    16            the columns, one behind another: column chunks whose own checksum is 0, of as many rows as it takes. A
+                  chunk's length follows from its header
+                  the stale places: a u32 contact each, then an i64 time each, then a u32 event each
+
+Column CONTACT holds whole ordinals here. Rows ascend as in a block, stale places by contact, time and event, each once;
+a place's time lies within -2^62 and 2^62 as values do. Opening a layer checks all of this and every code.
+
 Buffers and arrays in, arrays out: no I/O, and nothing else of segidx is imported.
 """
 
 from segidx.kernels._events import (
     BLOCK_ROWS,
+    LAYER_ROWS,
     CorruptEvents,
     EventBlock,
     EventFilter,
+    EventLayer,
     collect,
     encode_block,
+    encode_layer,
+    merge_layers,
     verify_block,
 )
 
@@ -36,12 +58,16 @@ __all__ = [
     "BLOCK_ROWS",
     "CONTACT",
     "EVENT",
+    "LAYER_ROWS",
     "LINE",
     "TIME",
     "CorruptEvents",
     "EventBlock",
     "EventFilter",
+    "EventLayer",
     "collect",
     "encode_block",
+    "encode_layer",
+    "merge_layers",
     "verify_block",
 ]

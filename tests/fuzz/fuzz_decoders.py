@@ -1,5 +1,5 @@
-"""Fuzzing the readers of postings, column chunks, deltas, event blocks, and rows on the wire: damaged bytes raise the
-typed error, are refused or evaluate, never crash.
+"""Fuzzing the readers of postings, column chunks, deltas, blocks and layers of events, and rows on the wire: damaged
+bytes raise the typed error, are refused or evaluate, never crash.
 
     python tests/fuzz/fuzz_decoders.py --seconds 60 --seed 1
 
@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import random
 import time
+from zlib import crc32
 
 import numpy as np
 from pyroaring import BitMap
@@ -35,8 +36,11 @@ from segidx.kernels.events import (
     CorruptEvents,
     EventBlock,
     EventFilter,
+    EventLayer,
     collect,
     encode_block,
+    encode_layer,
+    merge_layers,
     verify_block,
 )
 from segidx.v1 import ingest_pb2
@@ -101,16 +105,52 @@ def delta_bytes(pick: random.Random) -> bytes:
     return build_delta([postings], [ColumnChanges(FIELD, ordinals, values, rng.random(len(ordinals)) < 0.8)]).data
 
 
-def event_bytes(pick: random.Random) -> bytes:
+def _event_columns(pick: random.Random, contacts: int) -> list[tuple[np.ndarray, np.ndarray]]:
     rows = pick.choice([0, 1, 64, 65, 700, BLOCK_ROWS])
     rng = np.random.default_rng(pick.randrange(1 << 30))
     everywhere = np.ones(rows, np.uint8)
-    columns = [(np.sort(rng.integers(0, pick.choice([1, 200, BLOCK_ROWS]), rows)), everywhere)]
+    columns = [(np.sort(rng.integers(0, contacts, rows)), everywhere)]
     columns.append((np.arange(rows) * pick.choice([0, 1, 1000, 1 << 40]), everywhere))
     columns += [(np.arange(rows), everywhere), (rng.integers(0, 5, rows), everywhere)]
     for most in (1, 200, 60_000, 1 << 30, 1 << 50):
         columns.append((rng.integers(0, most, rows), rng.random(rows) < pick.choice([0.1, 0.9, 1])))
-    return encode_block([*columns, (rng.integers(0, 2, rows), everywhere)])
+    return [*columns, (rng.integers(0, 2, rows), everywhere)]
+
+
+def event_bytes(pick: random.Random) -> bytes:
+    return encode_block(_event_columns(pick, pick.choice([1, 200, BLOCK_ROWS])))
+
+
+def layer_bytes(pick: random.Random) -> bytes:
+    columns = _event_columns(pick, pick.choice([1, 200, 3 * BLOCK_ROWS, 1 << 32]))
+    n = pick.choice([0, 1, 50, 3000])
+    rng = np.random.default_rng(pick.randrange(1 << 30))
+    contacts = np.unique(rng.integers(0, pick.choice([1, 200, 3 * BLOCK_ROWS, 1 << 32]), n))
+    times = rng.integers(0, pick.choice([1, 1000, 1 << 50]), len(contacts))
+    return encode_layer(columns, contacts.astype("u4"), times, rng.integers(0, 1000, len(contacts)).astype("u4"))
+
+
+def _layers(pick: random.Random) -> list[EventLayer]:
+    """Whole ones, damaged ones whose checksum is right, so that opening looks further, and some damaged after they
+    were opened."""
+    found = []
+    for _ in range(pick.randrange(4)):
+        good = layer_bytes(pick)
+        data = bytearray(damage(good, pick) if pick.random() < 0.5 else good)
+        data[8:12] = crc32(data[12:], crc32(data[:8])).to_bytes(4, "little")
+        with contextlib.suppress(CorruptEvents):
+            found.append(EventLayer(data))
+            for _ in range(pick.choice([0, 0, 1, 300])):
+                data[pick.randrange(len(data))] = pick.choice([0, 0xFF, pick.randrange(256)])
+    for layer in found:
+        layer.decode()
+        layer.stale_places()
+        layer.ranges()
+        layer.rows_of(5, 2 * BLOCK_ROWS)
+        layer.stale_of(5, 2 * BLOCK_ROWS)
+        with contextlib.suppress(ValueError):
+            merge_layers(layer, pick.choice(found))
+    return found
 
 
 def _read_events(pick: random.Random) -> None:
@@ -120,14 +160,17 @@ def _read_events(pick: random.Random) -> None:
         verify_block(data)
         with contextlib.suppress(CorruptEvents):
             blocks.append(EventBlock(data))
-    least = min((block.columns for block in blocks), default=5)
+    layers = _layers(pick)
+    least = min((held.columns for held in [*blocks, *layers]), default=5)
     ops: list[tuple[object, ...]] = []
     for _ in range(4):
         column, low = pick.randrange(least), pick.randrange(1 << pick.randrange(1, 50))
         ops.append(("range", column, low, low + pick.randrange(1 << pick.randrange(1, 50))))
         bits = bytes(pick.randrange(256) for _ in range(40))
         ops.append(("table", pick.randrange(least), pick.choice([low, 0]), bits, pick.random() < 0.5))
-    ops += [("at_least", 2, 4), ("not",), ("any", 3), ("all", 3)]
+    zone = np.array([5, 1 << pick.randrange(4, 60)]), np.array([-3_600_000, pick.randrange(3_600_000)])
+    ops += [("clock", "hour", *zone, 0xF0F0F0), ("clock", "weekday", *zone, pick.randrange(128)), ("any", 2)]
+    ops += [("at_least", 2, 4), ("not",), ("any", 3), ("all", 4)]
     candidates = np.array(sorted(pick.sample(range(4 * BLOCK_ROWS), 3000)), np.uint32)
     few = candidates[: pick.randrange(3)]
     for block in blocks:
@@ -136,7 +179,11 @@ def _read_events(pick: random.Random) -> None:
         with contextlib.suppress(OverflowError):
             rows = pick.choice([None, EventFilter(ops)])
             end = pick.choice([1 << 10, 1 << 60])
-            collect([(0, blocks), (2, blocks)], rows, 0, end, pick.randrange(-1, least), chosen)
+            ranges = [(0, blocks), (1, ()), (2, blocks, pick.randrange(len(layers) + 1))]
+            measure = pick.randrange(-1, least)
+            how = pick.choice(["sum", "min", "max", "distinct"] if measure >= 0 else ["sum", "distinct_days"])
+            where = zone if how == "distinct_days" else None
+            collect(ranges, rows, 0, end, measure, chosen, how=how, layers=layers, zone=where)
 
 
 def request_bytes(pick: random.Random) -> bytes:
