@@ -1,21 +1,22 @@
 """Scans of events: numbers made of the contacts' events, in native code, by ranges of 16,384 contacts.
 
 Without candidates every block that the window touches is read once, in order; with candidates only the ranges that hold
-one, and only the candidates' rows are added up.
+one, and only the candidates' rows are added up. What the log holds lies above the blocks in layers, each of all ranges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
 from segidx.exec.pool import over_threads, threads
-from segidx.kernels.events import EventBlock, EventFilter, collect
+from segidx.kernels.events import BLOCK_ROWS, TIME, EventBlock, EventFilter, EventLayer, collect
 from segidx.model.errors import SumTooLarge
 from segidx.model.expression import AggregateFunction
+from segidx.plan.clocks import packed_changes
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import EventScan
 from segidx.plan.values import BoundAggregate, BoundEvents
@@ -25,7 +26,7 @@ from segidx.store.postings import bitmap_of
 Ordinals = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-Range = tuple[int, tuple[EventBlock, ...]]
+Range = tuple[int, tuple[EventBlock, ...], int]  # its number, its blocks, the first layer above them
 
 # What the kernel calls the functions that plans come to; a count is a sum without a measure.
 _HOW = {
@@ -33,9 +34,11 @@ _HOW = {
     AggregateFunction.SUM: "sum",
     AggregateFunction.MIN: "min",
     AggregateFunction.MAX: "max",
+    AggregateFunction.DISTINCT: "distinct",
+    AggregateFunction.DISTINCT_DAYS: "distinct_days",
 }
 
-# Blocks from which on a second thread pays; below, handing work over costs more.
+# Blocks (or as many rows in layers) from which on a second thread pays; below, handing work over costs more.
 _PARALLEL_BLOCKS = 64
 
 
@@ -51,7 +54,7 @@ def aggregate(value: BoundAggregate, ordinals: Ordinals, context: BindContext) -
     """The aggregate of each of the ascending ordinals, and whether it has one. Raises Stopped, SumTooLarge."""
     found, totals = _collected(value, ordinals, context)
     numbers = np.zeros(len(ordinals), np.int64)
-    present = np.full(len(ordinals), value.function is AggregateFunction.COUNT)
+    present = np.full(len(ordinals), value.function.is_count)
     at = np.searchsorted(ordinals, found)
     numbers[at] = totals
     present[at] = True
@@ -74,42 +77,60 @@ def _collected(
     events = aggregate.events
     rows = EventFilter(events.where) if events.where else None
     how = _HOW[aggregate.function]
+    layers = context.snapshot.event_layers(events.type)
+    by_days = aggregate.function is AggregateFunction.DISTINCT_DAYS
+    zone = packed_changes(events.start, events.end, context) if by_days else None
 
     def found(ranges: list[Range]) -> tuple[Ordinals, Numbers]:
-        return collect(ranges, rows, events.start, events.end, aggregate.measure, among, low, high, context.stop, how)
+        return collect(
+            ranges, rows, events.start, events.end, aggregate.measure, among, low, high, context.stop, how, layers, zone
+        )
 
     try:
-        parts = over_threads(found, _shares(list(_ranges(events, among, context))))
+        parts = over_threads(found, _shares(list(_ranges(events, among, layers, context)), layers))
     except OverflowError:
         raise SumTooLarge(
-            f"the sum of a contact's {events.kind.value} events is beyond 2^63 units; choose a narrower window"
+            f"the sum of a contact's {events.type.name} events is beyond 2^63 units; choose a narrower window"
         ) from None
     if not parts:
         return np.zeros(0, np.uint32), np.zeros(0, np.int64)
     return np.concatenate([ordinals for ordinals, _ in parts]), np.concatenate([numbers for _, numbers in parts])
 
 
-def _ranges(events: BoundEvents, among: Ordinals | None, context: BindContext) -> Iterable[Range]:
-    """Each range that has events in the window's months, and a candidate, with the blocks of these months."""
+def _ranges(
+    events: BoundEvents, among: Ordinals | None, layers: Sequence[EventLayer], context: BindContext
+) -> Iterable[Range]:
+    """Each range that may have events in the window, and has a candidate, with the blocks of the window's months."""
     if events.start >= events.end:
         return
     snapshot = context.snapshot
     first_month, last_month = month_of(events.start), month_of(events.end - 1)
-    numbers = snapshot.event_ranges(events.kind)
+    numbers = snapshot.event_ranges(events.type)
     if among is not None:
         # Ascending, so that a range is new where it differs from the one before.
         held = among >> RANGE_BITS
         wanted = {*held[:1].tolist(), *held[1:][held[1:] != held[:-1]].tolist()}
         numbers = [number for number in numbers if number in wanted]
+    inside = [_inside(layer, events) for layer in layers]
     for number in numbers:
-        blocks = snapshot.event_blocks(events.kind, number, first_month, last_month)
-        if blocks:
-            yield number, blocks
+        blocks = snapshot.event_blocks(events.type, number, first_month, last_month)
+        first = snapshot.first_event_layer(events.type, number)
+        if blocks or any(number in each for each in inside[first:]):
+            yield number, blocks, first
 
 
-def _shares(ranges: list[Range]) -> list[list[Range]]:
+def _inside(layer: EventLayer, events: BoundEvents) -> frozenset[int]:
+    """The ranges of which a layer may have rows in the window."""
+    times = layer.zone(TIME)
+    if times is None or times[0] >= events.end or times[1] < events.start:
+        return frozenset()
+    return frozenset(layer.ranges().tolist())
+
+
+def _shares(ranges: list[Range], layers: Sequence[EventLayer]) -> list[list[Range]]:
     """The ranges in a few pieces a thread, so that all end together; in one where there is little to read."""
-    if sum(len(blocks) for _, blocks in ranges) < _PARALLEL_BLOCKS:
+    above = sum(layer.rows for layer in layers) // BLOCK_ROWS
+    if sum(len(blocks) for _, blocks, _ in ranges) + above < _PARALLEL_BLOCKS:
         return [ranges] if ranges else []
     step = max(1, -(-len(ranges) // (4 * threads())))
     return [ranges[first : first + step] for first in range(0, len(ranges), step)]

@@ -129,6 +129,18 @@ class UnknownProperty(SegidxError):
         )
 
 
+class UnknownEventType(SegidxError):
+    kind = Kind.INVALID
+    reason = "UNKNOWN_EVENT_TYPE"
+
+    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
+        names = list(known)
+        super().__init__(
+            f"there is no event type {name!r}{_hint(nearest(name, names))}; the types are {', '.join(names)}",
+            event=name,
+        )
+
+
 class TypeMismatch(SegidxError):
     """An operator or a value that does not fit the field's type."""
 

@@ -1,31 +1,30 @@
-"""Events: what contacts did, as rows with typed properties. Imports the schema's types only.
+"""Events: what contacts did, of types with typed properties. Imports the schema's types only.
 
-An order has lines. Both are events of their contact at the order's time; a line's conditions are on one line.
+Some types every account has; others it declares. An order has lines: both are events of their contact at the order's
+time, and a line's conditions are on one line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from enum import Enum
 
-from segidx.model.errors import UnknownProperty
-from segidx.model.schema import FieldType
+from segidx.model.errors import InvalidSchema, SchemaConflict, UnknownEventType, UnknownProperty
+from segidx.model.schema import MAX_SCALE, FieldType
 
 MAX_EVENT_ID_BYTES = 255
 MAX_LINES = 5_000  # of one order
+MAX_PROPERTIES = 27  # of one event type
+MAX_DECLARED_TYPES = 200
+FIRST_DECLARED = 16  # the number of the first type that an account declares
 QUANTITY_SCALE = 3
+SECONDS_SCALE = 3  # of durations
+MAX_REVISION = (1 << 61) - 1  # of an event; 0 stands for none
 # Events may be so far ahead of the clock, for clocks that differ.
 MAX_AHEAD_MILLIS = 24 * 3_600_000
-
-
-class EventKind(Enum):
-    """The event types. The value is the word of the text syntax."""
-
-    ORDER = "order"
-    LINE = "line"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,29 +39,191 @@ class EventProperty:
         return money_scale if self.scale is None else self.scale
 
 
-EVENT_PROPERTIES: dict[EventKind, tuple[EventProperty, ...]] = {
-    EventKind.ORDER: (
+HOUR = EventProperty("hour", FieldType.NUMBER)
+WEEKDAY = EventProperty("weekday", FieldType.NUMBER)
+CLOCK_PROPERTIES = {each.name: each for each in (HOUR, WEEKDAY)}
+"""What filters see of an event of any type by its time alone, in the account's zone: the hour of the day, 0 to 23, and
+the day of the week, 1 for Monday to 7. They are not given with events, and no property may have these names."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """A type of events: the word of the text syntax, and typed properties. `number` stands for it in the store; the
+    account gives one to each type that is declared."""
+
+    name: str
+    properties: tuple[EventProperty, ...] = ()
+    number: int = 0
+
+    def property(self, name: str) -> EventProperty:
+        """The property of that name. Raises UnknownProperty with the nearest names."""
+        return self.properties[self.index(name)]
+
+    def index(self, name: str) -> int:
+        """Its place among the properties. Raises UnknownProperty."""
+        for place, found in enumerate(self.properties):
+            if found.name == name:
+                return place
+        raise UnknownProperty(self.name, name, [p.name for p in self.properties])
+
+
+def _strings(*names: str) -> tuple[EventProperty, ...]:
+    return tuple(EventProperty(name, FieldType.CATEGORY) for name in names)
+
+
+ORDER = EventType(
+    "order",
+    (
         EventProperty("source", FieldType.CATEGORY),
         EventProperty("paid", FieldType.BOOL),
         EventProperty("amount", FieldType.NUMBER, None),
     ),
-    EventKind.LINE: (
-        EventProperty("product", FieldType.CATEGORY),
-        EventProperty("producer", FieldType.CATEGORY),
-        EventProperty("category", FieldType.CATEGORY),
+    1,
+)
+LINE = EventType(
+    "line",
+    (
+        *_strings("product", "producer", "category"),
         EventProperty("quantity", FieldType.NUMBER, QUANTITY_SCALE),
         EventProperty("unit_price", FieldType.NUMBER, None),
         EventProperty("amount", FieldType.NUMBER, None),
     ),
-}
+    2,
+)
+VISIT = EventType(
+    "visit",
+    (
+        EventProperty("source", FieldType.CATEGORY),
+        EventProperty("paid", FieldType.BOOL),
+        *_strings("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"),
+        *_strings("referrer", "search_phrase", "url"),
+        EventProperty("dwell", FieldType.NUMBER, SECONDS_SCALE),
+    ),
+    3,
+)
+MESSAGE = EventType("message", _strings("channel", "kind", "campaign", "message_type", "link", "topic"), 4)
+CART = EventType(
+    "cart",
+    (
+        *_strings("kind", "product", "producer", "category"),
+        EventProperty("quantity", FieldType.NUMBER, QUANTITY_SCALE),
+        EventProperty("amount", FieldType.NUMBER, None),
+    ),
+    5,
+)
+ACTIVITY = EventType(
+    "activity",
+    (
+        *_strings("kind", "subject", "rep"),
+        EventProperty("due", FieldType.TIMESTAMP),
+        EventProperty("done", FieldType.TIMESTAMP),
+    ),
+    6,
+)
+BUILT_IN = (ORDER, LINE, VISIT, MESSAGE, CART, ACTIVITY)
 
 
-def event_property(kind: EventKind, name: str) -> EventProperty:
-    """The property of that name. Raises UnknownProperty with the nearest names."""
-    for found in EVENT_PROPERTIES[kind]:
-        if found.name == name:
-            return found
-    raise UnknownProperty(kind.value, name, [p.name for p in EVENT_PROPERTIES[kind]])
+class EventTypes:
+    """The event types of an account, by name: those that every account has, then those declared in it."""
+
+    def __init__(self, declared: Iterable[EventType] = ()) -> None:
+        self.declared = tuple(declared)
+        self._by_name = {each.name: each for each in (*BUILT_IN, *self.declared)}
+        self._by_number = {each.number: each for each in self}
+
+    def __iter__(self) -> Iterator[EventType]:
+        return iter(self._by_name.values())
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EventTypes) and self.declared == other.declared
+
+    def __hash__(self) -> int:
+        return hash(self.declared)
+
+    def __getitem__(self, name: str) -> EventType:
+        """The type of that name. Raises UnknownEventType with the nearest names."""
+        found = self._by_name.get(name)
+        if found is None:
+            raise UnknownEventType(name, self._by_name)
+        return found
+
+    def numbered(self, number: int) -> EventType | None:
+        """The type that has the number in the store."""
+        return self._by_number.get(number)
+
+    def extended(self, types: Iterable[EventType]) -> EventTypes:
+        """These with more types. Declaring a type again as it is changes nothing; otherwise it is a SchemaConflict,
+        since events of it are stored. Raises InvalidSchema for a type that cannot be declared."""
+        declared = list(self.declared)
+        known = dict(self._by_name)
+        for new in types:
+            old = known.get(new.name)
+            if old is not None:
+                if old.properties != new.properties:
+                    raise SchemaConflict(
+                        f"event type {new.name!r} has other properties already; declare a type of another name",
+                        event_type=new.name,
+                    )
+                continue
+            check_event_type(new)
+            if len(declared) >= MAX_DECLARED_TYPES:
+                raise InvalidSchema(f"an account declares at most {MAX_DECLARED_TYPES} event types")
+            known[new.name] = replace(new, number=FIRST_DECLARED + len(declared))
+            declared.append(known[new.name])
+        return EventTypes(declared) if len(declared) > len(self.declared) else self
+
+
+EVENT_TYPE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+# Words that the text syntax has a meaning for where an event type or a property may stand.
+_RESERVED = frozenset(
+    (
+        *("a", "above", "after", "ago", "all", "among", "and", "anniversary", "any", "are", "at", "became", "before"),
+        *("below", "between", "by", "ci", "contains", "date", "days", "during", "ends", "everyone"),
+        *("false", "first", "from", "has", "hour", "in", "is", "last", "like", "matches", "never", "next"),
+        *("nobody", "none", "not", "of", "older", "only", "or", "segment", "set", "since", "starts"),
+        *("tagged", "than", "then", "this", "time", "timestamp", "to", "today", "top", "true", "until"),
+        *("weekday", "where", "with", "within"),
+        *("interaction", "touch"),  # not of this version
+    )
+)
+_PROPERTY_TYPES = (FieldType.CATEGORY, FieldType.BOOL, FieldType.NUMBER, FieldType.TIMESTAMP)
+
+
+def check_event_type(new: EventType) -> None:
+    """Whether the type may be declared. Raises InvalidSchema."""
+    for name, what in (
+        (new.name, "event type"),
+        *((p.name, f"event type {new.name}: property") for p in new.properties),
+    ):
+        if not EVENT_TYPE_NAME.fullmatch(name) or name in _RESERVED:
+            raise InvalidSchema(
+                f"{what} {name!r} must be 1 to 64 of a-z, 0-9 and '_', beginning with a letter, and no word of the"
+                " text syntax",
+                event_type=new.name,
+            )
+    names = [p.name for p in new.properties]
+    if len(names) > MAX_PROPERTIES:
+        raise InvalidSchema(
+            f"event type {new.name!r} has {len(names)} properties; {MAX_PROPERTIES} are the most", event_type=new.name
+        )
+    if len(set(names)) < len(names):
+        raise InvalidSchema(f"event type {new.name!r} declares a property twice", event_type=new.name)
+    for each in new.properties:
+        if each.type not in _PROPERTY_TYPES:
+            raise InvalidSchema(
+                f"event type {new.name!r}: property {each.name!r} is a {each.type.value}; properties are"
+                f" {', '.join(t.value for t in _PROPERTY_TYPES)}",
+                event_type=new.name,
+            )
+        number = each.type is FieldType.NUMBER
+        if not (number and each.scale is None) and not 0 <= (each.scale or 0) <= (MAX_SCALE if number else 0):
+            raise InvalidSchema(
+                f"event type {new.name!r}: property {each.name!r}: scale is the decimals of a number, 0 to {MAX_SCALE}",
+                event_type=new.name,
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +255,34 @@ class Order:
     paid: bool | None = None
     amount: Decimal | None = None
     lines: Sequence[OrderLine] = ()
+    revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of any type but `order` and `line`. Sending an id again replaces the event.
+
+    `properties` holds values by name: str, bool, numbers (int, Decimal) and datetime; None is as good as absent. With
+    a `revision` the event of the greatest revision stands, whichever comes last.
+    """
+
+    type: str
+    event_id: str
+    contact_id: str
+    time: datetime
+    properties: Mapping[str, str | bool | int | Decimal | datetime | None] = field(default_factory=dict)
+    revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retraction:
+    """Takes an event back, with an order its lines. One that comes before its event is remembered: the event is refused
+    no later, and stays away, unless it has a greater `revision`."""
+
+    type: str
+    event_id: str
+    revision: int | None = None
+
+
+EventRow = Order | Event | Retraction
+"""What is written of events, row by row."""

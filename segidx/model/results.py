@@ -92,14 +92,22 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """The acknowledgement of a batch: synced to disk when it is returned."""
+    """The acknowledgement of a batch: synced to disk when it is returned.
+
+    Its rows of contacts are `accepted`, `duplicates` and `rejects` together; its events (and retractions) those that
+    took effect and stand, those that changed nothing or that another of the batch replaced, and those refused. Rejects
+    of events are numbered among the events.
+    """
 
     generation: int
     accepted: int
-    created: int
+    created: int  # contacts, those of events too
     duplicates: int  # earlier rows of the batch that a later row with the same id replaced
     rejects: tuple[Reject, ...] = ()
     replayed: bool = False  # the batch key was known: this is the answer of the first time
+    events_accepted: int = 0
+    events_duplicates: int = 0
+    event_rejects: tuple[Reject, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class ChangeKind(Enum):
     FIELDS = "fields"
     TAGS = "tags"
     CHANNELS = "channels"
-    EVENTS = "events"  # orders were written, replaced or taken from it
+    EVENTS = "events"  # events were written to it, replaced or taken from it
 
 
 @dataclass(frozen=True, slots=True)

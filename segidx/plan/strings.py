@@ -98,6 +98,9 @@ def matcher(operator: TextOperator, pattern: str, *, ci: bool) -> Matcher:
                 f"{pattern!r} is not a regular expression that RE2 takes: {_re2_words(str(error))}", pattern=pattern
             ) from error
         return lambda strings: pc.match_substring_regex(strings, pattern=pattern, ignore_case=ci)
+    if operator is TextOperator.LIKE:
+        regex = _path_pattern(fold(pattern) if ci else pattern)
+        return lambda strings: pc.match_substring_regex(_paths(_fold_all(strings) if ci else strings), pattern=regex)
     compare = {
         TextOperator.CONTAINS: pc.match_substring,
         TextOperator.STARTS_WITH: pc.starts_with,
@@ -107,6 +110,30 @@ def matcher(operator: TextOperator, pattern: str, *, ci: bool) -> Matcher:
         folded = fold(pattern)
         return lambda strings: compare(_fold_all(strings), pattern=folded)
     return lambda strings: compare(strings, pattern=pattern)
+
+
+# As in RFC 3986, appendix B: scheme and authority before the path, query and fragment behind it.
+_SPECIAL = frozenset(r"\.+?()[]{}|^$")
+_BEFORE_PATH = r"\A(?:[A-Za-z][A-Za-z0-9+.\-]*:)?(?://[^/?#]*)?"
+_BEHIND_PATH = r"(?s)[?#].*\z"
+
+
+def _paths(urls: pa.Array) -> pa.Array:
+    """The path of each url, `/` where it is empty."""
+    paths = pc.replace_substring_regex(urls, pattern=_BEFORE_PATH, replacement="", max_replacements=1)
+    paths = pc.replace_substring_regex(paths, pattern=_BEHIND_PATH, replacement="")
+    return pc.if_else(pc.equal(paths, ""), "/", paths)
+
+
+def _path_pattern(like: str) -> str:
+    """The regular expression of the paths that a pattern of `like` matches."""
+    pieces = re.split(r"(\*\*|\*)", like)
+    wild = {"**": ".*", "*": "[^/]*"}
+    return rf"(?s)\A{''.join(wild.get(piece) or _literal(piece) for piece in pieces)}\z"
+
+
+def _literal(text: str) -> str:
+    return "".join(f"\\{c}" if c in _SPECIAL else c for c in text)
 
 
 def _re2_words(message: str) -> str:

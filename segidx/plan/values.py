@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
 
-from segidx.model.events import EventKind
+from segidx.model.events import EventType
 from segidx.model.expression import AggregateFunction
 from segidx.model.values import ArithmeticOperator
 
@@ -76,14 +76,14 @@ class BoundNegative(BoundValue):
 
 
 # One step of a filter in postfix order, as `segidx.kernels.events.EventFilter` takes it.
-FilterOp = tuple[str, *tuple[int | bytes | bool, ...]]
+FilterOp = tuple[str | int | bytes | bool, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class BoundEvents:
-    """Events of a kind with start <= time < end (milliseconds since 1970) that pass a filter; no step lets all pass."""
+    """Events of a type with start <= time < end (milliseconds since 1970) that pass a filter; no step lets all pass."""
 
-    kind: EventKind
+    type: EventType
     start: int
     end: int
     where: tuple[FilterOp, ...]
@@ -91,8 +91,8 @@ class BoundEvents:
 
 @dataclass(frozen=True, slots=True)
 class BoundAggregate(BoundValue):
-    """What each contact's events come to: their COUNT, or the SUM, MIN or MAX of the column `measure` over 10**scale.
-    Of the column of times it is an instant."""
+    """What each contact's events come to: their COUNT or DISTINCT_DAYS, the SUM, MIN or MAX of the column `measure`
+    over 10**scale, or how many DISTINCT values that has. The MIN or MAX of the column of times is an instant."""
 
     function: AggregateFunction
     events: BoundEvents

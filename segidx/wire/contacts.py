@@ -60,7 +60,7 @@ def write_field_value(value: object, message: pb.FieldValue) -> None:
     elif isinstance(value, bool):
         message.bool_value = value
     elif isinstance(value, Decimal | numbers.Real):
-        message.decimal_value = _digits(value)
+        message.decimal_value = digits(value)
     elif isinstance(value, datetime):
         if value.tzinfo is None:
             raise InvalidValue(f"instant {value.isoformat()} has no time zone; give it one")
@@ -75,7 +75,8 @@ def write_field_value(value: object, message: pb.FieldValue) -> None:
         raise InvalidValue(f"a value of type {type(value).__name__} is not one that a field can hold")
 
 
-def _digits(value: Decimal | numbers.Real) -> str:
+def digits(value: Decimal | numbers.Real) -> str:
+    """A number in decimal digits. Raises InvalidValue for NaN and infinity."""
     if isinstance(value, numbers.Integral):
         return str(int(value))
     # The shortest digits that read back as the same float, also where numpy's float64 prints itself otherwise.
@@ -134,14 +135,18 @@ class RowErrors:
         self.kept.append(self.seen)
         self.seen += 1
 
-    def merge_rejects(self, result: WriteResult) -> WriteResult:
-        """The result with all rejects in the order of the caller's rows."""
+    def merged(self, returned: tuple[Reject, ...]) -> tuple[Reject, ...]:
+        """All rejects in the order of the caller's rows; `returned` are those of the rows that stayed."""
         if not self.rejects:
-            return result
+            return returned
         kept = self.kept
         # The answer to a known batch key may be that of other rows than these.
-        returned = [renumber(r, kept[r.index]) if r.index < len(kept) else r for r in result.rejects]
-        return replace(result, rejects=tuple(sorted([*self.rejects, *returned], key=lambda reject: reject.index)))
+        moved = [renumber(r, kept[r.index]) if r.index < len(kept) else r for r in returned]
+        return tuple(sorted([*self.rejects, *moved], key=lambda reject: reject.index))
+
+    def merge_rejects(self, result: WriteResult) -> WriteResult:
+        """The result with all rejects in the order of the caller's rows."""
+        return replace(result, rejects=self.merged(result.rejects)) if self.rejects else result
 
 
 def read_rows(messages: Iterable[pb.ContactRow]) -> tuple[list[Row], RowErrors]:

@@ -8,16 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from segidx.model.events import EventKind
 from segidx.model.expression import Aggregate, AggregateFunction, Events, Expression
 from segidx.model.windows import AllTime
 from segidx.v1 import expressions_pb2 as pb
 from segidx.wire.windows import Missing, read_enum, read_window, write_window
 
-EVENT_KINDS: Final[dict[int, EventKind]] = {
-    pb.EVENT_KIND_ORDER: EventKind.ORDER,
-    pb.EVENT_KIND_LINE: EventKind.LINE,
-}
 FUNCTIONS: Final[dict[int, AggregateFunction]] = {
     pb.AGGREGATE_FUNCTION_COUNT: AggregateFunction.COUNT,
     pb.AGGREGATE_FUNCTION_SUM: AggregateFunction.SUM,
@@ -26,8 +21,9 @@ FUNCTIONS: Final[dict[int, AggregateFunction]] = {
     pb.AGGREGATE_FUNCTION_MAX: AggregateFunction.MAX,
     pb.AGGREGATE_FUNCTION_FIRST: AggregateFunction.FIRST,
     pb.AGGREGATE_FUNCTION_LAST: AggregateFunction.LAST,
+    pb.AGGREGATE_FUNCTION_DISTINCT: AggregateFunction.DISTINCT,
+    pb.AGGREGATE_FUNCTION_DISTINCT_DAYS: AggregateFunction.DISTINCT_DAYS,
 }
-_KIND_NUMBERS = {v: pb.EventKind.ValueType(k) for k, v in EVENT_KINDS.items()}
 _FUNCTION_NUMBERS = {v: pb.AggregateFunction.ValueType(k) for k, v in FUNCTIONS.items()}
 
 ReadFilter = Callable[[pb.Expression], Expression]
@@ -35,10 +31,12 @@ WriteFilter = Callable[[Expression, pb.Expression], None]
 
 
 def read_events(message: pb.Events, read_filter: ReadFilter) -> Events:
-    """The selection. Raises Missing where its kind or its window is unfinished; an unfinished filter is a node of
+    """The selection. Raises Missing where its type or its window is unfinished; an unfinished filter is a node of
     its own."""
+    if not message.type:
+        raise Missing
     return Events(
-        read_enum(message.kind, EVENT_KINDS),
+        message.type,
         read_filter(message.where) if message.HasField("where") else None,
         read_window(message.window) if message.HasField("window") else AllTime(),
     )
@@ -54,7 +52,7 @@ def read_aggregate(message: pb.Aggregate, read_filter: ReadFilter) -> Aggregate:
 
 def write_events(events: Events, message: pb.Events, write_filter: WriteFilter) -> None:
     """Fills `message`; a window of all time is left out."""
-    message.kind = _KIND_NUMBERS[events.kind]
+    message.type = events.type
     if events.where is not None:
         write_filter(events.where, message.where)
     if not isinstance(events.window, AllTime):

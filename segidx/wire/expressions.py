@@ -79,6 +79,7 @@ TEXT_OPERATORS: Final[dict[int, TextOperator]] = {
     pb.TEXT_OPERATOR_STARTS_WITH: TextOperator.STARTS_WITH,
     pb.TEXT_OPERATOR_ENDS_WITH: TextOperator.ENDS_WITH,
     pb.TEXT_OPERATOR_MATCHES: TextOperator.MATCHES,
+    pb.TEXT_OPERATOR_LIKE: TextOperator.LIKE,
 }
 CHANNEL_STATES: Final[dict[int, ChannelState]] = {
     pb.CHANNEL_STATE_CONSENTED: ChannelState.CONSENTED,

@@ -150,7 +150,7 @@ FIELD_TYPES: dict[int, FieldType] = {
     schema_pb2.FIELD_TYPE_BOOL: FieldType.BOOL,
     schema_pb2.FIELD_TYPE_TEXT: FieldType.TEXT,
 }
-_FIELD_TYPE_NUMBERS = {v: schema_pb2.FieldType.ValueType(k) for k, v in FIELD_TYPES.items()}
+FIELD_TYPE_NUMBERS = {v: schema_pb2.FieldType.ValueType(k) for k, v in FIELD_TYPES.items()}
 
 
 def read_field(message: schema_pb2.Field) -> Field:
@@ -171,7 +171,7 @@ def read_schema(message: schema_pb2.Schema) -> Schema:
 def write_fields(fields: Iterable[Field], message: schema_pb2.Schema) -> None:
     message.SetInParent()
     for f in fields:
-        message.fields.add(name=f.name, type=_FIELD_TYPE_NUMBERS[f.type], scale=f.scale)
+        message.fields.add(name=f.name, type=FIELD_TYPE_NUMBERS[f.type], scale=f.scale)
 
 
 # --- statistics --------------------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ def _write_field_stats(stats: FieldStats, message: schema_pb2.FieldStats) -> Non
     message.name, message.set_count = stats.name, stats.set_count
     # FieldStats writes a type as people do: `category`, `number(2)`.
     type_, _, scale = stats.type.rstrip(")").partition("(")
-    message.type = _FIELD_TYPE_NUMBERS[FieldType(type_)]
+    message.type = FIELD_TYPE_NUMBERS[FieldType(type_)]
     if scale:
         message.scale = int(scale)
     if stats.distinct is not None:

@@ -8,12 +8,14 @@ converted is a reject, as there. Imports only v1, the model and the other conver
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final
 
 from segidx.model.errors import InvalidArgument, InvalidValue, SegidxError
+from segidx.model.events import EventRow
 from segidx.model.results import WriteResult
 from segidx.model.windows import EPOCH
 from segidx.model.writes import (
@@ -35,6 +37,7 @@ from segidx.wire.contacts import (
     write_field_value,
     write_rejects,
 )
+from segidx.wire.event_writes import write_event_writes
 from segidx.wire.values import CHANNEL_NUMBERS, CHANNELS, MAX_DECIMAL_TEXT, is_decimal, write_instant
 
 MAX_CHANGES = 5000  # contacts of one message: with ids of 255 bytes below the 4 MiB that clients take by default
@@ -51,7 +54,6 @@ CHANGE_KINDS: Final[dict[int, ChangeKind]] = {
     pb.CHANGE_KIND_FIELDS: ChangeKind.FIELDS,
     pb.CHANGE_KIND_TAGS: ChangeKind.TAGS,
     pb.CHANGE_KIND_CHANNELS: ChangeKind.CHANNELS,
-    pb.CHANGE_KIND_EVENTS: ChangeKind.EVENTS,
     pb.CHANGE_KIND_EVENTS: ChangeKind.EVENTS,
 }
 _FLAG_NUMBERS = {v: pb.ChannelFlag.ValueType(k) for k, v in CHANNEL_FLAGS.items()}
@@ -230,6 +232,33 @@ def check_batch_key(key: str) -> str:
     return key
 
 
+# --- batches with events -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BatchErrors:
+    """What was left out of a batch before the database saw it: of its rows, and of its events."""
+
+    rows: RowErrors
+    events: RowErrors
+
+    def merge_rejects(self, result: WriteResult) -> WriteResult:
+        """The result with all rejects, in the order of the caller's rows and in that of its events."""
+        result = self.rows.merge_rejects(result)
+        if not self.events.rejects:
+            return result
+        return replace(result, event_rejects=self.events.merged(result.event_rejects))
+
+
+def write_batch(
+    rows: Iterable[ContactWrite],
+    events: Iterable[EventRow],
+    request: pb.WriteBatchRequest | pb.StreamWritesRequest,
+) -> BatchErrors:
+    """Adds the rows and the events to the request, and returns those that cannot be sent."""
+    return BatchErrors(write_writes(rows, request), write_event_writes(events, request.events))
+
+
 # --- answers -----------------------------------------------------------------------------------------------
 
 
@@ -241,6 +270,9 @@ def read_acknowledgement(message: pb.WriteBatchResponse | pb.StreamWritesRespons
         message.duplicates,
         read_rejects(message.rejects) if message.rejects else (),
         message.replayed,
+        message.events_accepted,
+        message.events_duplicates,
+        read_rejects(message.event_rejects) if message.event_rejects else (),
     )
 
 
@@ -250,6 +282,9 @@ def write_acknowledgement(result: WriteResult, message: pb.WriteBatchResponse | 
     if result.rejects:
         message.rejects.extend(write_rejects(result.rejects))
     message.replayed = result.replayed
+    message.events_accepted, message.events_duplicates = result.events_accepted, result.events_duplicates
+    if result.event_rejects:
+        message.event_rejects.extend(write_rejects(result.event_rejects))
 
 
 # --- changes -----------------------------------------------------------------------------------------------

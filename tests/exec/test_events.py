@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from segidx.database import Account, Database
 from segidx.exec import events as exec_events
 from segidx.kernels.bitmaps import Stop
 from segidx.model.errors import Cancelled, SumTooLarge
-from segidx.model.events import Order
+from segidx.model.events import Order, Retraction
 from segidx.model.schema import Field, FieldType
 from segidx.model.windows import to_millis
 from segidx.store.snapshot import Snapshot
@@ -55,6 +55,54 @@ def test_only_the_candidates_ranges_and_the_windows_months_are_read(
     read.clear()
     assert account.count("did(order during next 3 days)").count == 0
     assert read == []
+
+
+def test_what_the_log_holds_is_read_with_the_blocks(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ranges and months that have blocks, of such that have none, and not where nothing can be in the window."""
+    account.upsert([(f"c{60_000 + i}", {}) for i in range(10)])  # in the range that has blocks, and behind it
+    far = f"new {FAR}"
+    account.upsert((f"new {i}", {}) for i in range(FAR + 1))  # ranges without blocks
+    when = datetime(2025, 2, 5, tzinfo=UTC)
+    account.write_events([Order("log 1", "c7", when, amount=Decimal(3)), Order("log 2", far, when, amount=Decimal(4))])
+    account.write_events([Order("o100", "c200", when, amount=Decimal(5)), Retraction("order", "o200")])
+    ranges: list[tuple[int, int, int]] = []
+    collect = exec_events.collect
+
+    def noted(given: list[tuple[int, tuple[object, ...], int]], *rest: object) -> object:
+        ranges.extend((number, len(blocks), first) for number, blocks, first in given)
+        return collect(given, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(exec_events, "collect", noted)
+    assert account.count("did(order)").count == FAR // 100 + 1 + 2 - 1  # c100 has none any more, and c200 another
+    assert account.count("sum(order.amount) = 5").count == 1
+    assert account.count("sum(order.amount during last 1 year) = 200").count == 0
+    ranges.clear()
+    assert account.count("did(order from 2025-02-01 to 2025-03-01) and n >= 33000").count == 14
+    assert ranges == [(2, 1, 0)]
+    ranges.clear()
+    assert account.count("did(order from 2025-02-01 to 2025-03-01) and not n >= 0").count == 1
+    assert [(blocks, first) for _, blocks, first in ranges][-1] == (0, 0)
+    ranges.clear()
+    assert account.count("did(order from 2026-02-01 to 2026-03-01)").count == 0
+    assert account.count("did(order from 2025-04-01 to 2025-05-01) and not n >= 0").count == 0
+    assert not any(blocks == 0 for _, blocks, _ in ranges), "no range without anything in the window"
+    account.merge()
+    assert account.count("did(order)").count == FAR // 100 + 2
+    ranges.clear()
+    assert account.count("did(order from 2025-02-01 to 2025-03-01) and not n >= 0").count == 1
+    assert [(blocks, first) for _, blocks, first in ranges][-1] == (1, 0)
+
+
+def test_threads_share_what_the_log_holds(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    account.write_events(
+        Order(f"log {i}", f"c{i}", AT - timedelta(days=i % 60), amount=Decimal(1)) for i in range(0, FAR, 7)
+    )
+    wanted = {text: account.count(text).count for text in ("did(order)", "count(order) = 2", "sum(order.amount) < 50")}
+    assert wanted["did(order)"] > FAR // 7
+    monkeypatch.setattr(exec_events, "_PARALLEL_BLOCKS", 1)
+    monkeypatch.setattr(exec_events, "threads", lambda: 4)
+    for text, count in wanted.items():
+        assert account.count(text).count == count
 
 
 def test_sums_beyond_64_bits_are_refused(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from segidx.model.errors import (
     InvalidValue,
     UnfinishedExpression,
 )
-from segidx.model.events import EventKind
 from segidx.model.expression import (
     MAX_DEPTH,
     MAX_NODES,
@@ -108,14 +107,14 @@ def test_builders_of_channels(state: ChannelState) -> None:
 def test_builders_of_events() -> None:
     month = Rolling(Direction.LAST, 1, Unit.MONTH)
     paid = Comparison(FieldValue("paid"), Operator.EQ, Constant(True))
-    assert orders().events == Events(EventKind.ORDER, None, AllTime())
-    assert lines().did() == Did(Events(EventKind.LINE))
+    assert orders().events == Events("order", None, AllTime())
+    assert lines().did() == Did(Events("line"))
     base = orders().where(field("paid") == True)  # noqa: E712
-    assert base.during(month).never() == Never(Events(EventKind.ORDER, paid, month))
-    assert base.where(A).where(B).did() == Did(Events(EventKind.ORDER, And((paid, A, B))))
-    assert base.did() == Did(Events(EventKind.ORDER, paid))  # builders do not change
-    count = Aggregate(AggregateFunction.COUNT, Events(EventKind.ORDER))
-    total = Aggregate(AggregateFunction.SUM, Events(EventKind.LINE), "amount")
+    assert base.during(month).never() == Never(Events("order", paid, month))
+    assert base.where(A).where(B).did() == Did(Events("order", And((paid, A, B))))
+    assert base.did() == Did(Events("order", paid))  # builders do not change
+    count = Aggregate(AggregateFunction.COUNT, Events("order"))
+    total = Aggregate(AggregateFunction.SUM, Events("line"), "amount")
     assert orders().count().value == count
     assert (orders().count() >= 3) == Comparison(count, Operator.GE, Constant(Decimal(3)))
     assert (orders().count() < 3) == Comparison(count, Operator.LT, Constant(Decimal(3)))
@@ -202,8 +201,8 @@ def test_long_numbers_do_not_make_long_messages() -> None:
         lambda: OnChannel(Channel.EMAIL, "reachable"),  # type: ignore[arg-type]
         lambda: on_channel("EMAIL"),
         lambda: on_channel("x" * 10_000),
-        lambda: Aggregate(AggregateFunction.COUNT, Events(EventKind.ORDER), "amount"),
-        lambda: Aggregate(AggregateFunction.SUM, Events(EventKind.ORDER)),
+        lambda: Aggregate(AggregateFunction.COUNT, Events("order"), "amount"),
+        lambda: Aggregate(AggregateFunction.SUM, Events("order")),
     ],
 )
 def test_nodes_that_cannot_be(build) -> None:  # type: ignore[no-untyped-def]
@@ -224,17 +223,17 @@ def test_walk_names_the_paths() -> None:
 
 
 def test_filters_of_a_predicate_and_their_paths() -> None:
-    one, two, three = (Events(EventKind.ORDER, where) for where in (A, B, C))
+    one, two, three = (Events("order", where) for where in (A, B, C))
     count = Aggregate(AggregateFunction.COUNT, one)
     total = Aggregate(AggregateFunction.SUM, two, "amount")
     last = Aggregate(AggregateFunction.COUNT, three)
     for node, found in (
         (Did(one), {"events.where": A}),
-        (Did(Events(EventKind.ORDER)), {}),
+        (Did(Events("order")), {}),
         (Never(one), {"events.where": A}),
         (Only(one), {"events.where": A}),
         (Only(one, B), {"events.where": A, "that": B}),
-        (Only(Events(EventKind.LINE), B), {"that": B}),
+        (Only(Events("line"), B), {"that": B}),
         (IsSet("a"), {}),
         (And((Did(one),)), {}),
         (In(count, (Decimal(1),)), {"value.aggregate.events.where": A}),
@@ -269,7 +268,7 @@ def test_filters_of_a_predicate_and_their_paths() -> None:
 
 
 def test_what_aggregates_are_made_of() -> None:
-    orders = Events(EventKind.ORDER)
+    orders = Events("order")
     for function in AggregateFunction:
         wants = function.of_property
         assert Aggregate(function, orders, "amount" if wants else None).function is function
@@ -348,12 +347,12 @@ def sum_of(where: Expression) -> Expression:
     ("tree", "error", "path"),
     [
         (
-            Did(Events(EventKind.ORDER, And((A, Or(()))))),
+            Did(Events("order", And((A, Or(()))))),
             EmptyOperands,
             "expression.did.events.where.conjunction.operands[1].disjunction",
         ),
         (
-            Not(Never(Events(EventKind.ORDER, Unfinished()))),
+            Not(Never(Events("order", Unfinished()))),
             UnfinishedExpression,
             "expression.negation.never.events.where",
         ),
@@ -372,8 +371,8 @@ def sum_of(where: Expression) -> Expression:
                 (InWindow("x", AllTime()), "in_window"),
                 (Anniversary("x", AllTime()), "anniversary"),
                 (OnChannel(Channel.EMAIL, ChannelState.REACHABLE), "on_channel"),
-                (Did(Events(EventKind.LINE)), "did"),
-                (Never(Events(EventKind.LINE)), "never"),
+                (Did(Events("line")), "did"),
+                (Never(Events("line")), "never"),
                 (field("x").age() > 3, "comparison"),
                 (field("x") + 1 > 3, "comparison"),
                 (orders().count() > 3, "comparison"),

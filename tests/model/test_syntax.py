@@ -19,7 +19,6 @@ from segidx.model.errors import (
     ExpressionTooLarge,
     UnfinishedExpression,
 )
-from segidx.model.events import EventKind
 from segidx.model.expression import (
     Aggregate,
     AggregateFunction,
@@ -48,6 +47,7 @@ from segidx.model.expression import (
     TextOperator,
     Unfinished,
     check,
+    events,
     field,
     lines,
     on_channel,
@@ -136,6 +136,8 @@ def window(text: str) -> Window:
         ('email starts with ci "a"', TextMatch("email", TextOperator.STARTS_WITH, "a", ci=True)),
         ('email ends with "a"', TextMatch("email", TextOperator.ENDS_WITH, "a")),
         ('email matches ci "^a"', TextMatch("email", TextOperator.MATCHES, "^a", ci=True)),
+        ('page like "/a/**"', TextMatch("page", TextOperator.LIKE, "/a/**")),
+        ('page like ci "**"', field("page").like("**", ci=True)),
         ('country = ci "pl"', field("country").equals("pl", ci=True)),
         ('country != ci "pl"', Comparison(FieldValue("country"), Operator.NE, Constant("pl"), ci=True)),
         ("signup before 2026-01-31", field("signup") < date(2026, 1, 31)),
@@ -169,12 +171,12 @@ def test_meaning(text: str, expression: Expression) -> None:
 @pytest.mark.parametrize(
     ("text", "expression"),
     [
-        ("did(order)", Did(Events(EventKind.ORDER))),
-        ("NEVER ( Line )", Never(Events(EventKind.LINE))),
+        ("did(order)", Did(Events("order"))),
+        ("NEVER ( Line )", Never(Events("line"))),
         ("did # x(\n (order)", orders().did()),
         (
             "count(order) >= 3",
-            Comparison(Aggregate(AggregateFunction.COUNT, Events(EventKind.ORDER)), Operator.GE, Constant(Decimal(3))),
+            Comparison(Aggregate(AggregateFunction.COUNT, Events("order")), Operator.GE, Constant(Decimal(3))),
         ),
         (
             'count(order where amount > 300 and source = "email" during last 1 month) >= 1',
@@ -208,7 +210,17 @@ def test_meaning(text: str, expression: Expression) -> None:
         ("did(order where at least 2 of (paid, ...))", orders().where(AtLeast(2, (PAID, Unfinished()))).did()),
         (
             "did(order where -5 <= `a b`)",
-            Did(Events(EventKind.ORDER, Comparison(Constant(Decimal(-5)), Operator.LE, FieldValue("a b")))),
+            Did(Events("order", Comparison(Constant(Decimal(-5)), Operator.LE, FieldValue("a b")))),
+        ),
+        ("did(visit where dwell >= 1.5 minutes)", events("visit").where(field("dwell") >= 90).did()),
+        (
+            "did(visit where 60 s < dwell)",
+            Did(Events("visit", Comparison(Constant(60), Operator.LT, FieldValue("dwell")))),
+        ),
+        ('never(DownLoad where file like "/a")', events("download").where(field("file").like("/a")).never()),
+        (
+            "did(activity where done before 2026-01-31)",
+            events("activity").where(field("done") < date(2026, 1, 31)).did(),
         ),
         ("did(line where quantity != -1)", lines().where(field("quantity") != -1).did()),
         ("did(line where quantity in (-1, 2))", lines().where(field("quantity").isin([-1, 2])).did()),
@@ -219,9 +231,25 @@ def test_meaning(text: str, expression: Expression) -> None:
         ('did(line where product starts with ci "q")', lines().where(field("product").starts_with("q", ci=True)).did()),
         (
             'did(line where product matches "q" older than 3 days)',
-            Did(Events(EventKind.LINE, field("product").matches("q"), OlderThan(3, Unit.DAY))),
+            Did(Events("line", field("product").matches("q"), OlderThan(3, Unit.DAY))),
         ),
         ("sum(line.`unit price`) > 1", lines().sum("unit price") > 1),
+        (
+            "distinct(line.product where amount > 3 during last 1 month) < 3",
+            lines().where(field("amount") > 3).during(MONTH).distinct("product") < 3,
+        ),
+        (
+            "distinct_days(visit where paid = true) = 7",
+            events("visit").where(field("paid") == True).distinct_days() == 7,  # noqa: E712
+        ),
+        ("distinct(order.source) > distinct_days(order)", orders().distinct("source") > orders().distinct_days()),
+        (
+            "count(visit where hour between 9 and 17 and weekday in (6, 7) and dwell > 7200) >= 3",
+            events("visit")
+            .where(field("hour").between(9, 17) & field("weekday").isin([6, 7]) & (field("dwell") > 7200))
+            .count()
+            >= 3,
+        ),
         ("-sum(line.amount) + score > 1", -lines().sum("amount") + field("score") > 1),
         ("count(order) in (1, 2)", orders().count().isin([1, 2])),
         ("count(order) between sum(line.quantity) and 9", orders().count().between(lines().sum("quantity"), 9)),
@@ -255,14 +283,14 @@ def test_meaning_of_events(text: str, expression: Expression) -> None:
 )
 def test_windows_of_events(text: str, expected: Window, canonical: str | None) -> None:
     for where in (None, PAID, field("amount") > 3, field("source").isin(["a"])):
-        node = Did(Events(EventKind.ORDER, where, expected))
+        node = Did(Events("order", where, expected))
         filtered = "" if where is None else f" where {format_expression(where)}"
         assert parse(f"did(order{filtered} {text})") == node
         assert format_expression(node) == f"did(order{filtered} {canonical or text})"
     if text.startswith("during"):
-        assert parse(f"did(order in{text.removeprefix('during')})") == Did(Events(EventKind.ORDER, window=expected))
-    assert parse("did(order during all time)") == Did(Events(EventKind.ORDER))
-    assert format_expression(Did(Events(EventKind.ORDER, None, AllTime()))) == "did(order)"
+        assert parse(f"did(order in{text.removeprefix('during')})") == Did(Events("order", window=expected))
+    assert parse("did(order during all time)") == Did(Events("order"))
+    assert format_expression(Did(Events("order", None, AllTime()))) == "did(order)"
 
 
 @pytest.mark.parametrize("state", ChannelState)
@@ -450,10 +478,10 @@ def test_names() -> None:
         ("x = " + "9" * 100_000, 1, 5, "too long"),
         ("x = 1e99999999999999999999", 1, 5, "out of range"),
         (
-            "A and distinct(line.product) > 3",
+            "A and share(line.product) > 3",
             1,
             7,
-            "'distinct(' is refused: of events, this version has did, never, only",
+            "'share(' is refused: of events, this version has did, never, only",
         ),
         ("days_since(last(order).time) > 3", 1, 12, "takes a field, or first(...) or last(...) of events, not a"),
         (
@@ -483,16 +511,21 @@ def test_names() -> None:
         ("only(order where only(line))", 1, 18, "'only' has no place in a filter of events"),
         ("did(order among a)", 1, 11, "found 'among'"),
         ("only(order where paid) > 3", 1, 1, "this is a condition, not a value"),
-        ("never(interaction during last 60 days)", 1, 7, "no events of kind 'interaction' in this version; the kinds"),
-        ("A and\ncount(visit where url like 3) > 3", 2, 7, "no events of kind 'visit' in this version; the kinds are"),
-        ("count(visit.dwell) > 3", 1, 7, "no events of kind 'visit'"),
-        ("sum(message) > 3", 1, 5, "no events of kind 'message'"),
-        ("sum(amount where x = 1) > 3", 1, 5, "no events of kind 'amount' in this version; the kinds are order, line"),
-        ("count(" + "x" * 10_000 + ") > 3", 1, 7, "no events of kind 'xxx"),
-        ("count() > 3", 1, 7, "found ')'; expected a kind of events such as 'order'"),
-        ("count(where A) > 3", 1, 7, "found 'where'; expected a kind of events"),
+        ("never(zażółć during last 60 days)", 1, 7, "'zażółć' is no name of an event type, such as 'order'"),
+        ("A and\ncount(_visit where url is set) > 3", 2, 7, "'_visit' is no name of an event type"),
+        ("count(visit.dwell) > 3", 1, 12, "found '.'"),
+        ("sum(message) > 3", 1, 5, "this wants a property of the events, such as order.amount"),
+        ("sum(amount where x = 1) > 3", 1, 5, "this wants a property of the events, such as order.amount"),
+        ("count(" + "x" * 10_000 + ") > 3", 1, 7, "'xxx"),
+        ("sum(" + "x" * 10_000 + ") > 3", 1, 5, "this wants a property"),
+        ("count() > 3", 1, 7, "found ')'; expected an event type such as 'order'"),
+        ("count(where A) > 3", 1, 7, "found 'where'; expected an event type such as 'order'"),
         ('count("order") > 3', 1, 7, 'found the string "order"'),
         ("A or sum(line where x >> 3) > 3", 1, 10, "this wants a property of the events, such as line.amount"),
+        ("distinct(order) > 3", 1, 10, "this wants a property of the events, such as order.amount"),
+        ("distinct_days(order.source) > 3", 1, 20, "found '.'"),
+        ("did(order where distinct_days(line) > 3)", 1, 17, "'distinct_days' has no place in a filter of events"),
+        ("distinct(order.source)", 1, 1, "a value, not a condition"),
         ("sum(order) > 3", 1, 5, "this wants a property of the events, such as order.amount"),
         ("sum(line.) > 3", 1, 10, "found ')'; expected a field name"),
         ("count(line.amount) > 3", 1, 11, "found '.'"),
@@ -518,7 +551,8 @@ def test_names() -> None:
         ("did(order during last 0 days)", 1, 23, "a window's length"),
         ("did(order where 5)", 1, 17, "a value, not a condition"),
         ("did(order where (paid = true) > 3)", 1, 18, "a condition, not a value"),
-        ('did(order where source like "x")', 1, 24, "'like' is refused"),
+        ('did(order where source like "x")', 1, 29, "the pattern of 'like' is one of the path of a url"),
+        ("did(visit where dwell >= 60 days)", 1, 29, "expected"),
         ("count(order)", 1, 1, "a value, not a condition"),
         ("A and not sum(line.amount)", 1, 11, "a value, not a condition"),
         ("did(order) >= 1", 1, 1, "a condition, not a value"),
@@ -570,7 +604,7 @@ def test_lone_surrogates_are_refused_at_their_place() -> None:
     [
         ("a and ", {"a field name", "a string", "a number", "'('", "'not'"}, {"'and'", "an arithmetic operator"}),
         ("a = 1 b", {"'and'", "'or'", "the end of the text"}, {"a field name", "a comparison such as '='"}),
-        ("a b", {"'in'", "'has'", "'between'", "'contains'"}, {"'became'", "'like'"}),
+        ("a b", {"'in'", "'has'", "'between'", "'contains'"}, {"'became'"}),
         ("a is", {"'not'", "'set'"}, {"'in'"}),
         ("x in last 3", {"a unit of time such as 'days'", "'whole'"}, {"a number"}),
         ("x in (", {"a string", "')'"}, {"a field name"}),

@@ -14,7 +14,6 @@ from segidx.model.errors import (
     ExpressionTooLarge,
     UnfinishedExpression,
 )
-from segidx.model.events import EventKind
 from segidx.model.expression import (
     Aggregate,
     AggregateFunction,
@@ -87,6 +86,7 @@ _NASTY = st.sampled_from(
     ]
 )
 strings = st.lists(_NASTY | st.text(_CHARACTERS, max_size=5), max_size=4).map("".join)
+_SEARCHES = tuple(operator for operator in TextOperator if operator is not TextOperator.LIKE)
 names = st.one_of(
     st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True),
     st.sampled_from(
@@ -163,7 +163,8 @@ _filter_leaves: st.SearchStrategy[Expression] = st.one_of(
     st.builds(Comparison, _filter_values, st.sampled_from([Operator.EQ, Operator.NE]), _filter_values, st.just(True)),
     st.builds(Between, _filter_values, _filter_values, _filter_values),
     st.builds(In, _filter_values, lists, st.booleans()),
-    st.builds(TextMatch, names, st.sampled_from(TextOperator), strings, st.booleans()),
+    st.builds(TextMatch, names, st.sampled_from(_SEARCHES), strings, st.booleans()),
+    st.builds(TextMatch, names, st.just(TextOperator.LIKE), strings.map("/{}".format), st.booleans()),
 ).filter(lambda leaf: sum(isinstance(v, FieldValue) for v in values_of(leaf)) < 2)
 
 
@@ -179,7 +180,7 @@ def _nodes(below: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expression
 
 _filters = st.recursive(_filter_leaves, _nodes, max_leaves=4)
 filters: st.SearchStrategy[Expression] = st.deferred(lambda: _filters)
-events = st.builds(Events, st.sampled_from(EventKind), st.none() | filters, windows | st.just(AllTime()))
+events = st.builds(Events, st.sampled_from(["order", "line"]), st.none() | filters, windows | st.just(AllTime()))
 of_property = [f for f in AggregateFunction if f.of_property]
 times = st.builds(Aggregate, st.sampled_from([f for f in AggregateFunction if f.is_time]), events)
 aggregates = st.builds(Aggregate, st.just(AggregateFunction.COUNT), events) | st.builds(
@@ -210,7 +211,8 @@ predicates: st.SearchStrategy[Expression] = st.one_of(
     st.builds(Comparison, values, st.sampled_from([Operator.EQ, Operator.NE]), values, st.just(True)),
     st.builds(Between, values, values, values),
     st.builds(In, values, lists, st.booleans()),
-    st.builds(TextMatch, names, st.sampled_from(TextOperator), strings, st.booleans()),
+    st.builds(TextMatch, names, st.sampled_from(_SEARCHES), strings, st.booleans()),
+    st.builds(TextMatch, names, st.just(TextOperator.LIKE), strings.map("/{}".format), st.booleans()),
     st.builds(InWindow, names, windows),
     st.builds(Anniversary, names, windows),
     st.builds(Did, events),

@@ -11,7 +11,7 @@ import pytest
 from segidx.database import Account, Database
 from segidx.exec.query import prepare
 from segidx.model.errors import InvalidExpression, SegidxError, TypeMismatch, UnknownProperty
-from segidx.model.events import EventKind, Order, OrderLine
+from segidx.model.events import Order, OrderLine
 from segidx.model.expression import Comparison, Did, Events, Operator
 from segidx.model.schema import Field, FieldType
 from segidx.model.values import FieldValue
@@ -51,6 +51,9 @@ def plan_of(account: Account, asked: str) -> Plan:
         ("sum(line.quantity) < 1.5", None, 1499),
         ("did(line)", 1, None),
         ("max(line.amount) >= 5", 500, None),
+        ("distinct(line.amount) >= 5", 5, None),
+        ("distinct(line.product) > 2.5", 3, None),
+        ("distinct_days(order) = 2", 2, 2),
         ("min(line.quantity) < 1.5", None, 1499),
         ("last(order).time before 2025-06-01", None, 1_748_735_999_999),
         ("first(line).time >= 2025-06-01T00:00:00.001Z", 1_748_736_000_001, None),
@@ -75,6 +78,9 @@ def test_what_is_compared_with_a_constant_is_a_range(
         ("count(order) = 0", 1),
         ("count(order) != 2", 2),
         ("never(order)", 1),
+        ("distinct(order.paid) < 3", 3),
+        ("distinct_days(line) <= 0", 1),
+        ("distinct_days(line) != 2", 2),
         ("sum(order.amount) != 3", 300),
     ],
 )
@@ -92,6 +98,10 @@ def test_what_holds_without_events_is_a_complement(account: Account, asked: str,
         ("count(order) >= 0", Everything),
         ("count(order) > -1", Everything),
         ("count(order) < 0", Nothing),
+        ("distinct(line.product) >= 0", Everything),
+        ("distinct_days(order) < 0", Nothing),
+        ("distinct(line.product) > count(order)", CandidateCheck),
+        ("distinct_days(order) / 2 >= 1", CandidateCheck),
         ("count(order) = 1.5", Nothing),
         ("sum(order.amount) = 0.001", Nothing),
         ("did(order during next 3 days)", Nothing),
@@ -148,6 +158,15 @@ def test_an_unknown_string_is_no_event(account: Account) -> None:
             "between.high.aggregate.events.where",
         ),
         ("sum(line.product) > 3", TypeMismatch, "expression.comparison"),
+        ("sum(line.hour) > 3", TypeMismatch, "expression.comparison"),
+        ("distinct(line.weekday) > 3", TypeMismatch, "expression.comparison"),
+        ("distinct(line.prodct) > 3", UnknownProperty, "expression.comparison"),
+        ('did(line where hour = "9")', TypeMismatch, "events.where.comparison"),
+        ("did(line where hour)", TypeMismatch, "events.where.comparison"),
+        ("did(line where weekday = 2025-01-01)", TypeMismatch, "events.where.comparison"),
+        ('did(line where hour in ("9"))', TypeMismatch, "events.where.in"),
+        ('did(line where weekday contains "6")', TypeMismatch, "events.where.text_match"),
+        ("did(line where hours = 9)", UnknownProperty, "events.where.comparison"),
         ("sum(line.prodct) > 3", UnknownProperty, "expression.comparison"),
         ('did(order where source ci = "A" and paid contains "x")', SegidxError, ""),
         ('count(order) = "3"', TypeMismatch, "expression.comparison"),
@@ -169,10 +188,65 @@ def test_errors_name_the_node(account: Account, asked: str, error: type[SegidxEr
     assert path in caught.value.path
 
 
+@pytest.mark.parametrize(
+    ("asked", "unit", "values"),
+    [
+        ("hour = 9", "hour", {9}),
+        ("hour != 9", "hour", {*range(24)} - {9}),
+        ("9 <= hour", "hour", {*range(9, 24)}),
+        ("hour < 2.5", "hour", {0, 1, 2}),
+        ("hour > 22.5", "hour", {23}),
+        ("hour = 2.5", "hour", set()),
+        ("hour != 2.5", "hour", {*range(24)}),
+        ("hour >= -1e20", "hour", {*range(24)}),
+        ("hour < 0", "hour", set()),
+        ("hour > 23", "hour", set()),
+        ("hour in (1, 23, 24, 1.5)", "hour", {1, 23}),
+        ("hour between 9 and 17", "hour", {*range(9, 18)}),
+        ("hour between 17 and 9", "hour", set()),
+        ("hour >= 22 or hour < 6", "hour", {22, 23, 0, 1, 2, 3, 4, 5}),
+        ("hour >= 9 and hour != 12 and hour <= 13", "hour", {9, 10, 11, 13}),
+        ("weekday = 1", "weekday", {1}),
+        ("weekday >= 6", "weekday", {6, 7}),
+        ("weekday in (0, 7, 8)", "weekday", {7}),
+        ("weekday < 1", "weekday", set()),
+        ("weekday <= 8", "weekday", {1, 2, 3, 4, 5, 6, 7}),
+    ],
+)
+def test_the_clock_is_a_mask(account: Account, asked: str, unit: str, values: set[int]) -> None:
+    plan = plan_of(account, f"did(line where {asked})")
+    assert isinstance(plan, EventScan)
+    (op,) = plan.aggregate.events.where
+    assert op[:2] == ("clock", unit)
+    assert op[4] == sum(1 << value - (unit == "weekday") for value in values)
+
+
+def test_clocks_of_two_kinds_stand_apart_and_every_event_has_them(account: Account) -> None:
+    plan = plan_of(account, "did(line where hour = 9 and weekday = 1)")
+    assert isinstance(plan, EventScan)
+    assert [op[0] for op in plan.aggregate.events.where] == ["clock", "clock", "all"]
+    plan = plan_of(account, "did(line where hour is set)")
+    assert isinstance(plan, EventScan)
+    assert plan.aggregate.events.where == (("constant", True),)
+    assert account.count("did(line where hour is not set or weekday is not set)").count == 0
+
+
+def test_what_is_wrong_with_a_clock_says_what_it_is(account: Account) -> None:
+    for asked, said in (
+        ("sum(line.hour) > 3", "line.hour is the hour of the event's local time, which stands in filters only"),
+        ('did(line where hour starts with "1")', "'starts with' works on strings, but line.hour is a number"),
+        ('did(line where weekday in ci ("1"))', "line.weekday, a number, cannot be compared with a string"),
+        ("did(line where hours = 9)", "line events have no property 'hours'; did you mean 'hour'?"),
+    ):
+        with pytest.raises(SegidxError) as caught:
+            account.count(asked)
+        assert said in str(caught.value)
+
+
 def test_properties_are_not_compared_with_each_other(account: Account) -> None:
     compared = Comparison(FieldValue("amount"), Operator.GT, FieldValue("unit_price"))
     with pytest.raises(InvalidExpression, match="compares a property with constants") as caught:
-        account.count(Did(Events(EventKind.LINE, compared)))
+        account.count(Did(Events("line", compared)))
     assert caught.value.path == "expression.did.events.where.comparison"
 
 

@@ -15,6 +15,7 @@ SPECIAL = {
         "no", line=3, column=14, expected=("'and'", "a name")
     ),
     errors.UnknownField: lambda: errors.UnknownField("contry", ["country", "county", "age"], path="expression.in"),
+    errors.UnknownEventType: lambda: errors.UnknownEventType("visti", ["order", "line", "visit"]),
     errors.UnknownProperty: lambda: errors.UnknownProperty("order", "amuont", ["source", "paid", "amount"]),
     errors.ContactNotFound: lambda: errors.ContactNotFound("c-1"),
     errors.UnknownAccount: lambda: errors.UnknownAccount("acme"),

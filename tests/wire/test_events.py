@@ -8,7 +8,6 @@ import pytest
 from google.protobuf import text_format
 
 from segidx.model import errors
-from segidx.model.events import EventKind
 from segidx.model.expression import (
     MAX_DEPTH,
     MAX_NODES,
@@ -36,7 +35,7 @@ from segidx.model.expression import (
 from segidx.model.schema import Field, FieldType, Schema
 from segidx.model.values import Arithmetic, ArithmeticOperator, Constant, FieldValue, Negative, Value
 from segidx.model.windows import AllTime, Direction, Rolling, Unit
-from segidx.testing.event_lives import random_event_expression
+from segidx.testing.event_questions import random_event_expression
 from segidx.v1 import counts_pb2
 from segidx.v1 import expressions_pb2 as pb
 from segidx.wire.decode import _Assembler, decode
@@ -60,8 +59,8 @@ def through_bytes(expression: Expression) -> Expression:
     return read_expression(decode(pb.Expression, written(expression).SerializeToString()))
 
 
-def count(where: Expression | None, kind: EventKind = EventKind.ORDER) -> Aggregate:
-    return Aggregate(AggregateFunction.COUNT, Events(kind, where))
+def count(where: Expression | None, type: str = "order") -> Aggregate:
+    return Aggregate(AggregateFunction.COUNT, Events(type, where))
 
 
 def some(value: Value) -> Expression:
@@ -84,16 +83,11 @@ def test_a_selection_as_it_is_sent() -> None:
         'where { comparison { left { field: "paid" } operator: COMPARISON_OPERATOR_EQUAL '
         "right { constant { bool_value: true } } } }"
     )
-    assert read(f"did {{ events {{ kind: EVENT_KIND_ORDER {paid} {window} }} }}") == Did(
-        Events(EventKind.ORDER, PAID, LAST_90_DAYS)
-    )
-    total = (
-        f"aggregate {{ function: AGGREGATE_FUNCTION_SUM events {{ kind: EVENT_KIND_LINE {window} }} "
-        'property: "amount" }'
-    )
+    assert read(f"did {{ events {{ type: 'order' {paid} {window} }} }}") == Did(Events("order", PAID, LAST_90_DAYS))
+    total = f"aggregate {{ function: AGGREGATE_FUNCTION_SUM events {{ type: 'line' {window} }} property: \"amount\" }}"
     zero = 'constant { decimal_value: "0" }'
     found = read(f"comparison {{ left {{ {total} }} operator: COMPARISON_OPERATOR_GREATER right {{ {zero} }} }}")
-    assert found == some(Aggregate(AggregateFunction.SUM, Events(EventKind.LINE, None, LAST_90_DAYS), "amount"))
+    assert found == some(Aggregate(AggregateFunction.SUM, Events("line", None, LAST_90_DAYS), "amount"))
 
 
 @pytest.mark.parametrize("seed", range(100))
@@ -107,20 +101,29 @@ def test_what_is_asked_of_events_survives(seed: int) -> None:
 def test_only_and_days_since_as_they_are_sent() -> None:
     paid = 'left { field: "paid" } operator: COMPARISON_OPERATOR_EQUAL right { constant { bool_value: true } }'
     that = f"that {{ comparison {{ {paid} }} }}"
-    assert read(f"only {{ events {{ kind: EVENT_KIND_ORDER }} {that} }}") == Only(Events(EventKind.ORDER), PAID)
-    assert read("only { events { kind: EVENT_KIND_LINE } }") == Only(Events(EventKind.LINE))
-    last = "aggregate { function: AGGREGATE_FUNCTION_LAST events { kind: EVENT_KIND_ORDER } }"
+    assert read(f"only {{ events {{ type: 'order' }} {that} }}") == Only(Events("order"), PAID)
+    assert read("only { events { type: 'line' } }") == Only(Events("line"))
+    last = "aggregate { function: AGGREGATE_FUNCTION_LAST events { type: 'order' } }"
     zero = 'constant { decimal_value: "0" }'
     days = f"left {{ days_since_event {{ {last} }} }} operator: COMPARISON_OPERATOR_GREATER right {{ {zero} }}"
     found = read(f"comparison {{ {days} }}")
-    assert found == some(DaysSinceEvent(Aggregate(AggregateFunction.LAST, Events(EventKind.ORDER))))
+    assert found == some(DaysSinceEvent(Aggregate(AggregateFunction.LAST, Events("order"))))
+
+
+def test_distinct_values_and_days_as_they_are_sent() -> None:
+    for function, name in ((AggregateFunction.DISTINCT, "source"), (AggregateFunction.DISTINCT_DAYS, None)):
+        node = some(Aggregate(function, Events("order", PAID), name))
+        message = written(node)
+        assert message.comparison.left.aggregate.function == {"source": 8, None: 9}[name]
+        assert message.comparison.left.aggregate.property == (name or "")
+        assert through_bytes(node) == node
 
 
 def test_no_filter_is_every_event_and_no_window_all_time() -> None:
-    bare = "never { events { kind: EVENT_KIND_LINE } }"
-    assert read(bare) == Never(Events(EventKind.LINE, None, AllTime()))
-    assert read("never { events { kind: EVENT_KIND_LINE window { all_time {} } } }") == read(bare)
-    assert written(Never(Events(EventKind.LINE))) == text_format.Parse(bare, pb.Expression())
+    bare = "never { events { type: 'line' } }"
+    assert read(bare) == Never(Events("line", None, AllTime()))
+    assert read("never { events { type: 'line' window { all_time {} } } }") == read(bare)
+    assert written(Never(Events("line"))) == text_format.Parse(bare, pb.Expression())
 
 
 def comparison(aggregate: str) -> str:
@@ -137,19 +140,20 @@ def comparison(aggregate: str) -> str:
         "never {}",
         "did { events {} }",
         "did { events { where { everyone {} } } }",
-        "did { events { kind: EVENT_KIND_ORDER window {} } }",
-        "never { events { kind: EVENT_KIND_ORDER window { older_than { count: 1 } } } }",
+        "did { events { type: 'order' window {} } }",
+        "never { events { type: 'order' window { older_than { count: 1 } } } }",
         comparison(""),
         comparison("function: AGGREGATE_FUNCTION_COUNT"),
         comparison("function: AGGREGATE_FUNCTION_COUNT events {}"),
-        comparison("events { kind: EVENT_KIND_ORDER }"),
-        comparison("function: AGGREGATE_FUNCTION_COUNT events { kind: EVENT_KIND_ORDER window {} }"),
-        comparison("function: AGGREGATE_FUNCTION_SUM events { kind: EVENT_KIND_ORDER }"),
+        comparison("events { type: 'order' }"),
+        comparison("function: AGGREGATE_FUNCTION_COUNT events { type: 'order' window {} }"),
+        comparison("function: AGGREGATE_FUNCTION_SUM events { type: 'order' }"),
         comparison('function: AGGREGATE_FUNCTION_SUM property: "amount"'),
         *(
-            comparison(f"function: AGGREGATE_FUNCTION_{f} events {{ kind: EVENT_KIND_LINE }}")
-            for f in ("AVERAGE", "MIN", "MAX")
+            comparison(f"function: AGGREGATE_FUNCTION_{f} events {{ type: 'line' }}")
+            for f in ("AVERAGE", "MIN", "MAX", "DISTINCT")
         ),
+        comparison("function: AGGREGATE_FUNCTION_DISTINCT_DAYS"),
         comparison("function: AGGREGATE_FUNCTION_FIRST"),
         comparison("function: AGGREGATE_FUNCTION_LAST events {}"),
         "comparison { left { days_since_event { aggregate { function: AGGREGATE_FUNCTION_LAST } } } "
@@ -157,7 +161,7 @@ def comparison(aggregate: str) -> str:
         'comparison { left { days_since_event {} } operator: COMPARISON_OPERATOR_EQUAL right { field: "a" } }',
         "only {}",
         "only { events {} }",
-        "only { events { kind: EVENT_KIND_ORDER window {} } }",
+        "only { events { type: 'order' window {} } }",
         "only { that { everyone {} } }",
     ],
 )
@@ -167,22 +171,22 @@ def test_what_is_not_filled_in_is_unfinished(text: str) -> None:
 
 @pytest.mark.parametrize("where", ["", "unfinished {}", "is_set {}", "comparison {}"])
 def test_an_unfinished_filter_is_a_node_of_its_own(where: str) -> None:
-    found = read(f"did {{ events {{ kind: EVENT_KIND_ORDER where {{ {where} }} }} }}")
-    assert found == Did(Events(EventKind.ORDER, Unfinished()))
+    found = read(f"did {{ events {{ type: 'order' where {{ {where} }} }} }}")
+    assert found == Did(Events("order", Unfinished()))
     with pytest.raises(errors.UnfinishedExpression) as caught:
         check(found)
     assert caught.value.path == "expression.did.events.where"
-    assert skip_unfinished(found) == (Did(Events(EventKind.ORDER)), ("expression.did.events.where",))
+    assert skip_unfinished(found) == (Did(Events("order")), ("expression.did.events.where",))
 
 
 @pytest.mark.parametrize("that", ["", "unfinished {}", "is_set {}", "comparison {}"])
 def test_an_unfinished_that_is_a_node_of_its_own(that: str) -> None:
-    found = read(f"only {{ events {{ kind: EVENT_KIND_ORDER }} that {{ {that} }} }}")
-    assert found == Only(Events(EventKind.ORDER), Unfinished())
+    found = read(f"only {{ events {{ type: 'order' }} that {{ {that} }} }}")
+    assert found == Only(Events("order"), Unfinished())
     with pytest.raises(errors.UnfinishedExpression) as caught:
         check(found)
     assert caught.value.path == "expression.only.that"
-    assert skip_unfinished(found) == (Only(Events(EventKind.ORDER)), ("expression.only.that",))
+    assert skip_unfinished(found) == (Only(Events("order")), ("expression.only.that",))
 
 
 def test_days_since_of_days_since_goes_no_deeper_than_the_limit() -> None:
@@ -203,24 +207,24 @@ def test_days_since_of_days_since_goes_no_deeper_than_the_limit() -> None:
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        ("did { events { kind: 99 } }", "did"),
-        ("only { events { kind: 99 } }", "only"),
+        ('did { events { type: "Order" } }', "did"),
+        ('only { events { type: "-" } }', "only"),
         (
-            'never { events { kind: EVENT_KIND_LINE where { comparison { operator: 99 left { field: "a" } } } } }',
+            'never { events { type: "line" where { comparison { operator: 99 left { field: "a" } } } } }',
             "never.events.where.comparison",
         ),
         (
-            "never { events { kind: EVENT_KIND_LINE where { negation { at_least { count: 0 } } } } }",
+            "never { events { type: 'line' where { negation { at_least { count: 0 } } } } }",
             "never.events.where.negation.at_least",
         ),
-        ("did { events { kind: EVENT_KIND_LINE window { older_than { count: 0 unit: TIME_UNIT_DAY } } } }", "did"),
-        (comparison("function: 99 events { kind: EVENT_KIND_ORDER }"), "comparison"),
+        ("did { events { type: 'line' window { older_than { count: 0 unit: TIME_UNIT_DAY } } } }", "did"),
+        (comparison("function: 99 events { type: 'order' }"), "comparison"),
         (
-            comparison('function: AGGREGATE_FUNCTION_COUNT events { kind: EVENT_KIND_ORDER } property: "amount"'),
+            comparison('function: AGGREGATE_FUNCTION_COUNT events { type: "order" } property: "amount"'),
             "comparison",
         ),
         (
-            comparison('function: AGGREGATE_FUNCTION_LAST events { kind: EVENT_KIND_ORDER } property: "amount"'),
+            comparison('function: AGGREGATE_FUNCTION_LAST events { type: "order" } property: "amount"'),
             "comparison",
         ),
         (
@@ -230,17 +234,17 @@ def test_days_since_of_days_since_goes_no_deeper_than_the_limit() -> None:
         ),
         (
             "comparison { operator: COMPARISON_OPERATOR_EQUAL right { field: 'a' } left { days_since_event { aggregate"
-            " { function: AGGREGATE_FUNCTION_COUNT events { kind: EVENT_KIND_ORDER } } } } }",
+            " { function: AGGREGATE_FUNCTION_COUNT events { type: 'order' } } } } }",
             "comparison",
         ),
         (
-            "only { events { kind: EVENT_KIND_ORDER } that { negation { at_least { count: 0 } } } }",
+            "only { events { type: 'order' } that { negation { at_least { count: 0 } } } }",
             "only.that.negation.at_least",
         ),
         (
             comparison(
                 "function: AGGREGATE_FUNCTION_COUNT "
-                "events { kind: EVENT_KIND_ORDER where { disjunction { operands { at_least { count: 0 } } } } }"
+                "events { type: 'order' where { disjunction { operands { at_least { count: 0 } } } } }"
             ),
             "comparison.left.aggregate.events.where.disjunction.operands[0].at_least",
         ),
@@ -255,8 +259,8 @@ def test_what_is_wrong_names_its_node(text: str, path: str) -> None:
 
 # Every place where events stand in an expression, with its path.
 PLACES = {
-    "did.events.where": lambda where: Did(Events(EventKind.ORDER, where)),
-    "never.events.where": lambda where: Never(Events(EventKind.LINE, where)),
+    "did.events.where": lambda where: Did(Events("order", where)),
+    "never.events.where": lambda where: Never(Events("line", where)),
     "comparison.left.aggregate.events.where": lambda where: some(count(where)),
     "comparison.right.aggregate.events.where": lambda where: Comparison(Constant(1), Operator.LT, count(where)),
     "comparison.left.negative.aggregate.events.where": lambda where: some(Negative(count(where))),
@@ -271,10 +275,10 @@ PLACES = {
     "between.high.aggregate.events.where": lambda where: Between(Constant(1), Constant(2), count(where)),
     "in.value.aggregate.events.where": lambda where: In(count(where), (1, 2)),
     "comparison.left.days_since_event.aggregate.events.where": lambda where: some(
-        DaysSinceEvent(Aggregate(AggregateFunction.FIRST, Events(EventKind.LINE, where)))
+        DaysSinceEvent(Aggregate(AggregateFunction.FIRST, Events("line", where)))
     ),
-    "only.events.where": lambda where: Only(Events(EventKind.ORDER, where), PAID),
-    "only.that": lambda where: Only(Events(EventKind.ORDER), where),
+    "only.events.where": lambda where: Only(Events("order", where), PAID),
+    "only.that": lambda where: Only(Events("order"), where),
 }
 
 
@@ -351,7 +355,7 @@ def test_filters_count_as_depth(place: str) -> None:
 
 def test_filters_count_as_nodes() -> None:
     where = In(FieldValue("amount"), tuple(range(MAX_NODES - 1)))
-    fits = Did(Events(EventKind.ORDER, where))
+    fits = Did(Events("order", where))
     check(fits)
     assert through_bytes(fits) == fits
     more = And((fits, IsSet("a")))
@@ -365,8 +369,8 @@ def test_filters_count_as_nodes() -> None:
 
 
 def test_conditions_on_contacts_cross_in_a_filter_and_are_left_to_the_check() -> None:
-    for where in (HasTags("tags", TagMode.ANY, ("vip",)), Did(Events(EventKind.LINE)), some(count(None))):
-        expression = Did(Events(EventKind.ORDER, where))
+    for where in (HasTags("tags", TagMode.ANY, ("vip",)), Did(Events("line")), some(count(None))):
+        expression = Did(Events("order", where))
         assert through_bytes(expression) == expression
         with pytest.raises(errors.InvalidExpression) as caught:
             check(expression)

@@ -1,5 +1,5 @@
 """Building expressions from Python: `field("score") >= 10`, `tags().has("vip")`, `on_channel("email").reachable()`,
-`orders().where(field("amount") > 300).count() >= 2`. Imports the nodes, and kinds, values and windows of the model."""
+`orders().where(field("amount") > 300).count() >= 2`. Imports the nodes, and values and windows of the model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date
 
-from segidx.model.events import EventKind
 from segidx.model.expression.nodes import (
     Aggregate,
     AggregateFunction,
@@ -166,6 +165,9 @@ class FieldBuilder(_Operand):
     def matches(self, pattern: str, *, ci: bool = False) -> TextMatch:
         return TextMatch(self.name, TextOperator.MATCHES, pattern, ci)
 
+    def like(self, pattern: str, *, ci: bool = False) -> TextMatch:
+        return TextMatch(self.name, TextOperator.LIKE, pattern, ci)
+
     def in_window(self, window: Window) -> InWindow:
         return InWindow(self.name, window)
 
@@ -231,7 +233,7 @@ def on_channel(channel: Channel | str) -> ChannelBuilder:
 
 
 class EventsBuilder:
-    """`orders()`, `lines()`: selects events of one kind, for conditions and values made of them."""
+    """`orders()`, `lines()`, `events("visit")`: selects events of one type, for conditions and values made of them."""
 
     __slots__ = ("events",)
 
@@ -262,6 +264,14 @@ class EventsBuilder:
     def max(self, property: str) -> ValueBuilder:
         return ValueBuilder(Aggregate(AggregateFunction.MAX, self.events, property))
 
+    def distinct(self, property: str) -> ValueBuilder:
+        """How many different values of the property they have."""
+        return ValueBuilder(Aggregate(AggregateFunction.DISTINCT, self.events, property))
+
+    def distinct_days(self) -> ValueBuilder:
+        """On how many different local calendar days they were."""
+        return ValueBuilder(Aggregate(AggregateFunction.DISTINCT_DAYS, self.events))
+
     def first_time(self) -> ValueBuilder:
         return ValueBuilder(Aggregate(AggregateFunction.FIRST, self.events))
 
@@ -285,11 +295,16 @@ class EventsBuilder:
         return Never(self.events)
 
 
+def events(type: str) -> EventsBuilder:
+    """The builder on events of a type: `events("visit").where(field("dwell") >= 60).count() >= 3`."""
+    return EventsBuilder(Events(type))
+
+
 def orders() -> EventsBuilder:
     """The builder on orders: `orders().where(field("paid") == True).count() >= 3`."""
-    return EventsBuilder(Events(EventKind.ORDER))
+    return EventsBuilder(Events("order"))
 
 
 def lines() -> EventsBuilder:
     """The builder on lines of orders: `lines().where(field("producer") == "69").sum("amount") > 300`."""
-    return EventsBuilder(Events(EventKind.LINE))
+    return EventsBuilder(Events("line"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from segidx.model.errors import InvalidExpression
-from segidx.model.events import EventKind
+from segidx.model.events import EVENT_TYPE_NAME
 from segidx.model.values import Scalar, Value, same_scalars, scalar
 from segidx.model.windows import AllTime, Window
 from segidx.model.writes import Channel
@@ -203,11 +203,16 @@ class TextOperator(Enum):
     STARTS_WITH = "starts with"
     ENDS_WITH = "ends with"
     MATCHES = "matches"
+    LIKE = "like"
 
 
 @dataclass(frozen=True, slots=True)
 class TextMatch(Expression):
-    """A substring, prefix, suffix, or a regular expression (RE2, searching) on a text or category field."""
+    """A substring, prefix, suffix, or a regular expression (RE2, searching) on a text or category field.
+
+    LIKE takes the value for a url and compares the whole of its path, `/` where it is empty, with a pattern: `*` stands
+    for any characters but `/`, `**` for any.
+    """
 
     field: str
     operator: TextOperator
@@ -218,6 +223,8 @@ class TextMatch(Expression):
         if not isinstance(self.pattern, str):
             raise InvalidExpression(f"the pattern of {self.operator.value!r} must be a string")
         object.__setattr__(self, "pattern", scalar(self.pattern))
+        if self.operator is TextOperator.LIKE and not self.pattern.startswith(("/", "*")):
+            raise InvalidExpression("the pattern of 'like' is one of the path of a url: it begins with '/' or '*'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,16 +252,20 @@ _ALL_TIME = AllTime()
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Some events of a kind: those in the window that pass the filter `where`.
+    """Some events of a type: those in the window that pass the filter `where`.
 
     A filter is made of And, Or, Not, AtLeast, Comparison, Between, In, IsSet and TextMatch; a FieldValue in it names a
     property of the event, and its values are properties and constants. All of it holds for one and the same event. A
     leaf on a missing property is false, and Not inverts it.
     """
 
-    kind: EventKind
+    type: str
     where: Expression | None = None
     window: Window = _ALL_TIME
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.type, str) or not EVENT_TYPE_NAME.fullmatch(self.type):
+            raise InvalidExpression(f"{str(self.type)[:40]!r} is no name of an event type, such as 'order'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +303,13 @@ class AggregateFunction(Enum):
     MAX = "max"
     FIRST = "first"
     LAST = "last"
+    DISTINCT = "distinct"
+    DISTINCT_DAYS = "distinct_days"
+
+    @property
+    def is_count(self) -> bool:
+        """Whether it counts, and so is 0 where there is nothing to count."""
+        return self in (AggregateFunction.COUNT, AggregateFunction.DISTINCT, AggregateFunction.DISTINCT_DAYS)
 
     @property
     def is_time(self) -> bool:
@@ -301,17 +319,19 @@ class AggregateFunction(Enum):
     @property
     def of_property(self) -> bool:
         """Whether it is made of a property of the events."""
-        return self is not AggregateFunction.COUNT and not self.is_time
+        return not self.is_time and self not in (AggregateFunction.COUNT, AggregateFunction.DISTINCT_DAYS)
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregate(Value):
     """What a contact's events come to: a number, or with FIRST and LAST an instant.
 
-    COUNT counts what Did looks for, and is 0 where there is none. FIRST and LAST are the time of the earliest and of
-    the latest of these. The others are made of a number property of every such event that has it, orders that do not
-    count included: SUM adds, MIN and MAX pick, AVERAGE is the sum over how many they are, and of orders over how many
-    count (the average order value). All but COUNT are missing where there is nothing to make them of.
+    COUNT counts what Did looks for, and is 0 where there is none. DISTINCT is how many different values of a property,
+    of any type, these have, and DISTINCT_DAYS on how many different local calendar days they were; both are 0 where
+    there is none. FIRST and LAST are the time of the earliest and of the latest of these. The others are made of a
+    number property of every such event that has it, orders that do not count included: SUM adds, MIN and MAX pick,
+    AVERAGE is the sum over how many they are, and of orders over how many count (the average order value). All but the
+    counts are missing where there is nothing to make them of.
     """
 
     function: AggregateFunction

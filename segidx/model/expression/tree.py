@@ -12,7 +12,6 @@ from segidx.model.errors import (
     InvalidExpression,
     UnfinishedExpression,
 )
-from segidx.model.events import EventKind
 from segidx.model.expression.nodes import (
     MAX_DEPTH,
     MAX_NODES,
@@ -79,11 +78,11 @@ def parts_of(value: Value) -> tuple[Value, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter of events of a kind in a predicate: its `place` behind the predicate's path, and how many levels of
+    """A filter of events of a type in a predicate: its `place` behind the predicate's path, and how many levels of
     arithmetic it lies below the predicate."""
 
     node: Expression
-    kind: EventKind
+    type: str
     place: str
     levels: int
 
@@ -92,20 +91,20 @@ def filters_of(node: Expression) -> list[Filter]:
     """The filters of events directly in a predicate."""
     found: list[Filter] = []
 
-    def note(filter: Expression | None, kind: EventKind, place: str, levels: int) -> None:
+    def note(filter: Expression | None, type: str, place: str, levels: int) -> None:
         if filter is not None:
-            found.append(Filter(filter, kind, place, levels))
+            found.append(Filter(filter, type, place, levels))
 
     if isinstance(node, Did | Never | Only):
-        note(node.events.where, node.events.kind, "events.where", 0)
+        note(node.events.where, node.events.type, "events.where", 0)
     if isinstance(node, Only):
-        note(node.that, node.events.kind, "that", 0)
+        note(node.that, node.events.type, "that", 0)
     values = zip(values_of(node), VALUE_NAMES.get(type(node), ()), strict=True)
     pending = [(value, place, 0) for value, place in values]
     while pending:
         value, place, levels = pending.pop()
         if isinstance(value, Aggregate):
-            note(value.events.where, value.events.kind, f"{place}.aggregate.events.where", levels)
+            note(value.events.where, value.events.type, f"{place}.aggregate.events.where", levels)
         names = PART_NAMES.get(type(value), ())
         parts = zip(parts_of(value), names, strict=True)
         pending.extend((part, f"{place}.{name}", levels + 1) for part, name in parts)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any, NamedTuple
 
 from lark import Token
 
 from segidx.model.errors import ExpressionTooDeep, ExpressionTooLarge
-from segidx.model.events import EventKind
 from segidx.model.expression import (
     Aggregate,
     AggregateFunction,
@@ -63,12 +62,15 @@ from segidx.model.values import (
 from segidx.model.windows import AllTime, Window
 from segidx.model.writes import Channel
 
+# Digits enough for any number that a text may hold.
+_EXACT = Context(prec=200)
 _OPERATORS = {operator.value: operator for operator in Operator}
 _ARITHMETIC = {operator.value: operator for operator in ArithmeticOperator}
 _FUNCTIONS: dict[str, type[Age] | type[DaysSince]] = {"age": Age, "days_since": DaysSince}
 # Functions that are conditions.
 _STATES = {state.value: state for state in ChannelState}
-_KINDS = {kind.value: kind for kind in EventKind}
+# Types of events that can serve as an example of a value made of a property.
+_WITH_AMOUNT = ("order", "line", "cart")
 _CHANNELS = ", ".join(f'"{channel.value}"' for channel in Channel)
 
 
@@ -86,22 +88,22 @@ class Item(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What stands first in the parentheses of an event function: a kind, and a property where it is made of one."""
+    """What stands first in the parentheses of an event function: a type, and a property where it is made of one."""
 
-    kind: EventKind
+    type: str
     token: Token
     property: str | None = None
 
 
 class Selected(NamedTuple):
-    """What stands behind the kind."""
+    """What stands behind the type."""
 
     where: Item | None
     window: Window
 
 
 class Population(NamedTuple):
-    """What stands behind the kind in `only(...)`."""
+    """What stands behind the type in `only(...)`."""
 
     that: Item | None
     among: Item | None
@@ -329,6 +331,9 @@ class Builder(WindowRules):
     def matches(self, _tokens: list[Token]) -> TextOperator:
         return TextOperator.MATCHES
 
+    def like(self, _tokens: list[Token]) -> TextOperator:
+        return TextOperator.LIKE
+
     def text_match(self, parts: list[Any], ci: bool = False) -> Item:
         item, operator, token = parts
         field = self.field_of(item, f"'{operator.value}'")
@@ -362,6 +367,12 @@ class Builder(WindowRules):
     def number(self, tokens: list[Token]) -> Item:
         token = tokens[0]
         return self.leaf(token, make(token, Constant, number(token)), literal=True)
+
+    def duration(self, tokens: list[Token]) -> Item:
+        """A length of time is a number of seconds."""
+        token, unit = tokens
+        seconds = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600}[unit.type]
+        return self.leaf(token, make(token, Constant, _EXACT.multiply(number(token), seconds)), literal=True)
 
     def negative_number(self, tokens: list[Token]) -> Item:
         item = self.number(tokens[1:])
@@ -426,22 +437,17 @@ class Builder(WindowRules):
 
     # --- events ---
 
-    def kind(self, tokens: list[Token]) -> Subject:
-        token = tokens[0]
-        kind = _KINDS.get(token.casefold())
-        if kind is None:
-            raise fail(
-                f"there are no events of kind '{clip(token)}' in this version; the kinds are {', '.join(_KINDS)}", token
-            )
-        return Subject(kind, token)
+    def event_type(self, tokens: list[Token]) -> Subject:
+        return Subject(tokens[0].casefold(), tokens[0])
 
     def made_of(self, parts: list[Any]) -> Subject:
         subject, item = parts
-        return Subject(subject.kind, subject.token, item.node.field)
+        return Subject(subject.type, subject.token, item.node.field)
 
     def made_of_nothing(self, parts: list[Any]) -> Subject:
         (subject,) = parts
-        raise fail(f"this wants a property of the events, such as {subject.kind.value}.amount", subject.token)
+        example = subject.type if subject.type in _WITH_AMOUNT else "order"
+        raise fail(f"this wants a property of the events, such as {example}.amount", subject.token)
 
     def selected(self, parts: list[Any]) -> Selected:
         where = next((part for part in parts if isinstance(part, Item)), None)
@@ -450,8 +456,8 @@ class Builder(WindowRules):
     def of_events(self, parts: list[Any]) -> Item:
         token, subject, selected = parts
         match token.casefold():
-            case "count":
-                return self.asked(Aggregate(AggregateFunction.COUNT, _events(subject, selected)), token, selected)
+            case "count" | "distinct_days" as function:
+                return self.asked(Aggregate(AggregateFunction(function), _events(subject, selected)), token, selected)
             case "did":
                 return self.asked(Did(_events(subject, selected)), token, selected)
         return self.asked(Never(_events(subject, selected)), token, selected)
@@ -515,7 +521,7 @@ def _window(parts: list[Any]) -> Window:
 def _events(subject: Subject, selected: Selected) -> Events:
     where = None if selected.where is None else selected.where.node
     assert where is None or isinstance(where, Expression)
-    return Events(subject.kind, where, selected.window)
+    return make(subject.token, Events, subject.type, where, selected.window)
 
 
 def _kind(node: Expression | Value) -> str:

@@ -200,7 +200,7 @@ def _comparison(node: Comparison) -> str:
 
 
 def _only(node: Only) -> Pieces:
-    pieces: Pieces = [f"only({node.events.kind.value}"]
+    pieces: Pieces = [f"only({node.events.type}"]
     if node.that is not None:
         pieces += [" where ", node.that]
     if node.events.where is not None:
@@ -213,7 +213,7 @@ def _during(events: Events) -> Pieces:
 
 
 def _asked(function: str, events: Events, property: str | None = None) -> Pieces:
-    pieces: Pieces = [f"{function}({events.kind.value}"]
+    pieces: Pieces = [f"{function}({events.type}"]
     if property is not None:
         pieces.append(f".{format_field(property)}")
     if events.where is not None:

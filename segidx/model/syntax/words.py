@@ -31,7 +31,7 @@ def is_reserved(word: str) -> bool:
 # Functions of events: conditions, and values.
 EVENT_FUNCTIONS: tuple[str, ...] = (
     *("did", "never", "only"),
-    *("count", "sum", "average", "min", "max", "first", "last"),
+    *("count", "distinct", "distinct_days", "sum", "average", "min", "max", "first", "last"),
 )
 
 _EVENTS = f"of events, this version has {', '.join(EVENT_FUNCTIONS[:-1])} and {EVENT_FUNCTIONS[-1]}"
@@ -40,12 +40,11 @@ _SEGMENTS = "saved segments are not available in this version"
 # Functions and words of the language's later parts, and why they are refused.
 LATER: dict[str, str] = {
     **dict.fromkeys(
-        ("avg", "distinct", "favourite", "sequence", "share"),
+        ("avg", "favourite", "sequence", "share"),
         _EVENTS,
     ),
     **dict.fromkeys(("score", "gain", "peak"), "scores are not available in this version"),
     "became": "tracked fields are not available in this version",
-    "like": "patterns of urls are not available in this version",
     "band": "spend bands are not available in this version",
     "rfm": "RFM models are not available in this version",
     "segment": _SEGMENTS,
@@ -58,7 +57,7 @@ LATER: dict[str, str] = {
 _READABLE: dict[str, str] = {
     "NAME": "a field name",
     "QUOTED_NAME": "a field name",
-    "KIND": "a kind of events such as 'order'",
+    "EVENT_TYPE": "an event type such as 'order'",
     "DOT": "'.' and a property",
     "STRING": "a string",
     "NUMBER": "a number",

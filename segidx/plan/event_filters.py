@@ -1,0 +1,239 @@
+"""Filters of events: a tree of conditions on an event's properties becomes steps over the columns of its type, in
+postfix order, as `segidx.kernels.events.EventFilter` takes them.
+
+Columns of a type: contact, time, event number, line, then its properties in their order, and last whether the event
+counts.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+
+from segidx.model.errors import InvalidExpression, SegidxError, TypeMismatch, UnknownProperty
+from segidx.model.events import CLOCK_PROPERTIES, EventProperty, EventType
+from segidx.model.expression import (
+    And,
+    AtLeast,
+    Between,
+    Comparison,
+    Expression,
+    In,
+    IsSet,
+    Not,
+    Operator,
+    Or,
+    TextMatch,
+    child_path,
+    node_path,
+)
+from segidx.model.schema import FieldType
+from segidx.model.values import Constant, FieldValue, Scalar, Value
+from segidx.plan.calendar import instants_of_days
+from segidx.plan.clocks import clock_filter, joined
+from segidx.plan.constants import FLIPPED, bind_constant, holds, whole_numbers
+from segidx.plan.context import BindContext
+from segidx.plan.strings import Codes, Dictionary, compared_codes, equal_codes, fold, text_codes
+from segidx.plan.values import BoundConstant, FilterOp, ValueKind
+from segidx.store.events import FIRST_PROPERTY
+
+_LOW, _HIGH = -(2**63), 2**63 - 1
+_KINDS = {
+    FieldType.CATEGORY: ValueKind.STRING,
+    FieldType.BOOL: ValueKind.BOOL,
+    FieldType.NUMBER: ValueKind.NUMBER,
+    FieldType.TIMESTAMP: ValueKind.INSTANT,
+}
+
+
+Span = tuple[int, int]  # start <= time < end of the events that are looked at
+
+
+def bind_filter(node: Expression, type: EventType, span: Span, context: BindContext, path: str) -> list[FilterOp]:
+    """A filter's steps in postfix order. Recursion is bounded by the depth that `check` allows."""
+    match node:
+        case And() | Or() | AtLeast():
+            steps: list[FilterOp] = []
+            for i, operand in enumerate(node.operands):
+                steps += bind_filter(operand, type, span, context, child_path(path, node, i))
+            n = len(node.operands)
+            if isinstance(node, AtLeast):
+                return [*steps, ("at_least", node.count, n)]
+            return joined("all" if isinstance(node, And) else "any", steps, n)
+        case Not():
+            return [*bind_filter(node.operand, type, span, context, child_path(path, node, 0)), ("not",)]
+    where = node_path(path, node)
+    try:
+        return _leaf(node, type, span, context)
+    except SegidxError as error:
+        raise error.at(where) from None
+
+
+def _leaf(node: Expression, type: EventType, span: Span, context: BindContext) -> list[FilterOp]:
+    match node:
+        case Comparison():
+            return _comparison(node.left, node.operator, node.right, type, span, context, ci=node.ci)
+        case Between():
+            low = _comparison(node.value, Operator.GE, node.low, type, span, context)
+            high = _comparison(node.value, Operator.LE, node.high, type, span, context)
+            return joined("all", [*low, *high], 2)
+        case In():
+            return _in(node, type, span, context)
+        case IsSet():
+            found = _property_of(type, node.field)
+            return [("constant", True) if _is_clock(found) else ("present", column_of(type, found))]
+        case TextMatch():
+            found = _property_of(type, node.field)
+            if found.type is not FieldType.CATEGORY:
+                raise TypeMismatch(
+                    f"{node.operator.value!r} works on strings, but {type.name}.{found.name} is a {found.type.value}",
+                    property=found.name,
+                )
+            codes = text_codes(context, _dictionary(type, found, context), node.operator, node.pattern, ci=node.ci)
+            return _table(type, found, codes)
+    raise AssertionError(f"{node.__class__.__name__} was not refused by check()")
+
+
+def _comparison(
+    left: Value,
+    operator: Operator,
+    right: Value,
+    type: EventType,
+    span: Span,
+    context: BindContext,
+    *,
+    ci: bool = False,
+) -> list[FilterOp]:
+    if isinstance(left, Constant) and isinstance(right, Constant):
+        return [("constant", _constants(left.value, operator, right.value, ci=ci))]
+    if isinstance(left, Constant):
+        left, operator, right = right, FLIPPED[operator], left
+    if not isinstance(left, FieldValue) or not isinstance(right, Constant):
+        raise InvalidExpression("a filter of events compares a property with a constant, not with another property")
+    found = _property_of(type, left.field)
+    _check_types(type, found, operator, right.value, ci=ci)
+    if _is_clock(found):
+        assert isinstance(right.value, Decimal)
+        return [clock_filter(found, operator, right.value, span, context)]
+    if operator is Operator.NE:
+        return [*_property(type, found, Operator.EQ, right.value, context, ci=ci), ("not",)]
+    return _property(type, found, operator, right.value, context, ci=ci)
+
+
+def _constants(left: Scalar, operator: Operator, right: Scalar, *, ci: bool) -> bool:
+    a, b = bind_constant(left), bind_constant(right)
+    if a.kind is not b.kind:
+        raise TypeMismatch(
+            f"{a.kind.value} cannot be compared with {b.kind.value}", left=a.kind.name, right=b.kind.name
+        )
+    if a.kind is ValueKind.BOOL and operator not in (Operator.EQ, Operator.NE):
+        raise TypeMismatch("a bool has no order; use = or !=")
+    if ci and a.kind is not ValueKind.STRING:
+        raise TypeMismatch(f"'ci' ignores the case of strings; {a.kind.value} has none")
+    one, other = (fold(str(v.value)) if ci else v.value for v in (a, b))
+    equal = operator is Operator.NE
+    return holds(one, Operator.EQ if equal else operator, other) != equal
+
+
+def _check_types(type: EventType, found: EventProperty, operator: Operator, constant: Scalar, *, ci: bool) -> None:
+    wanted = _KINDS[found.type]
+    given = bind_constant(constant).kind
+    # A date is compared with the instant's local date.
+    if given is not wanted and (wanted, given) != (ValueKind.INSTANT, ValueKind.DATE):
+        raise TypeMismatch(
+            f"{type.name}.{found.name}, {wanted.value}, cannot be compared with {given.value}",
+            property=found.name,
+            left=wanted.name,
+            right=given.name,
+        )
+    if wanted is ValueKind.BOOL and operator not in (Operator.EQ, Operator.NE):
+        raise TypeMismatch(f"{type.name}.{found.name} has no order; use = or !=", property=found.name)
+    if ci and wanted is not ValueKind.STRING:
+        raise TypeMismatch(f"'ci' ignores the case of strings; {type.name}.{found.name} has none", property=found.name)
+
+
+def _property(
+    type: EventType, found: EventProperty, operator: Operator, constant: Scalar, context: BindContext, *, ci: bool
+) -> list[FilterOp]:
+    """`property operator constant`, of one type, for any operator but !=."""
+    column = column_of(type, found)
+    if isinstance(constant, str):
+        dictionary = _dictionary(type, found, context)
+        if operator is Operator.EQ:
+            return _table(type, found, equal_codes(context, dictionary, [constant], ci=ci))
+        return _table(type, found, compared_codes(context, dictionary, operator, constant))
+    if isinstance(constant, bool):
+        return [("range", column, int(constant), int(constant))]
+    if isinstance(constant, date):  # a datetime is one too
+        return _instants(column, operator, bind_constant(constant), context)
+    scale = found.decimals(context.snapshot.catalog.account.money_scale)
+    ends = whole_numbers(operator, Fraction(constant) * 10**scale)
+    if ends is None:
+        return [("constant", False)]
+    low, high = _LOW if ends[0] is None else ends[0], _HIGH if ends[1] is None else ends[1]
+    if low > _HIGH or high < _LOW:
+        return [("constant", False)]
+    return [("range", column, max(low, _LOW), min(high, _HIGH))]
+
+
+def _instants(column: int, operator: Operator, bound: BoundConstant, context: BindContext) -> list[FilterOp]:
+    """The instants that compare so with an instant, or whose local date compares so with a date."""
+    assert isinstance(bound.value, int)
+    ends = whole_numbers(operator, Fraction(bound.value))
+    assert ends is not None
+    found = [ends] if bound.kind is ValueKind.INSTANT else instants_of_days(*ends, context.zone)
+    steps: list[FilterOp] = [
+        ("range", column, _LOW if low is None else low, _HIGH if high is None else high) for low, high in found
+    ]
+    return steps if len(steps) == 1 else [*steps, ("any", len(steps))]
+
+
+def _in(node: In, type: EventType, span: Span, context: BindContext) -> list[FilterOp]:
+    if isinstance(node.value, FieldValue) and all(isinstance(o, str) for o in node.options):
+        found = _property_of(type, node.value.field)
+        if found.type is FieldType.CATEGORY:
+            wanted = [o for o in node.options if isinstance(o, str)]
+            codes = equal_codes(context, _dictionary(type, found, context), wanted, ci=node.ci)
+            return _table(type, found, codes)
+    steps: list[FilterOp] = []
+    for option in node.options:
+        steps += _comparison(node.value, Operator.EQ, Constant(option), type, span, context, ci=node.ci)
+    return joined("any", steps, len(node.options))
+
+
+def _property_of(type: EventType, name: str) -> EventProperty:
+    """The property that a condition names: of the type, or of the events' time. Raises UnknownProperty."""
+    known = {each.name: each for each in type.properties} | CLOCK_PROPERTIES
+    if name not in known:
+        raise UnknownProperty(type.name, name, known)
+    return known[name]
+
+
+def _is_clock(found: EventProperty) -> bool:
+    return found.name in CLOCK_PROPERTIES
+
+
+def column_of(type: EventType, found: EventProperty) -> int:
+    """The column of a property in blocks."""
+    return FIRST_PROPERTY + type.index(found.name)
+
+
+def _dictionary(type: EventType, found: EventProperty, context: BindContext) -> Dictionary:
+    strings = context.snapshot.event_dictionary(type, type.index(found.name))
+    return Dictionary(strings, strings.find_one)
+
+
+def _table(type: EventType, found: EventProperty, codes: Codes) -> list[FilterOp]:
+    """The events whose code is one of these, ascending."""
+    column = column_of(type, found)
+    if not len(codes):
+        return [("constant", False)]
+    base, last = int(codes[0]), int(codes[-1])
+    if len(codes) == last - base + 1:
+        return [("range", column, base, last)]
+    bits = np.zeros(last - base + 1, np.uint8)
+    bits[codes - base] = 1
+    return [("table", column, base, np.packbits(bits, bitorder="little").tobytes(), False)]
