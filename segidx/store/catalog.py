@@ -6,12 +6,15 @@ import json
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from segidx.model.errors import CorruptData
+from segidx.model.events import EventProperty, EventType, EventTypes
 from segidx.model.schema import AccountInfo, Field, FieldType, Schema
 from segidx.store.layout import (
     META_ACCOUNT,
+    META_EVENT_TYPES,
+    META_EVENTS_MERGED,
     META_FORMAT,
     META_GENERATION,
     META_HASH_KEY,
@@ -29,6 +32,9 @@ _I64 = struct.Struct("<q")
 
 _STATE = struct.Struct("<BBHIQQQQ")
 _STATE_VERSION = 1
+# version u8, 3 zero bytes, CRC-32 of what follows it, generation, number of the type, range
+_EVENTS_MERGED = struct.Struct("<B3sIQII")
+_EVENTS_MERGED_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,20 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
+class EventsMerged:
+    """How far a merge that is under way, or was cut short, has folded events: those of the types before `type` (by
+    number), and of this type those of the ranges before `range`, are in the base through `generation`."""
+
+    generation: int
+    type: int
+    range: int
+
+    def has(self, type: int, range: int) -> bool:
+        """Whether the base holds the events of a type and range through `generation`."""
+        return (type, range) < (self.type, self.range)
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """What the meta database holds. `field_ids` maps names to the ids in keys; ids start at 1 and are never reused."""
 
@@ -55,6 +75,7 @@ class Catalog:
     schema: Schema
     field_ids: Mapping[str, int]
     hash_key: bytes
+    event_types: EventTypes = field(default_factory=EventTypes)
 
     @property
     def fields_by_id(self) -> dict[int, Field]:
@@ -90,9 +111,22 @@ def read_catalog(txn: Reader, db: Handle) -> Catalog:
             schema=schema,
             field_ids={f["name"]: f["id"] for f in fields},
             hash_key=hash_key,
+            event_types=_event_types(txn.get(META_EVENT_TYPES, db=db)),
         )
     except (ValueError, TypeError, KeyError, struct.error) as error:
         raise CorruptData(f"the catalog cannot be read ({error}); restore from a backup") from error
+
+
+def _event_types(value: memoryview | bytes | None) -> EventTypes:
+    rows = [] if value is None else json.loads(bytes(value))
+    return EventTypes(
+        EventType(
+            row["name"],
+            tuple(EventProperty(p["name"], FieldType(p["type"]), p["scale"]) for p in row["properties"]),
+            row["number"],
+        )
+        for row in rows
+    )
 
 
 def read_state(txn: Reader, db: Handle) -> State:
@@ -135,12 +169,49 @@ def write_newest_event(txn: Writer, db: Handle, time: int) -> None:
     txn.put(META_NEWEST_EVENT, _I64.pack(time), db=db)
 
 
+def read_events_merged(txn: Reader, db: Handle) -> EventsMerged | None:
+    """How far a merge has folded events; None when none is at it. Raises CorruptData."""
+    value = txn.get(META_EVENTS_MERGED, db=db)
+    if value is None:
+        return None
+    try:
+        version, zero, crc, generation, type, range = _EVENTS_MERGED.unpack(value)
+    except struct.error as error:
+        raise CorruptData(f"how far events are merged cannot be read ({error}); restore from a backup") from error
+    if version != _EVENTS_MERGED_VERSION or zero != bytes(3) or crc != zlib.crc32(bytes(value)[8:]):
+        raise CorruptData("how far events are merged fails its checksum; restore from a backup")
+    return EventsMerged(generation, type, range)
+
+
+def write_events_merged(txn: Writer, db: Handle, merged: EventsMerged | None) -> None:
+    """None: no merge is at it."""
+    if merged is None:
+        txn.delete(META_EVENTS_MERGED, db=db)
+        return
+    numbers = (merged.generation, merged.type, merged.range)
+    crc = zlib.crc32(_EVENTS_MERGED.pack(0, b"", 0, *numbers)[8:])
+    txn.put(META_EVENTS_MERGED, _EVENTS_MERGED.pack(_EVENTS_MERGED_VERSION, b"", crc, *numbers), db=db)
+
+
 def write_schema(txn: Writer, db: Handle, catalog: Catalog) -> None:
     rows = [
         {"id": catalog.field_ids[f.name], "name": f.name, "type": f.type.value, "scale": f.scale}
         for f in catalog.schema
     ]
     txn.put(META_SCHEMA, json.dumps(rows, ensure_ascii=False).encode(), db=db)
+
+
+def write_event_types(txn: Writer, db: Handle, types: EventTypes) -> None:
+    """Those that the account declares."""
+    rows = [
+        {
+            "number": each.number,
+            "name": each.name,
+            "properties": [{"name": p.name, "type": p.type.value, "scale": p.scale} for p in each.properties],
+        }
+        for each in types.declared
+    ]
+    txn.put(META_EVENT_TYPES, json.dumps(rows).encode(), db=db)
 
 
 def write_catalog(txn: Writer, db: Handle, catalog: Catalog) -> None:

@@ -1,32 +1,33 @@
 """Blocks of events in LMDB, read in place: their names, opening, and which there are.
 
-A block holds rows of one kind, of one range (16,384 ordinals) and one month (UTC), sorted by contact, time, event and
+A block holds rows of one type, of one range (16,384 ordinals) and one month (UTC), sorted by contact, time, event and
 line; the codec is native (`segidx.kernels.events`). `segidx.store.events` writes them.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 
 import lmdb
 import numpy as np
 import numpy.typing as npt
 
-from segidx.kernels.events import LINE, CorruptEvents, EventBlock
+from segidx.kernels.events import LINE, CorruptEvents, EventBlock, EventLayer
 from segidx.model.errors import CorruptData
-from segidx.model.events import EVENT_PROPERTIES, EventKind
-from segidx.store.layout import EVENT_NUMBERS, Handle, Reader, event_key, split_event_key
+from segidx.model.events import BUILT_IN, EventType
+from segidx.store.layout import Handle, Reader, event_key, split_event_key
 
-# The first property's column of a block, behind those that all kinds have; the last column is whether the row counts.
+# The first property's column of a block, behind those that all types have; the last column is whether the row counts.
 FIRST_PROPERTY = LINE + 1
 
 LAST_MONTH = (1 << 16) - 1
 _PREFIX = 6  # bytes of a key that are the same in a range
 
 
-def block_columns(kind: EventKind) -> int:
+def block_columns(type: EventType) -> int:
     """Columns of a block."""
-    return FIRST_PROPERTY + len(EVENT_PROPERTIES[kind]) + 1
+    return FIRST_PROPERTY + len(type.properties) + 1
 
 
 def month_of(time: int) -> int:
@@ -39,15 +40,10 @@ def months_of(times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return times.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64)
 
 
-def kind_of(number: int) -> EventKind | None:
-    """The kind that has the number in keys."""
-    return next((kind for kind, each in EVENT_NUMBERS.items() if each == number), None)
-
-
 def group_name(number: int, ordinals: int, month: int) -> str:
-    """How messages call the blocks of a kind (by its number), a range and a month."""
-    kind = kind_of(number)
-    return f"events of {kind.value if kind else number}, range {ordinals}, month {month_name(month)}"
+    """How messages call the blocks of a type (by its number), a range and a month."""
+    built_in = next((each.name for each in BUILT_IN if each.number == number), f"type {number}")
+    return f"events of {built_in}, range {ordinals}, month {month_name(month)}"
 
 
 def month_name(month: int) -> str:
@@ -60,29 +56,34 @@ def block_name(key: bytes) -> str:
     return f"{group_name(number, ordinals, month)}, part {part}"
 
 
-def open_block(key: bytes, value: memoryview | bytes) -> EventBlock:
-    """A block; it borrows the value. Raises CorruptData, also for one that has not the columns of its kind."""
+def open_block(type: EventType, key: bytes, value: memoryview | bytes) -> EventBlock:
+    """A block; it borrows the value. Raises CorruptData, also for one that has not the columns of its type."""
     try:
         block = EventBlock(value)
     except CorruptEvents as error:
         where = "" if error.column is None else f"column {error.column}: "
         raise CorruptData(f"{block_name(key)}: {where}{error.reason}; restore from a backup") from error
-    kind = kind_of(split_event_key(key)[0])
-    if kind is not None and block.columns != block_columns(kind):
+    if block.columns != block_columns(type):
         raise CorruptData(
-            f"{block_name(key)}: has {block.columns} columns instead of {block_columns(kind)}; restore from a backup"
+            f"{block_name(key)}: has {block.columns} columns instead of {block_columns(type)}; restore from a backup"
         )
     return block
 
 
-def stored_ranges(txn: lmdb.Transaction, db: Handle, kind: EventKind) -> list[int]:
-    """The ranges of which a kind has blocks, ascending."""
+def check_layers(type: EventType, layers: Iterable[EventLayer]) -> None:
+    """Raises CorruptData for layers of the log that have not the columns of their type."""
+    if any(layer.columns != block_columns(type) for layer in layers):
+        raise CorruptData(f"the log's {type.name} events have not the columns of their type; restore from a backup")
+
+
+def stored_ranges(txn: lmdb.Transaction, db: Handle, type: EventType) -> list[int]:
+    """The ranges of which a type has blocks, ascending."""
     found = []
     with txn.cursor(db) as cursor:
-        there = cursor.set_range(event_key(EVENT_NUMBERS[kind], 0))
+        there = cursor.set_range(event_key(type.number, 0))
         while there:
             owner, number, _, _ = split_event_key(cursor.key())
-            if owner != EVENT_NUMBERS[kind]:
+            if owner != type.number:
                 break
             found.append(number)
             there = cursor.set_range(event_key(owner, number + 1))
@@ -90,14 +91,15 @@ def stored_ranges(txn: lmdb.Transaction, db: Handle, kind: EventKind) -> list[in
 
 
 class EventRange:
-    """The blocks of one kind and one range, opened when they are first asked for. Safe for threads that see the same
+    """The blocks of one type and one range, opened when they are first asked for. Safe for threads that see the same
     version of the base."""
 
-    def __init__(self, txn: lmdb.Transaction, db: Handle, kind: EventKind, number: int) -> None:
+    def __init__(self, txn: lmdb.Transaction, db: Handle, type: EventType, number: int) -> None:
+        self._type = type
         self._keys: list[bytes] = []
         self._months: list[int] = []  # of the keys
         self._opened: list[EventBlock | None] = []  # of the keys
-        prefix = event_key(EVENT_NUMBERS[kind], number)[:_PREFIX]
+        prefix = event_key(type.number, number)[:_PREFIX]
         with txn.cursor(db) as cursor:
             if cursor.set_range(prefix):
                 for key in cursor.iternext(keys=True, values=False):
@@ -116,6 +118,6 @@ class EventRange:
                 key = self._keys[at]
                 value = txn.get(key, db=db)
                 assert value is not None  # its key is there in this version of the base
-                block = self._opened[at] = open_block(key, value)
+                block = self._opened[at] = open_block(self._type, key, value)
             found.append(block)
         return tuple(found)

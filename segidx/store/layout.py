@@ -10,10 +10,10 @@ import zlib
 from typing import Any, Protocol
 
 from segidx.model.errors import CorruptData
-from segidx.model.events import EventKind
+from segidx.model.events import ORDER, EventType
 from segidx.model.writes import Channel, ChannelFlag
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 # Ordinals of a shard; its postings are one value each: at most 16 containers of 8 KiB, far below 256 KiB.
 # Changing this WILL corrupt every data directory: shards are part of the keys.
@@ -28,14 +28,15 @@ LIVE_CODE = 0
 # since LMDB fills pages well only when it appends at a database's end.
 IDS_TABLE = 0xFFFF
 
-# Events. The string table of order ids: an order's code is its event number. Dictionaries of properties have tables of
-# their own (see `event_table`), and where an order lies is told by two columns of no field, by event number. All of
-# these ids are above those that fields may have.
+# Events. Each type has a string table of ids (see `event_ids_table`): an event's code is its number. Dictionaries of
+# properties have tables of their own (see `event_table`), and where an event lies is told by columns of no field, by
+# event number (see `event_place`). All of these ids are above those that fields may have.
 ORDER_IDS_TABLE = 0xFFFE
-ORDER_CONTACT = 0x8001
-ORDER_TIME = 0x8002
-EVENT_NUMBERS = {EventKind.ORDER: 1, EventKind.LINE: 2}  # of the kinds, in keys
 _EVENT_TABLES = 0x8000
+_TYPE_TABLES = 64  # of one type
+_EVENT_PLACES = 0x8000
+_TYPE_PLACES = 8  # columns of one type
+PLACE_CONTACT, PLACE_TIME, PLACE_REVISION = 1, 2, 3
 # Ordinals of a block of events: those of a chunk of a column. Changing this WILL corrupt every data directory.
 RANGE_BITS = 14
 
@@ -55,7 +56,7 @@ DB_EVENTS = b"events"
 # What older formats had. Format 1 had the base alone: what merges write. Commits write the rest.
 FORMAT_1_DATABASES = (DB_META, DB_STRINGS, DB_POSTINGS, DB_COLUMNS, DB_COUNTS)
 FORMAT_2_DATABASES = (*FORMAT_1_DATABASES, DB_LOG, DB_CHANGES, DB_RECEIPTS)
-# Events belong to the base too: imports put them straight into it.
+# Events belong to the base too. Format 4 has no other databases: since then commits hold events.
 DATABASES = (*FORMAT_2_DATABASES, DB_EVENTS)
 
 META_FORMAT = b"format"
@@ -64,7 +65,9 @@ META_SCHEMA = b"schema"
 META_STATE = b"state"
 META_GENERATION = b"generation"  # of format 1; since then it is in the state
 META_HASH_KEY = b"hash_key"
+META_EVENT_TYPES = b"event_types"  # absent while none is declared
 META_NEWEST_EVENT = b"newest_event"  # absent while there was none
+META_EVENTS_MERGED = b"events_merged"  # there while a merge has folded some of the events that it will
 
 
 def channel_code(channel: Channel, flag: ChannelFlag | None) -> int:
@@ -111,22 +114,33 @@ def block_key(field: int, block: int) -> bytes:
     return _BLOCK_KEY.pack(field, 0, block)
 
 
-def event_table(kind: EventKind, index: int) -> int:
-    """The string table of a property: the one at `index` among those of its kind."""
-    return _EVENT_TABLES + 64 * EVENT_NUMBERS[kind] + index
+def event_table(type: EventType, index: int) -> int:
+    """The string table of a property: the one at `index` among those of its type."""
+    return _EVENT_TABLES + _TYPE_TABLES * type.number + index
 
 
-def event_key(kind: int, number: int, month: int = 0, part: int = 0) -> bytes:
-    """The key of one part of the events of a kind (by its number), a range of ordinals and a month since 1970-01."""
-    return _EVENT_KEY.pack(kind, number, month, part)
+def event_ids_table(type: EventType) -> int:
+    """The string table of the ids of a type's events. Lines have none: they are known by their order."""
+    return ORDER_IDS_TABLE if type == ORDER else event_table(type, _TYPE_TABLES - 1)
+
+
+def event_place(type: EventType, place: int) -> int:
+    """The column, by event number, that holds where the events of a type lie: PLACE_CONTACT, PLACE_TIME; or their
+    PLACE_REVISION."""
+    return _EVENT_PLACES + _TYPE_PLACES * (type.number - 1) + place
+
+
+def event_key(type: int, number: int, month: int = 0, part: int = 0) -> bytes:
+    """The key of one part of the events of a type (by its number), a range of ordinals and a month since 1970-01."""
+    return _EVENT_KEY.pack(type, number, month, part)
 
 
 def split_event_key(key: bytes | memoryview) -> tuple[int, int, int, int]:
-    """(kind, range, month, part) of a block of events. Raises CorruptData for another key."""
+    """(type, range, month, part) of a block of events. Raises CorruptData for another key."""
     if len(key) != EVENT_KEY_BYTES:
         raise CorruptData(f"the events have a key of {len(key)} bytes; run `segidx verify`, restore from a backup")
-    kind, number, month, part = _EVENT_KEY.unpack(key)
-    return kind, number, month, part
+    type, number, month, part = _EVENT_KEY.unpack(key)
+    return type, number, month, part
 
 
 def part_key(generation: int, part: int) -> bytes:

@@ -1,7 +1,7 @@
 """The log: one record a commit, with all that the commit changed, until a merge has folded it into the base.
 
 A record is cut into parts of at most 128 KiB, each one value under (generation, part), appended in order. Its bytes are
-described in docs/FORMAT.md. Nothing here knows what a change means: it holds new strings and a delta.
+described in docs/FORMAT.md. Nothing here knows what a change means: it holds new strings, a delta, layers of events.
 """
 
 from __future__ import annotations
@@ -9,24 +9,29 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import lmdb
 import numpy as np
 import pyarrow as pa
 
 from segidx.kernels.deltas import CorruptDelta, Delta
+from segidx.kernels.events import CorruptEvents, EventLayer
 from segidx.model.errors import CorruptData
 from segidx.store.layout import Handle, Writer, part_key, split_part_key
 
 # A value of this size keeps LMDB's search for a run of free pages short.
 PART_BYTES = 128 << 10
-_VERSION = 1
-# version u8, 3 zero bytes, CRC-32 of all that follows it, generation, segment, time (ms since 1970), tables, 0, delta
+# Version 1 had no events.
+_VERSION, _WITHOUT_EVENTS = 2, 1
+# version u8, 3 zero bytes, CRC-32 of all that follows it, generation, segment, time (ms since 1970), tables, types of
+# events, bytes of the delta
 _HEADER = struct.Struct("<B3sIQQqIIQ")
 _SUM_FROM = 8
 # table, first code, strings, bytes
 _TABLE = struct.Struct("<IIII")
+# number of the event type, bytes of its layer
+_EVENTS = struct.Struct("<II")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class Record:
     time: int  # of the commit, milliseconds since 1970
     strings: dict[int, NewStrings]  # by string table
     delta: Delta
+    events: dict[int, bytes] = field(default_factory=dict)  # a layer by number of the event type
 
 
 def encode_record(record: Record) -> bytes:
@@ -57,6 +63,8 @@ def encode_record(record: Record) -> bytes:
         ends = (offsets[1:] - offsets[0]).astype("<u4")
         parts += [_TABLE.pack(table, new.first, len(array), len(data)), ends.tobytes(), bytes(data)]
     parts.append(record.delta.data)
+    for number, layer in sorted(record.events.items()):
+        parts += [_EVENTS.pack(number, len(layer)), layer]
     head = _HEADER.pack(
         _VERSION,
         b"",
@@ -65,7 +73,7 @@ def encode_record(record: Record) -> bytes:
         record.segment,
         record.time,
         len(record.strings),
-        0,
+        len(record.events),
         len(record.delta.data),
     )
     body = head[_SUM_FROM:] + b"".join(parts)
@@ -76,8 +84,8 @@ def decode_record(data: bytes, generation: int) -> Record:
     """The record of those bytes, checked wholly. Raises CorruptData."""
     what = f"the log record of generation {generation}"
     try:
-        version, _, crc, found, segment, time, tables, _, delta_bytes = _HEADER.unpack_from(data)
-        if version != _VERSION or found != generation:
+        version, _, crc, found, segment, time, tables, types, delta_bytes = _HEADER.unpack_from(data)
+        if version not in (_VERSION, _WITHOUT_EVENTS) or found != generation:
             raise CorruptData(f"{what} is not one; restore from a backup")
         if zlib.crc32(data[_SUM_FROM:]) != crc:
             raise CorruptData(f"{what} fails its checksum; restore from a backup")
@@ -97,10 +105,23 @@ def decode_record(data: bytes, generation: int) -> Record:
             array.validate(full=True)
             strings[table] = NewStrings(first, array)
             at += size
-        if len(data) - at != delta_bytes:
+        if len(data) - at < delta_bytes:
             raise CorruptData(f"{what} has {len(data) - at} bytes of delta, not {delta_bytes}; restore from a backup")
-        return Record(generation, segment, time, strings, Delta(data[at:]))
-    except (struct.error, ValueError, pa.ArrowInvalid, CorruptDelta) as error:
+        delta = Delta(data[at : at + delta_bytes])
+        at += delta_bytes
+        events: dict[int, bytes] = {}
+        for _ in range(types if version == _VERSION else 0):
+            number, size = _EVENTS.unpack_from(data, at)
+            at += _EVENTS.size
+            if number <= max(events, default=0) or size > len(data) - at:
+                raise CorruptData(f"{what}: its events of type {number} contradict the rest; restore from a backup")
+            events[number] = data[at : at + size]
+            EventLayer(events[number])
+            at += size
+        if at != len(data):
+            raise CorruptData(f"{what} has {len(data) - at} bytes behind its end; restore from a backup")
+        return Record(generation, segment, time, strings, delta, events)
+    except (struct.error, ValueError, pa.ArrowInvalid, CorruptDelta, CorruptEvents) as error:
         raise CorruptData(f"{what} cannot be read ({error}); restore from a backup") from error
 
 

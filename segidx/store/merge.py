@@ -1,24 +1,32 @@
 """Merging: the log's records folded into the base, and what is no longer needed deleted.
 
-Commits go on meanwhile: a merge reads from short transactions, writes in transactions of at most 4 MB, and moves the
-merge point in the last of them. Killed anywhere, it leaves a state that reads exactly as before; the next one does the
-whole again.
+Commits go on meanwhile: a merge reads from short transactions, writes in transactions of about 4 MB, and moves the
+merge point in the last of them. Killed anywhere, it leaves a state that reads exactly as before. What sets (deltas,
+strings) is folded again by the next merge; events are folded once (see `segidx.store.event_merge`), and the next merge
+goes on where they were left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from segidx.kernels.deltas import EMPTY
+from segidx.kernels.events import LAYER_ROWS
+from segidx.model.errors import CorruptData
 from segidx.store.base import Slices, concatenated, fold
+from segidx.store.catalog import Catalog, write_events_merged
 from segidx.store.environment import AccountStore
+from segidx.store.event_merge import fold_events
 from segidx.store.feed import trim_changes
-from segidx.store.layout import DB_CHANGES, DB_LOG, DB_RECEIPTS
+from segidx.store.layout import DB_CHANGES, DB_LOG, DB_META, DB_RECEIPTS
 from segidx.store.log import NewStrings, trim_log
 from segidx.store.overlay import Segment, merged_delta
 from segidx.store.receipts import trim_receipts
+from segidx.store.snapshot import Snapshot
 
 # Deletions of one transaction: each frees up to 32 pages and dirties few.
 _TRIM_MOST = 200
@@ -32,30 +40,65 @@ class Merged:
     log_bytes: int  # folded
 
 
-def merge(store: AccountStore, now: int) -> Merged:
+def merge(store: AccountStore, now: int, close: Callable[[], Snapshot]) -> Merged:
     """Fold all that is committed when it begins, and trim what is too old at `now` (ms since 1970).
 
-    One merge at a time. Raises StorageFull and CorruptData; what was folded until then does no harm.
+    `close` takes a snapshot after which no commit joins a segment of its view. One merge at a time. Raises StorageFull
+    and CorruptData; what was folded until then does no harm.
     """
-    with store.snapshot() as snapshot:
-        chosen = snapshot.view.segments
-        strings = _strings(chosen)
-        catalog = snapshot.catalog
-    if not chosen:
-        _trim(store, store.state().merged, now)
-        return Merged(store.state().merged, 0)
+    log_bytes = 0
+    more = True
+    while more:
+        with close() as snapshot:
+            chosen = _chosen(snapshot)
+            more = len(chosen) < len(snapshot.view.segments)
+            strings = _strings(chosen)
+            catalog = snapshot.catalog
+        if chosen:
+            _fold(store, chosen, strings, catalog)
+            log_bytes += sum(s.log_bytes for s in chosen)
+    merged = store.state().merged
+    _trim(store, merged, now)
+    return Merged(merged, log_bytes)
+
+
+def _chosen(snapshot: Snapshot) -> tuple[Segment, ...]:
+    """The segments to fold together: all, or fewer where a merge was cut short, which is finished first."""
+    segments, before = snapshot.view.segments, snapshot.events_merged
+    if before is None:
+        return _that_fit(segments)
+    chosen = tuple(s for s in segments if s.last <= before.generation)
+    if not chosen or chosen[-1].last != before.generation:
+        raise CorruptData(
+            f"events are merged in part through generation {before.generation}, at which no segment of the log ends;"
+            " run `segidx verify`, restore from a backup"
+        )
+    return chosen
+
+
+def _that_fit(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    """The oldest of them, so that the events of a type fit in one layer; one at least."""
+    sizes: Counter[int] = Counter()
+    for count, segment in enumerate(segments):
+        for number, layers in segment.layers.items():
+            sizes[number] += sum(max(layer.rows, layer.stale) for layer in layers)
+        if count and max(sizes.values(), default=0) > LAYER_ROWS:
+            return segments[:count]
+    return segments
+
+
+def _fold(store: AccountStore, chosen: Sequence[Segment], strings: dict[int, NewStrings], catalog: Catalog) -> None:
     sink = Slices(store)
     try:
         deltas = tuple(d for s in chosen for d in s.deltas)
         if strings or deltas:
-            fold(sink, strings, merged_delta(deltas), catalog)
+            fold(sink, strings, merged_delta(deltas or (EMPTY,)), catalog)
     finally:
         sink.close()
-    merged = chosen[-1].last
+    fold_events(store, chosen, catalog)
     with store.write() as write:
-        write.save_state(replace(write.state, merged=merged, base=write.state.base + 1))
-    _trim(store, merged, now)
-    return Merged(merged, sum(s.log_bytes for s in chosen))
+        write_events_merged(write.txn, write.dbs[DB_META], None)
+        write.save_state(replace(write.state, merged=chosen[-1].last, base=write.state.base + 1))
 
 
 def _strings(segments: Sequence[Segment]) -> dict[int, NewStrings]:

@@ -3,7 +3,7 @@
 A `View` is immutable: what one generation adds to the base. `Overlay` catches up by reading the log's tail and hands
 views out; each process has its own. Deltas of one segment are merged as they come (each at least twice the next, so
 there are few of them and each change is copied a few times only), and never across segments, so that a merged segment
-is dropped without a look.
+is dropped without a look. Layers of events are merged in the same way, type by type.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import lmdb
 
 from segidx.kernels.deltas import Delta, Fold, fold_key
-from segidx.model.errors import Closed
+from segidx.kernels.events import EventLayer, merge_layers
+from segidx.model.errors import Closed, CorruptData
 from segidx.store.catalog import State
 from segidx.store.fresh import FreshStrings
 from segidx.store.layout import Handle
@@ -36,7 +37,7 @@ _TWICE, _ONE = 2.0, math.inf
 @dataclass(frozen=True, slots=True)
 class Segment:
     """The records of one segment up to a view's generation. `deltas` are oldest first, `ends` the last generation of
-    each."""
+    each; `layers` are those of events by number of their type, oldest first."""
 
     number: int
     last: int
@@ -45,10 +46,11 @@ class Segment:
     fresh: Mapping[int, FreshStrings] = field(default_factory=dict)
     log_bytes: int = 0
     first_time: int = 0  # of its first commit, milliseconds since 1970
+    layers: Mapping[int, tuple[EventLayer, ...]] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
-        return sum(map(len, self.deltas))
+        return sum(map(len, self.deltas)) + sum(len(layer) for each in self.layers.values() for layer in each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,8 @@ class View:
 
     @property
     def bytes(self) -> int:
-        """Of the deltas in memory."""
-        return sum(map(len, self.deltas))
+        """Of the deltas and the layers of events in memory."""
+        return sum(s.bytes for s in self.segments)
 
     @property
     def log_bytes(self) -> int:
@@ -74,6 +76,10 @@ class View:
     def fresh(self, table: int) -> list[FreshStrings]:
         """New strings of a table, oldest first."""
         return [s.fresh[table] for s in self.segments if table in s.fresh]
+
+    def layers(self, number: int) -> tuple[EventLayer, ...]:
+        """Those of the events of a type, by its number; oldest first."""
+        return tuple(layer for s in self.segments for layer in s.layers.get(number, ()))
 
     def with_segments(
         self, generation: int, merged: int, segments: tuple[Segment, ...], sizes: Mapping[int, int]
@@ -164,6 +170,9 @@ class Overlay:
 
     def _dropped(self, view: View, merged: int) -> View:
         segments = tuple(s for s in view.segments if s.last > merged)
+        if any(s.number <= merged and s.layers for s in segments):
+            # No merge leaves one; deltas may set again what is in the base, but events must not be there twice.
+            return View(merged, merged)
         kept = {table for s in segments for table in s.fresh}
         sizes = {table: size for table, size in view.sizes.items() if table in kept}
         return view.with_segments(view.generation, merged, segments, sizes)
@@ -197,6 +206,9 @@ class Overlay:
         if any(record.delta.shape):
             deltas.append(record.delta)
             ends.append(record.generation)
+        layers = dict(last.layers)
+        for number, layer in record.events.items():
+            layers[number] = (*layers.get(number, ()), EventLayer(layer))
         last = replace(
             last,
             last=record.generation,
@@ -204,13 +216,14 @@ class Overlay:
             ends=tuple(ends),
             fresh=fresh,
             log_bytes=last.log_bytes + log_bytes,
+            layers=layers,
         )
         return view.with_segments(record.generation, view.merged, (*segments, last), sizes)
 
 
 def _settled(view: View) -> View:
-    """The same view with few deltas: one of each segment but the last, and of the last so few that each change was
-    copied a few times only."""
+    """The same view with few deltas and layers: one of each segment but the last, and of the last so few that each
+    change was copied a few times only."""
     segments = tuple(
         _compacted(s, _ONE if number < len(view.segments) - 1 else _TWICE) for number, s in enumerate(view.segments)
     )
@@ -222,9 +235,11 @@ def _settled(view: View) -> View:
 def _compacted(segment: Segment, ratio: float) -> Segment:
     deltas = list(segment.deltas)
     settle(deltas, ratio)
-    if len(deltas) == len(segment.deltas):
+    layers = {number: settled_layers(each, ratio) for number, each in segment.layers.items()}
+    if len(deltas) == len(segment.deltas) and all(len(layers[n]) == len(segment.layers[n]) for n in layers):
         return segment
-    return replace(segment, deltas=tuple(deltas), ends=(*segment.ends[: len(deltas) - 1], segment.ends[-1]))
+    ends = (*segment.ends[: len(deltas) - 1], segment.ends[-1]) if deltas else ()
+    return replace(segment, deltas=tuple(deltas), ends=ends, layers=layers)
 
 
 def settle(deltas: list[Delta], ratio: float = _TWICE) -> None:
@@ -232,6 +247,31 @@ def settle(deltas: list[Delta], ratio: float = _TWICE) -> None:
     while len(deltas) > 1 and ratio * len(deltas[-1]) >= len(deltas[-2]):
         newest = deltas.pop()
         deltas[-1] = deltas[-1].merged(newest)
+
+
+def settled_layers(layers: Iterable[EventLayer], ratio: float = _TWICE) -> tuple[EventLayer, ...]:
+    """Layers of one type, oldest first, the newest merged until each is at least `ratio` times as large as the next."""
+    found = list(layers)
+    while len(found) > 1 and ratio * len(found[-1]) >= len(found[-2]):
+        newest = found.pop()
+        found[-1] = _joined(found[-1], newest)
+    return tuple(found)
+
+
+def merged_layer(layers: Sequence[EventLayer]) -> EventLayer:
+    """One layer that says what all of them say, oldest first; there is one at least. Raises CorruptData."""
+    parts = list(layers)
+    while len(parts) > 1:  # neighbours, so that a row is copied a few times only
+        pairs = [parts[at : at + 2] for at in range(0, len(parts), 2)]
+        parts = [_joined(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
+    return parts[0]
+
+
+def _joined(older: EventLayer, newer: EventLayer) -> EventLayer:
+    try:
+        return EventLayer(merge_layers(older, newer))
+    except ValueError as error:
+        raise CorruptData(f"events of the log contradict one another ({error}); restore from a backup") from error
 
 
 def merged_delta(deltas: tuple[Delta, ...]) -> Delta:

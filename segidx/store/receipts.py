@@ -10,6 +10,8 @@ import hashlib
 import json
 import struct
 import zlib
+from collections.abc import Iterable
+from typing import Any
 
 import lmdb
 
@@ -49,19 +51,41 @@ def read_receipt(txn: Reader, db: Handle, batch_key: str) -> WriteResult | None:
         held = json.loads(zlib.decompress(data))
     except (struct.error, ValueError, zlib.error) as error:
         raise CorruptData(f"the receipt of a batch cannot be read ({error}); restore from a backup") from error
-    rejects = tuple(Reject(*r) for r in held["rejects"])
-    return WriteResult(held["generation"], held["accepted"], held["created"], held["duplicates"], rejects, True)
+    return WriteResult(
+        held["generation"],
+        held["accepted"],
+        held["created"],
+        held["duplicates"],
+        _read_rejects(held["rejects"]),
+        replayed=True,
+        # Absent of batches without events, and of those that older releases answered.
+        events_accepted=held.get("events_accepted", 0),
+        events_duplicates=held.get("events_duplicates", 0),
+        event_rejects=_read_rejects(held.get("event_rejects", ())),
+    )
+
+
+def _read_rejects(rows: Iterable[list[Any]]) -> tuple[Reject, ...]:
+    return tuple(Reject(*row) for row in rows)
+
+
+def _rejects(rejects: Iterable[Reject]) -> list[list[Any]]:
+    return [[r.index, r.contact_id, r.field, r.reason, r.message] for r in rejects]
 
 
 def write_receipt(txn: Writer, db: Handle, batch_key: str, result: WriteResult, now: int) -> None:
     """Keep the answer of a batch."""
-    held = {
+    held: dict[str, Any] = {
         "generation": result.generation,
         "accepted": result.accepted,
         "created": result.created,
         "duplicates": result.duplicates,
-        "rejects": [[r.index, r.contact_id, r.field, r.reason, r.message] for r in result.rejects],
+        "rejects": _rejects(result.rejects),
     }
+    if result.events_accepted or result.events_duplicates or result.event_rejects:
+        held["events_accepted"] = result.events_accepted
+        held["events_duplicates"] = result.events_duplicates
+        held["event_rejects"] = _rejects(result.event_rejects)
     data = zlib.compress(json.dumps(held, separators=(",", ":")).encode(), 1)
     pieces = [data[start : start + _PART_BYTES] for start in range(0, len(data), _PART_BYTES)]
     digest = _digest(batch_key)

@@ -16,15 +16,25 @@ import numpy as np
 import numpy.typing as npt
 
 from segidx.kernels.bitmaps import Column, Posting, postings_hold
+from segidx.kernels.columns import CHUNK_ROWS
 from segidx.kernels.deltas import Delta, DeltaArrays, key_of, overlay_counts, overlay_held
-from segidx.kernels.events import EventBlock
+from segidx.kernels.events import EventBlock, EventLayer
 from segidx.model.errors import Closed
-from segidx.model.events import EventKind
+from segidx.model.events import EventType
 from segidx.model.schema import Field, FieldType
 from segidx.store import counts
-from segidx.store.catalog import Catalog, State, read_catalog, read_newest_event, read_state
+from segidx.store.catalog import (
+    Catalog,
+    EventsMerged,
+    State,
+    read_catalog,
+    read_events_merged,
+    read_newest_event,
+    read_state,
+)
 from segidx.store.columns import column_bounds, open_column
-from segidx.store.event_blocks import EventRange, stored_ranges
+from segidx.store.event_blocks import EventRange, check_layers, stored_ranges
+from segidx.store.event_places import EventPlaces, layered_places
 from segidx.store.fresh import LayeredStrings
 from segidx.store.layout import (
     DB_COLUMNS,
@@ -36,10 +46,16 @@ from segidx.store.layout import (
     DB_STRINGS,
     IDS_TABLE,
     LIVE_CODE,
+    META_EVENTS_MERGED,
+    PLACE_CONTACT,
+    PLACE_REVISION,
+    PLACE_TIME,
     SHARD_BITS,
     SYSTEM_FIELD,
     Handle,
     block_key,
+    event_ids_table,
+    event_place,
     event_table,
     posting_key,
 )
@@ -118,6 +134,7 @@ class Snapshot:
         if self.catalog.format_version >= 3 and DB_EVENTS not in dbs:  # opened when it was older, and had no events
             raise Closed(NEWER_MEANWHILE)
         self._tables: dict[int, LayeredStrings] = {}
+        self._layers: dict[int, tuple[tuple[EventLayer, ...], int]] = {}  # by number of the type
         self.ids = self.table(IDS_TABLE)
         self.size = len(self.ids)  # ordinals given out, dead ones included
         self.base_size = len(self.ids.base)  # those that the base knows
@@ -240,28 +257,78 @@ class Snapshot:
         """The newest time that an accepted event has had, ms since 1970."""
         return read_newest_event(self.txn, self.dbs[DB_META])
 
-    def event_ranges(self, kind: EventKind) -> list[int]:
-        """The ranges (ordinal >> 14) that have events of a kind, ascending."""
+    @property
+    def events_merged(self) -> EventsMerged | None:
+        """How far a merge that is not done yet has folded events into this base."""
+        if META_EVENTS_MERGED not in self._base:
+            self._base[META_EVENTS_MERGED] = read_events_merged(self.txn, self.dbs[DB_META])
+        return cast("EventsMerged | None", self._base[META_EVENTS_MERGED])
+
+    def event_layers(self, type: EventType) -> tuple[EventLayer, ...]:
+        """What the log holds of the events of a type, oldest first; see `first_event_layer`. Raises CorruptData."""
+        return self._layers_of(type)[0]
+
+    def first_event_layer(self, type: EventType, number: int) -> int:
+        """From which layer of a type on they lie above the blocks of a range: where a merge has come past, the base
+        holds what the older ones say."""
+        merged = self.events_merged
+        return self._layers_of(type)[1] if merged is not None and merged.has(type.number, number) else 0
+
+    def _layers_of(self, type: EventType) -> tuple[tuple[EventLayer, ...], int]:
+        """The layers, and how many of them the merge that is under way folds: its segments were closed before it began,
+        so that none goes on behind its generation."""
+        found = self._layers.get(type.number)
+        if found is None:
+            layers = self.view.layers(type.number)
+            check_layers(type, layers)
+            merged = self.events_merged
+            chosen = (s for s in self.view.segments if merged is not None and s.last <= merged.generation)
+            # Of this view, and never shared: another of the same generation may have other layers, not settled yet.
+            found = self._layers[type.number] = layers, sum(len(s.layers.get(type.number, ())) for s in chosen)
+        return found
+
+    def event_ranges(self, type: EventType) -> list[int]:
+        """The ranges (ordinal >> 14) that have events of a type, in blocks or in layers, ascending. Layers' events may
+        be in the base already, or void what there is."""
         if DB_EVENTS not in self.dbs:  # read as an older format
             return []
-        found = self._base.get((DB_EVENTS, kind))
+        key = (DB_EVENTS, type.number)
+        found = self._base.get(key)
         if found is None:
-            found = self._base[DB_EVENTS, kind] = stored_ranges(self.txn, self.dbs[DB_EVENTS], kind)
-        return list(cast("list[int]", found))
+            found = self._base[key] = stored_ranges(self.txn, self.dbs[DB_EVENTS], type)
+        layers = self.event_layers(type)
+        if not layers:
+            return list(cast("list[int]", found))
+        joined = self._entries.get(key)
+        if joined is None:
+            more = (number for layer in layers for number in layer.ranges().tolist())
+            joined = self._entries[key] = sorted({*cast("list[int]", found), *more})
+        return list(cast("list[int]", joined))
 
-    def event_blocks(self, kind: EventKind, number: int, first_month: int, last_month: int) -> tuple[EventBlock, ...]:
+    def event_blocks(self, type: EventType, number: int, first_month: int, last_month: int) -> tuple[EventBlock, ...]:
         """The blocks of one range and of the months (since 1970-01, UTC) from the first to the last, both included, in
         order. They borrow pages: do not use them after this snapshot is closed."""
         if DB_EVENTS not in self.dbs:
             return ()
-        found = self._base.get((DB_EVENTS, kind, number))
+        found = self._base.get((DB_EVENTS, type.number, number))
         if found is None:
-            found = self._base[DB_EVENTS, kind, number] = EventRange(self.txn, self.dbs[DB_EVENTS], kind, number)
+            found = self._base[DB_EVENTS, type.number, number] = EventRange(self.txn, self.dbs[DB_EVENTS], type, number)
         return cast(EventRange, found).blocks(self.txn, self.dbs[DB_EVENTS], first_month, last_month)
 
-    def event_dictionary(self, kind: EventKind, index: int) -> LayeredStrings:
-        """The strings of a category property, the one at `index` among those of its kind, by code."""
-        return self.table(event_table(kind, index))
+    def event_places(
+        self, type: EventType, events: npt.NDArray[np.int64], newer: tuple[Delta, ...] = ()
+    ) -> EventPlaces:
+        """Where events lie, by their numbers in any order, and what revision is held of them, after the `newer` deltas
+        too. What of the base it reads is verified. Raises CorruptData."""
+        end = len(self.table(event_ids_table(type)).base)
+        chunks = np.unique(events[events < end] // CHUNK_ROWS)
+        for place in (PLACE_CONTACT, PLACE_TIME, PLACE_REVISION):
+            self.verify_blocks(DB_COLUMNS, event_place(type, place), chunks)
+        return layered_places(self.txn, self.dbs[DB_COLUMNS], type, events, end, self.view.deltas + newer)
+
+    def event_dictionary(self, type: EventType, index: int) -> LayeredStrings:
+        """The strings of a category property, the one at `index` among those of its type, by code."""
+        return self.table(event_table(type, index))
 
     # --- counts ---
 

@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import lmdb
 
-from segidx.database import Database
-from segidx.model.events import Order, OrderLine
+from segidx.database import Account, Database
+from segidx.model.events import LINE, Event, EventProperty, EventType, Order, OrderLine, Retraction
 from segidx.model.schema import AccountInfo, Field, FieldType
 from segidx.model.writes import Channel, ChannelFlag, ContactWrite
+from segidx.store import base
+from segidx.store.environment import WriteTransaction
 from segidx.store.layout import DATABASES
 
 ACCOUNT = AccountInfo("shop", "Europe/Warsaw", "PLN", 2)
@@ -100,12 +104,40 @@ ORDERS_AGAIN = [
         lines=[OrderLine("rope", unit_price=Decimal("0.5"))],
     ),
 ]
+# Since format 4. Of what is in the base and in the log by then: moved, taken back, taken back before it came, given a
+# revision, and a type that the account declares.
+TASK = EventType(
+    "task",
+    (
+        EventProperty("kind", FieldType.CATEGORY),
+        EventProperty("effort", FieldType.NUMBER, 1),
+        EventProperty("cost", FieldType.NUMBER, None),
+        EventProperty("due", FieldType.TIMESTAMP),
+        EventProperty("urgent", FieldType.BOOL),
+    ),
+)
+DUE = datetime(2024, 6, 1, 12, tzinfo=UTC)
+EVENTS = [
+    Event("visit", "visit-1", "contact-1", DUE, {"url": "/ż", "paid": True, "dwell": Decimal("1.5")}),
+    Event("visit", "visit-2", "contact-1", DUE, {"url": "/ż"}, revision=5),
+    Event("task", "zadanie", "contact-5", DUE, {"kind": "rozmowa", "effort": Decimal("2.5"), "due": DUE}),
+    Retraction("visit", "visit-3"),
+]
+EVENTS_LOGGED = [
+    Order("order-1", "contact-4", DUE, "shop", True, lines=[OrderLine("rope", "ACME", amount=Decimal(7))]),
+    Retraction("order", "return-1"),
+    Order("order-5", "nowy kontakt", DUE, lines=[OrderLine("rope"), OrderLine("żagiel", amount=Decimal("0.5"))]),
+    Event("visit", "visit-2", "contact-2", DUE, {"url": "/late"}, revision=4),
+    Event("visit", "visit-3", "contact-2", DUE),
+    Event("task", "zadanie", "contact-6", DUE, {"kind": "mail", "cost": Decimal("1.25"), "urgent": False}, revision=1),
+    Retraction("task", "never seen", 9),
+]
 
 
 def main(place: Path) -> None:
     with tempfile.TemporaryDirectory() as build:
         write(Path(build))
-        for name in ("default", "shop"):
+        for name in ("default", "shop", "half"):
             target = place / "accounts" / name
             target.mkdir(parents=True)
             source = Path(build) / "accounts" / name
@@ -127,7 +159,41 @@ def write(directory: Path) -> None:
         shop.merge()
         shop.import_orders(ORDERS)
         shop.import_orders(ORDERS_AGAIN)
+        shop.declare_event_types([TASK])
+        shop.write_events(EVENTS)
+        shop.merge()
         shop.write(LOGGED, batch_key=BATCH_KEY)
+        shop.write_events(EVENTS_LOGGED)
+        # The same events in an account whose merge was cut short.
+        half = database.create_account(replace(ACCOUNT, name="half"))
+        half.upsert([(f"contact-{i}", {}) for i in range(CONTACTS)])
+        half.declare_event_types([TASK])
+        half.merge()
+        half.write_events([*ORDERS, *EVENTS])
+        half.merge()
+        half.write_events(EVENTS_LOGGED)
+        cut_short(half)
+        half.write_events([Event("visit", "behind the cut", "contact-3", DUE)])
+
+
+def cut_short(account: Account) -> None:
+    """Begin a merge, and leave it as a process that is killed does."""
+    base.SLICE_BYTES = 1
+    write = account._store.write
+
+    def limited() -> AbstractContextManager[WriteTransaction]:
+        with account._store.snapshot() as snapshot:
+            merged = snapshot.events_merged
+        if merged is not None and merged.has(LINE.number, 0):
+            raise SystemExit
+        return write()
+
+    account._store.write = limited  # type: ignore[method-assign]
+    with suppress(SystemExit):
+        account.merge()
+    account._store.write = write  # type: ignore[method-assign]
+    with account._store.snapshot() as snapshot:
+        assert snapshot.events_merged is not None, "orders and lines are in the base, visits are not"
 
 
 if __name__ == "__main__":

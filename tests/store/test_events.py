@@ -15,21 +15,23 @@ import pytest
 from segidx.database import Account, Database
 from segidx.kernels.events import CONTACT, EVENT
 from segidx.model.errors import CorruptData
-from segidx.model.events import EventKind
+from segidx.model.events import BUILT_IN, ORDER, EventType
+from segidx.model.events import LINE as LINES
 from segidx.model.windows import to_millis
 from segidx.model.writes import ContactWrite
 from segidx.store.catalog import read_newest_event
 from segidx.store.event_blocks import LAST_MONTH, block_columns, block_name, month_of, months_of
-from segidx.store.events import MAX_BLOCK_BYTES, EventRows, order_places, write_orders
+from segidx.store.event_places import stored_places
+from segidx.store.events import MAX_BLOCK_BYTES, EventRows, write_events
 from segidx.store.layout import (
     DB_COLUMNS,
     DB_EVENTS,
     DB_META,
-    EVENT_NUMBERS,
-    ORDER_TIME,
+    PLACE_TIME,
     RANGE_BITS,
     block_key,
     event_key,
+    event_place,
     split_event_key,
 )
 from segidx.testing.stored_orders import StoredLine, StoredOrder, put_orders, read_orders, write_stored
@@ -73,10 +75,10 @@ def check(account: Account, orders: dict[str, StoredOrder]) -> None:
 def test_an_account_without_events(account: Account) -> None:
     with account._store.snapshot() as snapshot:
         assert snapshot.newest_event is None
-        for kind in EventKind:
-            assert snapshot.event_ranges(kind) == []
-            assert snapshot.event_blocks(kind, 0, 0, LAST_MONTH) == ()
-        assert len(snapshot.event_dictionary(EventKind.LINE, 0)) == 0
+        for type in BUILT_IN:
+            assert snapshot.event_ranges(type) == []
+            assert snapshot.event_blocks(type, 0, 0, LAST_MONTH) == ()
+        assert len(snapshot.event_dictionary(LINES, 0)) == 0
     put_orders(account, [])
     check(account, {})
     assert account.stats().sizes["events"] == 0
@@ -112,17 +114,17 @@ def test_an_order_with_all_and_one_with_nothing(account: Account) -> None:
     check(account, orders)
     with account._store.snapshot() as snapshot:
         assert snapshot.newest_event == at(2024, 5, 3)
-        assert snapshot.event_ranges(EventKind.ORDER) == [0]
-        blocks = snapshot.event_blocks(EventKind.ORDER, 0, 0, LAST_MONTH)
+        assert snapshot.event_ranges(ORDER) == [0]
+        blocks = snapshot.event_blocks(ORDER, 0, 0, LAST_MONTH)
         assert [(b.rows, b.columns) for b in blocks] == [(1, 8), (2, 8)]
-        assert snapshot.event_blocks(EventKind.ORDER, 0, 0, MAY) == blocks, "opened once"
-        assert snapshot.event_blocks(EventKind.ORDER, 0, MAY, MAY) == blocks[1:]
-        assert snapshot.event_blocks(EventKind.ORDER, 0, 1, MAY - 1) == ()
-        assert snapshot.event_blocks(EventKind.LINE, 1, 0, LAST_MONTH) == ()
-        assert [block_columns(kind) for kind in EventKind] == [8, 11]
-        assert snapshot.event_dictionary(EventKind.LINE, 2).find_one("boats") == 0
+        assert snapshot.event_blocks(ORDER, 0, 0, MAY) == blocks, "opened once"
+        assert snapshot.event_blocks(ORDER, 0, MAY, MAY) == blocks[1:]
+        assert snapshot.event_blocks(ORDER, 0, 1, MAY - 1) == ()
+        assert snapshot.event_blocks(LINES, 1, 0, LAST_MONTH) == ()
+        assert [block_columns(type) for type in (ORDER, LINES)] == [8, 11]
+        assert snapshot.event_dictionary(LINES, 2).find_one("boats") == 0
     with account._store.snapshot() as later:
-        assert later.event_blocks(EventKind.ORDER, 0, 0, MAY) == blocks, "pointers serve the same base"
+        assert later.event_blocks(ORDER, 0, 0, MAY) == blocks, "pointers serve the same base"
     assert account.stats().sizes["events"] > 0
 
 
@@ -189,15 +191,15 @@ def test_ranges_months_and_parts(big: Path) -> None:
         put_orders(account, orders[1::2] + many)
         check(account, {order.order_id: order for order in orders + many})
         with account._store.snapshot() as snapshot:
-            assert snapshot.event_ranges(EventKind.LINE) == [0, 1, 2]
-            assert snapshot.event_ranges(EventKind.ORDER) == [0, 1, 2]
+            assert snapshot.event_ranges(LINES) == [0, 1, 2]
+            assert snapshot.event_ranges(ORDER) == [0, 1, 2]
             for number in range(3):
                 for month in (MAY, JUNE):
-                    blocks = snapshot.event_blocks(EventKind.LINE, number, month, month)
+                    blocks = snapshot.event_blocks(LINES, number, month, month)
                     assert len(blocks) > 1
                     ends = [block.decode()[CONTACT][0][[0, -1]].tolist() for block in blocks]
                     assert all(before[1] < after[0] for before, after in pairwise(ends))
-            cut = snapshot.event_blocks(EventKind.ORDER, 1, JUNE + 1, JUNE + 1)
+            cut = snapshot.event_blocks(ORDER, 1, JUNE + 1, JUNE + 1)
             assert sum(block.rows for block in cut) == 20_000
             assert all(block.rows > 2500 for block in cut)
         with account._store.begin() as txn:
@@ -248,15 +250,16 @@ def test_a_reader_sees_the_events_of_its_transaction(account: Account) -> None:
         put_orders(account, [StoredOrder("x", 8, 5)])
         with account._store.snapshot() as new:
             for snapshot, contacts in ((old, [7, 7]), (new, [7, 8])):
-                (block,) = snapshot.event_blocks(EventKind.ORDER, 0, 0, 0)
+                (block,) = snapshot.event_blocks(ORDER, 0, 0, 0)
                 assert block.decode()[CONTACT][0].tolist() == contacts
-            assert new.event_blocks(EventKind.ORDER, 0, 0, 0)[0].decode()[EVENT][0].tolist() == [1, 0]
+            assert new.event_blocks(ORDER, 0, 0, 0)[0].decode()[EVENT][0].tolist() == [1, 0]
 
 
 def test_where_orders_lie(account: Account) -> None:
     put_orders(account, [StoredOrder("x", 7, 5), StoredOrder("y", 8, at(2024, 5, 1))])
     with account._store.begin() as txn:
-        contacts, times, there = order_places(txn, account._store.databases[DB_COLUMNS], np.array([1, 20_000, 0]))
+        numbers = np.array([1, 20_000, 0])
+        contacts, times, there, *_ = stored_places(txn, account._store.databases[DB_COLUMNS], ORDER, numbers)
         assert (contacts.tolist(), times.tolist(), there.tolist()) == (
             [8, 0, 7],
             [at(2024, 5, 1), 0, 5],
@@ -285,7 +288,7 @@ def test_what_a_transaction_wrote_is_gone_with_it(account: Account) -> None:
 # --- what is refused ---------------------------------------------------------------------------------------
 
 
-def rows(kind: EventKind, contacts: list[int], events: list[int], times: list[int] | None = None) -> EventRows:
+def rows(type: EventType, contacts: list[int], events: list[int], times: list[int] | None = None) -> EventRows:
     count = len(contacts)
     flag = (np.ones(count, np.int64), np.ones(count, np.bool_))
     none = (np.zeros(count, np.int64), np.zeros(count, np.bool_))
@@ -293,42 +296,42 @@ def rows(kind: EventKind, contacts: list[int], events: list[int], times: list[in
         np.array(contacts, np.uint32),
         np.array(times or [5] * count, np.int64),
         np.array(events, np.uint32),
-        np.arange(count) if kind is EventKind.LINE else np.zeros(count, np.int64),
-        [none] * (block_columns(kind) - 5) + [flag],
+        np.arange(count) if type == LINES else np.zeros(count, np.int64),
+        [none] * (block_columns(type) - 5) + [flag],
     )
 
 
-ORDERS = rows(EventKind.ORDER, [7, 8], [0, 1])
+ORDERS = rows(ORDER, [7, 8], [0, 1])
 
 
 @pytest.mark.parametrize(
     ("orders", "lines", "message"),
     [
-        (rows(EventKind.ORDER, [7, 8], [1, 1]), ([], []), "an order is written twice at once"),
+        (rows(ORDER, [7, 8], [1, 1]), ([], []), "an event is written twice at once"),
         (ORDERS, ([7], [2]), "a line is written without its order"),
-        (rows(EventKind.ORDER, [], []), ([7], [0]), "a line is written without its order"),
+        (rows(ORDER, [], []), ([7], [0]), "a line is written without its order"),
         (ORDERS, ([7], [1]), "a line has another contact or time than its order"),
         (ORDERS, ([8], [1], [6]), "a line has another contact or time than its order"),
         (ORDERS, ([8], [1]), "an order says another number of lines than are written"),
-        (rows(EventKind.ORDER, [7], [2]), ([], []), "2 is no code of string table 65534, which ends at 2"),
-        (rows(EventKind.ORDER, [100], [1]), ([], []), "100 is no code of string table 65535, which ends at 100"),
-        (rows(EventKind.LINE, [7], [1]), ([], []), "rows of kind order have 3 properties and a flag"),
+        (rows(ORDER, [7], [2]), ([], []), "2 is no code of string table 65534, which ends at 2"),
+        (rows(ORDER, [100], [1]), ([], []), "100 is no code of string table 65535, which ends at 100"),
+        (rows(LINES, [7], [1]), ([], []), "rows of order events have 3 properties and a flag"),
     ],
 )
 def test_rows_that_do_not_belong_together(account: Account, orders: EventRows, lines: tuple, message: str) -> None:
     held = {"x": StoredOrder("x", 7, 5), "y": StoredOrder("y", 8, 5)}
     put_orders(account, list(held.values()))
     with pytest.raises(ValueError, match=message), account._store.write() as write:
-        write_orders(write, write.catalog(), orders, rows(EventKind.LINE, *lines))
+        write_events(write, write.catalog(), {ORDER: orders, LINES: rows(LINES, *lines)})
     check(account, held)
 
 
 def test_nothing_is_built_on_damage(account: Account) -> None:
     put_orders(account, [StoredOrder("x", 7, at(2024, 5, 3), lines=(StoredLine("a"), StoredLine("b")))])
     for database, key in (
-        (DB_EVENTS, event_key(EVENT_NUMBERS[EventKind.ORDER], 0, MAY)),
-        (DB_EVENTS, event_key(EVENT_NUMBERS[EventKind.LINE], 0, MAY)),
-        (DB_COLUMNS, block_key(ORDER_TIME, 0)),
+        (DB_EVENTS, event_key(ORDER.number, 0, MAY)),
+        (DB_EVENTS, event_key(LINES.number, 0, MAY)),
+        (DB_COLUMNS, block_key(event_place(ORDER, PLACE_TIME), 0)),
     ):
         with account._store.write() as write:
             whole = bytes(write.txn.get(key, db=write.dbs[database]))
@@ -343,10 +346,10 @@ def test_nothing_is_built_on_damage(account: Account) -> None:
 def test_a_damaged_header_is_named_when_it_is_opened(account: Account) -> None:
     put_orders(account, [StoredOrder("x", 7, at(2024, 5, 3))])
     with account._store.write() as write:
-        key = event_key(EVENT_NUMBERS[EventKind.ORDER], 0, MAY)
+        key = event_key(ORDER.number, 0, MAY)
         whole = bytes(write.txn.get(key, db=write.dbs[DB_EVENTS]))
         write.txn.put(key, b"\7" + whole[1:], db=write.dbs[DB_EVENTS])
         write.changed_base()
     message = "events of order, range 0, month 2024-05, part 0: unknown block version"
     with account._store.snapshot() as snapshot, pytest.raises(CorruptData, match=message):
-        snapshot.event_blocks(EventKind.ORDER, 0, 0, LAST_MONTH)
+        snapshot.event_blocks(ORDER, 0, 0, LAST_MONTH)

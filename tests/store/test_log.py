@@ -10,16 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from segidx.kernels.deltas import EMPTY
+from segidx.kernels.events import encode_layer
 from segidx.model.errors import CorruptData
 from segidx.store import log
 from segidx.store.layout import part_key
 from segidx.store.log import NewStrings, Record, append_record, decode_record, encode_record, read_log, trim_log
 from segidx.testing.deltas import Layer, Members, delta_of
 
+COLUMNS = [(np.array([v, v]), np.ones(2)) for v in (3, 10, 7, 0)] + [(np.array([5, 0]), np.array([1, 0]))]
+COLUMNS[3] = (np.array([0, 1]), np.ones(2))
+LAYER = encode_layer(
+    [*COLUMNS, (np.ones(2), np.ones(2))], np.array([3], np.uint32), np.array([10]), np.array([7], np.uint32)
+)
 TEXTS = ("", "a", "Łódź", "x" * 2048, "\U0001f600", "a\x00b", "e\u0301")
 SOUND = Record(
     7,
@@ -27,6 +34,7 @@ SOUND = Record(
     -1,
     {3: NewStrings(10, pa.array(["a", "", "Łódź"])), 0xFFFF: NewStrings(0, pa.array(["c1"]))},
     delta_of(Layer({5: Members(2, frozenset({1, 2}))}, {1: {4: 9, 5: None}})),
+    {1: LAYER, 16: LAYER},
 )
 _HEADER = struct.Struct("<B3sIQQqIIQ")
 _TABLE = struct.Struct("<IIII")
@@ -42,7 +50,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[lm
 def same(one: Record, other: Record) -> bool:
     def plain(record: Record) -> object:
         strings = {t: (n.first, n.strings.to_pylist()) for t, n in record.strings.items()}
-        return record.generation, record.segment, record.time, strings, record.delta.data
+        return record.generation, record.segment, record.time, strings, record.delta.data, record.events
 
     return plain(one) == plain(other)
 
@@ -55,7 +63,8 @@ def random_record(rng: random.Random, generation: int) -> Record:
     keys = {rng.randrange(2**40): Members(rng.randrange(9), frozenset(rng.sample(range(99), 5))) for _ in range(4)}
     fields = {rng.randrange(9): {rng.randrange(99): rng.choice((None, 0, -5, 2**61)) for _ in range(5)}}
     delta = rng.choice((EMPTY, delta_of(Layer(keys, fields))))
-    return Record(generation, rng.randint(1, generation), rng.choice((0, -1, 2**62)), strings, delta)
+    events = dict.fromkeys(rng.sample(range(1, 300), rng.choice((0, 0, 1, 3))), LAYER)
+    return Record(generation, rng.randint(1, generation), rng.choice((0, -1, 2**62)), strings, delta, events)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -145,6 +154,23 @@ def with_table(*, count: int = 3, size: int = 6, ends: tuple[int, ...] = (1, 1, 
     return sealed(_HEADER.pack(1, b"", 0, 7, 5, 0, 1, 0, len(EMPTY)) + table + EMPTY.data)
 
 
+def with_events(
+    *layers: tuple[int, bytes] | tuple[()], types: int | None = None, version: int = 2, size: int | None = None
+) -> bytes:
+    """A record of layers; one that says there are some where none is given."""
+    given = [layer for layer in layers if layer]
+    head = _HEADER.pack(version, b"", 0, 7, 5, 0, 0, len(layers) if types is None else types, len(EMPTY))
+    sections = (struct.pack("<II", n, len(data) if size is None else size) + data for n, data in given)
+    return sealed(head + EMPTY.data + b"".join(sections))
+
+
+def test_events_come_back_by_type() -> None:
+    found = decode_record(with_events((1, LAYER), (2, LAYER), (99, LAYER)), 7)
+    assert found.events == {1: LAYER, 2: LAYER, 99: LAYER}
+    assert decode_record(encode_record(found), 7).events == found.events
+    assert decode_record(with_events(version=1), 7).events == {}
+
+
 def test_every_flipped_bit_is_seen() -> None:
     good = encode_record(SOUND)
     assert same(decode_record(good, 7), SOUND)
@@ -165,7 +191,7 @@ def test_every_shortened_record_is_seen() -> None:
         if size >= 8:
             with pytest.raises(CorruptData, match="generation 7"):
                 decode_record(sealed(good[:size]), 7)
-    with pytest.raises(CorruptData, match="delta"):
+    with pytest.raises(CorruptData, match="1 bytes behind its end"):
         decode_record(sealed(good + b"\0"), 7)
 
 
@@ -192,7 +218,19 @@ def test_a_record_under_another_generation_is_seen() -> None:
         sealed(_HEADER.pack(1, b"", 0, 7, 5, 0, 3, 0, len(EMPTY)) + EMPTY.data),
         sealed(_HEADER.pack(1, b"", 0, 7, 5, 0, 0, 0, len(EMPTY)) + EMPTY.data[:-1] + b"\1"),
         sealed(_HEADER.pack(1, b"", 0, 7, 5, 0, 0, 0, 3) + b"abc"),
-        sealed(_HEADER.pack(2, b"", 0, 7, 5, 0, 0, 0, len(EMPTY)) + EMPTY.data),
+        sealed(_HEADER.pack(3, b"", 0, 7, 5, 0, 0, 0, len(EMPTY)) + EMPTY.data),
+        with_events(()),
+        with_events((1, LAYER), types=2),
+        with_events((1, LAYER), types=0),
+        with_events((1, LAYER), version=1),
+        with_events((0, LAYER)),
+        with_events((2, LAYER), (2, LAYER)),
+        with_events((2, LAYER), (1, LAYER)),
+        with_events((1, LAYER[:-1])),
+        with_events((1, LAYER[:8] + bytes(4) + LAYER[12:])),
+        with_events((1, b"")),
+        with_events((1, LAYER), size=len(LAYER) + 1),
+        with_events((1, LAYER), size=2**32 - 1),
     ],
 )
 def test_what_contradicts_itself_is_refused_under_a_right_checksum(data: bytes) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import pytest
 from pyroaring import BitMap
 
 from segidx.kernels.deltas import Delta, overlay_bitmaps, overlay_counts
+from segidx.kernels.events import CONTACT, EVENT, TIME, EventLayer, encode_layer
 from segidx.model.errors import Closed, CorruptData
 from segidx.store import overlay as module
 from segidx.store.catalog import State
@@ -31,6 +32,9 @@ HASH_KEY = bytes(16)
 KEYS = (1, 2, 3, 2**33)
 FIELD = 4
 TABLE = 9
+TYPE = 3
+
+Event = tuple[int, int, int]  # contact, time, value
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,35 @@ class Moment:
     counts: dict[int, int] = field(default_factory=lambda: dict.fromkeys(KEYS, 0))
     values: dict[int, int] = field(default_factory=dict)
     strings: tuple[str, ...] = ()
+    events: dict[int, Event] = field(default_factory=dict)
+
+
+def layer_above(below: dict[int, Event], changed: dict[int, Event | None]) -> bytes:
+    """What makes of the events `below` those after a change: events set, or taken away."""
+    rows = sorted((*event[:2], number, event[2]) for number, event in changed.items() if event is not None)
+    stale = sorted((*below[number][:2], number) for number in changed if number in below)
+    columns = [[row[at] for row in rows] for at in range(3)] + [[0] * len(rows), [r[3] for r in rows], [1] * len(rows)]
+    places = [[place[at] for place in stale] for at in range(3)]
+    kinds = (np.uint32, np.int64, np.uint32)
+    return encode_layer(
+        [(np.array(each, np.int64), np.ones(len(rows), np.uint8)) for each in columns],
+        *(np.array(each, kind) for each, kind in zip(places, kinds, strict=True)),
+    )
+
+
+def events_under(below: dict[int, Event], layers: Iterable[EventLayer]) -> dict[int, Event]:
+    held = dict(below)
+    for layer in layers:
+        for contact, at, number in zip(*(each.tolist() for each in layer.stale_places()), strict=True):
+            if held.get(number, ())[:2] == (contact, at):
+                del held[number]
+        columns = layer.decode()
+        for contact, at, number, value in zip(
+            *(columns[c][0].tolist() for c in (CONTACT, TIME, EVENT, 4)), strict=True
+        ):
+            assert number not in held, "an event twice"
+            held[number] = (contact, at, value)
+    return held
 
 
 class Log:
@@ -67,13 +100,20 @@ class Log:
         changed: Values = {rng.randrange(90): rng.choice((None, rng.randrange(99))) for _ in range(rng.randint(0, 4))}
         new = [f"s{len(now.strings) + i}" for i in range(rng.choice((0, 0, 1, 7)))]
         values = {o: v for o, v in (now.values | changed).items() if v is not None}
+        moved: dict[int, Event | None] = {}
+        for number in rng.sample(range(40), rng.choice((0, 0, 1, 6))):
+            event = (rng.randrange(2**15), rng.randrange(9), rng.randrange(99))
+            moved[number] = event if number not in now.events or rng.random() < 0.7 else None
+        events = {n: e for n, e in (now.events | moved).items() if e is not None}
         generation = self.state.generation + 1
         strings = {TABLE: NewStrings(len(now.strings), pa.array(new))} if new else {}
         delta = delta_of(Layer(keys, {FIELD: changed} if changed else {}))
         if rng.random() < 0.2:
             self.segment = generation
-        record = Record(generation, self.segment, 1000 + generation, strings, delta)
-        self.moments.append(Moment(held, {k: len(h) for k, h in held.items()}, values, now.strings + tuple(new)))
+        layers = {TYPE: layer_above(now.events, moved)} if moved else {}
+        record = Record(generation, self.segment, 1000 + generation, strings, delta, layers)
+        counts = {k: len(h) for k, h in held.items()}
+        self.moments.append(Moment(held, counts, values, now.strings + tuple(new), events))
         self.state = State(generation, self.state.merged, self.state.base, 0)
         with self.env.begin(write=True) as txn:
             self.last_bytes = append_record(txn, self.db, record)
@@ -111,20 +151,25 @@ def check_view(log: Log, overlay: Overlay, view: View, state: State, *, settled:
         codes = np.arange(fresh.first, min(fresh.end, size))
         found |= dict(zip(codes.tolist(), fresh.get(codes).to_pylist(), strict=True))
     assert found == dict(enumerate(now.strings))
+    assert events_under(below.events, view.layers(TYPE)) == now.events
+    assert view.layers(TYPE + 1) == ()
     if settled:
         check_shape(view)
 
 
 def check_shape(view: View) -> None:
-    """Few deltas: each is at least twice the next within its segment, and a closed segment has one."""
+    """Few deltas and layers: each is at least twice the next within its segment, and a closed segment has one."""
     assert view.deltas == tuple(d for s in view.segments for d in s.deltas)
     assert view.ends == tuple(e for s in view.segments for e in s.ends)
-    assert view.bytes == sum(map(len, view.deltas))
+    assert view.bytes == sum(map(len, (*view.deltas, *view.layers(TYPE))))
     assert view.log_bytes == sum(s.log_bytes for s in view.segments)
     assert list(view.ends) == sorted(view.ends)
     for segment in view.segments[:-1]:
         assert len(segment.deltas) <= 1
+        assert len(segment.layers.get(TYPE, ())) <= 1
     for segment in view.segments:
+        layers = [len(layer) for layer in segment.layers.get(TYPE, ())]
+        assert all(older > 2 * newer for older, newer in itertools.pairwise(layers))
         assert len(segment.deltas) == len(segment.ends)
         sizes = [len(d) for d in segment.deltas]
         assert all(older > 2 * newer for older, newer in itertools.pairwise(sizes))

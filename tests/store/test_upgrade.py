@@ -10,8 +10,17 @@ import pytest
 
 from segidx.database import Database
 from segidx.model.errors import Closed, GenerationExpired, ReadOnly
-from segidx.model.events import EventKind
+from segidx.model.events import (
+    BUILT_IN,
+    Event,
+    EventProperty,
+    EventType,
+    Order,
+    OrderLine,
+    Retraction,
+)
 from segidx.model.expression import Everyone
+from segidx.model.schema import FieldType
 from segidx.model.writes import Channel, ChannelFlag, ContactWrite
 from segidx.store.layout import FORMAT_VERSION
 from segidx.testing.reader import Reader
@@ -99,10 +108,10 @@ def test_reading_format_2_shows_no_events_and_changes_nothing(place_2: Path) -> 
         assert list(shop.verify()) == []
         with shop._store.snapshot() as snapshot:
             assert snapshot.newest_event is None
-            for kind in EventKind:
-                assert snapshot.event_ranges(kind) == []
-                assert snapshot.event_blocks(kind, 0, 0, 1000) == ()
-                assert len(snapshot.event_dictionary(kind, 0)) == 0
+            for type in BUILT_IN:
+                assert snapshot.event_ranges(type) == []
+                assert snapshot.event_blocks(type, 0, 0, 1000) == ()
+                assert len(snapshot.event_dictionary(type, 0)) == 0
         assert read_orders(shop) == {}
     assert (place_2 / "accounts/shop/data.mdb").read_bytes() == before
 
@@ -150,3 +159,34 @@ def test_a_reader_notices_an_upgrade_that_wrote_nothing_else(older: str, request
                 reader.members(Everyone(), AT)
     with Reader(directory, "shop") as reader:
         assert reader.members(Everyone(), AT)[0] == generation
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_events_are_written_to_accounts_of_older_formats(version: int, tmp_path: Path) -> None:
+    """Above the orders of format 3 too; and merged."""
+    place = Path(shutil.copytree(COMPAT / f"format_{version}", tmp_path / "data"))
+    task = EventType("task", (EventProperty("effort", FieldType.NUMBER),))
+    counts = {"did(visit)": 1, "did(task where effort = 3)": 1, 'did(line where product = "new")': 1}
+    if version == 3:
+        counts |= {"did(order)": 3, 'did(line where product = "żagiel")': 0, 'did(line where product = "rope")': 1}
+    with Database.open(place) as database:
+        shop = database.account("shop")
+        shop.declare_event_types([task])
+        for _ in range(2):  # again: nothing changes
+            shop.write_events(
+                [
+                    Order("order-1", "contact-9", AT, lines=[OrderLine("new")]),
+                    Retraction("order", "return-1"),
+                    Event("visit", "v", "contact-1", AT),
+                    Event("task", "t", "new contact", AT, {"effort": 3}),
+                ]
+            )
+            assert {text: shop.count(text).count for text in counts} == counts
+            assert list(shop.verify()) == []
+        shop.merge()
+        assert {text: shop.count(text).count for text in counts} == counts
+        assert list(shop.verify()) == []
+    with Database.open(place, read_only=True) as database:
+        shop = database.account("shop")
+        assert shop.stats().format_version == FORMAT_VERSION
+        assert {text: shop.count(text).count for text in counts} == counts

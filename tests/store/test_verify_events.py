@@ -19,7 +19,8 @@ from segidx.database import Account, Database
 from segidx.kernels.columns import CHUNK_ROWS, decode_chunk, encode_chunk
 from segidx.kernels.events import BLOCK_ROWS, CONTACT, EVENT, LINE, TIME, EventBlock, encode_block
 from segidx.model.errors import SegidxError
-from segidx.model.events import EventKind
+from segidx.model.events import LINE as OF_LINES
+from segidx.model.events import ORDER
 from segidx.model.windows import to_millis
 from segidx.store.event_blocks import FIRST_PROPERTY
 from segidx.store.layout import (
@@ -28,17 +29,19 @@ from segidx.store.layout import (
     DB_META,
     DB_STRINGS,
     META_NEWEST_EVENT,
-    ORDER_CONTACT,
     ORDER_IDS_TABLE,
-    ORDER_TIME,
+    PLACE_CONTACT,
+    PLACE_TIME,
     block_key,
     event_key,
+    event_place,
     event_table,
 )
 from segidx.store.strings import StringTable
 from segidx.testing.stored_orders import StoredLine, StoredOrder, put_orders
 
-ORDERS, LINES = 1, 2  # the numbers of the kinds
+ORDERS, LINES = 1, 2  # the numbers of the types
+ORDER_CONTACT, ORDER_TIME = (event_place(ORDER, place) for place in (PLACE_CONTACT, PLACE_TIME))
 SOURCE, PAID, AMOUNT = range(FIRST_PROPERTY, FIRST_PROPERTY + 3)
 PRODUCT, PRODUCER, CATEGORY, QUANTITY = range(FIRST_PROPERTY, FIRST_PROPERTY + 4)
 MAY = 12 * 54 + 4
@@ -256,9 +259,9 @@ BLOCKS: dict[str, tuple[Damage, str]] = {
     "too large": (large, MAY_LINES + r"has \d{6} bytes, over the limit of 131072"),
     "order of rows": (swapped, MAY_ORDERS + "the rows do not ascend"),
     "key": (lambda a: put(a, DB_EVENTS, b"x", b"y"), "events: key 78 has 1 bytes, not 10"),
-    "kind": (
-        lambda a: put(a, DB_EVENTS, event_key(3, 0, MAY), b"y"),
-        "events: key 000300000000028c0000 is of kind 3, and there is no such kind",
+    "type": (
+        lambda a: put(a, DB_EVENTS, event_key(16, 0, MAY), b"y"),
+        "events: key 001000000000028c0000 is of type 16, and there is no such type",
     ),
     "parts": (two_parts(0, 2), r"events of order, range 0, month 2024-05: has the parts \[0, 2\]"),
     "no first part": (two_parts(1, 2), r"events of order, range 0, month 2024-05: has the parts \[1, 2\]"),
@@ -379,15 +382,15 @@ STRINGS: dict[str, tuple[Damage, str]] = {
         r"string table 65534: its state fails its checksum.*\(of order ids\)",
     ),
     "products": (
-        lambda a: flip(a, DB_STRINGS, string_key(event_table(EventKind.LINE, 0), 1, 0), 20),
+        lambda a: flip(a, DB_STRINGS, string_key(event_table(OF_LINES, 0), 1, 0), 20),
         r"string table 32896: .*\(of the lines' 'product'\)",
     ),
     "sources": (
-        lambda a: flip(a, DB_STRINGS, string_key(event_table(EventKind.ORDER, 0), 0, 0), 20),
+        lambda a: flip(a, DB_STRINGS, string_key(event_table(ORDER, 0), 0, 0), 20),
         r"string table 32832: its state fails its checksum.*\(of the orders' 'source'\)",
     ),
     "no such table": (
-        lambda a: put(a, DB_STRINGS, string_key(event_table(EventKind.ORDER, 1), 2, 0), b"x"),
+        lambda a: put(a, DB_STRINGS, string_key(event_table(ORDER, 1), 2, 0), b"x"),
         "string table 32833 is stored, and no field has it",
     ),
 }
@@ -461,7 +464,7 @@ def test_one_flipped_bit_anywhere_is_found(account: Account) -> None:
 def test_damage_to_one_group_does_not_hide_damage_to_another(account: Account) -> None:
     flip(account, DB_EVENTS, event_key(ORDERS, 0, MAY), -1)
     cell(LINES, 9, PRODUCT, 77)(account)
-    flip(account, DB_STRINGS, string_key(event_table(EventKind.LINE, 2), 0, 0), 20)
+    flip(account, DB_STRINGS, string_key(event_table(OF_LINES, 2), 0, 0), 20)
     found = problems(account)
     for pattern in (MAY_ORDERS + ".*checksum", "'product' has code 77", "32898: its state fails its checksum"):
         assert len([p for p in found if re.search(pattern, p)]) == 1, f"{pattern!r} is not once among {found}"

@@ -27,6 +27,7 @@ from segidx.store.log import Record, read_log
 from segidx.store.receipts import read_receipt
 from segidx.store.strings import StringTable
 from segidx.store.verify.context import CODED, Context
+from segidx.store.verify.log_events import Ends, check_merging, contacts_of, layers, places
 
 _PART_KEY_BYTES = 12
 _RECEIPT_PART, _RECEIPT_TIME = 19, 25  # bytes of a key
@@ -43,17 +44,6 @@ def _parts(c: Context, database: bytes) -> Iterator[tuple[int, list[int]] | str]
 
 
 # --- the log ---
-
-
-class _Ends:
-    """How many strings each table has, record by record."""
-
-    def __init__(self, c: Context) -> None:
-        self._c = c
-        self.given: dict[int, int] = {}  # by the log
-
-    def __getitem__(self, table: int) -> int:
-        return self.given.get(table, self._c.base_size(table))
 
 
 def check_log(c: Context) -> Generator[str, None, bool]:
@@ -73,8 +63,9 @@ def check_log(c: Context) -> Generator[str, None, bool]:
         elif generation > c.state.merged and parts != list(range(len(parts))):
             sound = False
             yield f"the log record of generation {generation} has the parts {parts}"
-    ends = _Ends(c)
+    ends = Ends(c, {})
     before: Record | None = None
+    segments: dict[int, int] = {}
     for generation in range(c.state.merged + 1, c.state.generation + 1):
         c.tick()
         try:
@@ -90,7 +81,11 @@ def check_log(c: Context) -> Generator[str, None, bool]:
             sound = False
             yield f"the log record of generation {generation} {problem}"
         before = record
-    c.ids = ends[IDS_TABLE]
+        segments[generation] = record.segment
+    for problem in check_merging(c, segments):
+        sound = False
+        yield problem
+    c.ids = ends.of(IDS_TABLE)
     for table, end in ends.given.items():
         if end < c.base_size(table) and c.readable(DB_STRINGS, table):
             sound = False
@@ -98,7 +93,7 @@ def check_log(c: Context) -> Generator[str, None, bool]:
     return sound
 
 
-def _record(c: Context, db: Handle, record: Record, before: Record | None, ends: _Ends) -> Iterator[str]:
+def _record(c: Context, db: Handle, record: Record, before: Record | None, ends: Ends) -> Iterator[str]:
     """What is wrong with one record, as the rest of a sentence. `ends` is brought up to it."""
     first = c.txn.get(part_key(record.generation, 0), db=db)
     if first is None or bytes(first[1:4]) != bytes(3):
@@ -110,18 +105,20 @@ def _record(c: Context, db: Handle, record: Record, before: Record | None, ends:
         yield f"is of segment {record.segment}, where the one before is of {old}"
     yield from _new_strings(c, record, ends)
     yield from _delta(c, DeltaArrays(record.delta), ends)
+    yield from layers(c, record, ends)
     yield from _fed(c, record)
 
 
-def _new_strings(c: Context, record: Record, ends: _Ends) -> Iterator[str]:
+def _new_strings(c: Context, record: Record, ends: Ends) -> Iterator[str]:
     for table, new in record.strings.items():
         field = c.fields.get(table)
-        if table != IDS_TABLE and (field is None or field.type not in CODED):
+        coded = field is not None and field.type in CODED
+        if table != IDS_TABLE and table not in c.event_tables and not coded:
             yield f"has strings of table {table}, which no field has"
             continue
         stored, given = c.base_size(table), ends.given.get(table)
-        if new.first > ends[table] or (given is not None and new.first != given):
-            yield f"gives codes of string table {table} out from {new.first}, where {ends[table]} is due"
+        if new.first > ends.of(table) or (given is not None and new.first != given):
+            yield f"gives codes of string table {table} out from {new.first}, where {ends.of(table)} is due"
         ends.given[table] = end = new.first + len(new.strings)
         shared = min(end, stored)
         if new.first < shared and c.readable(DB_STRINGS, table):  # a merge was at it
@@ -130,7 +127,7 @@ def _new_strings(c: Context, record: Record, ends: _Ends) -> Iterator[str]:
                 yield f"has other strings for codes {new.first} to {shared - 1} of string table {table} than the base"
 
 
-def _delta(c: Context, arrays: DeltaArrays, ends: _Ends) -> Iterator[str]:
+def _delta(c: Context, arrays: DeltaArrays, ends: Ends) -> Iterator[str]:
     """Every field, code and ordinal is one that there is, and nothing is said twice."""
     owners = (arrays.keys >> np.uint64(32)).astype(np.int64)
     for field_id in np.unique(owners).tolist():
@@ -139,28 +136,33 @@ def _delta(c: Context, arrays: DeltaArrays, ends: _Ends) -> Iterator[str]:
         if field is not None and field.type in CODED:
             codes = codes[-1:]  # the greatest tells of all
         for code in codes.tolist():
-            stray = c.stray(field_id, code, ends[field_id])
+            stray = c.stray(field_id, code, ends.of(field_id))
             if stray:
                 yield f"changes {c.value(field_id, code)}, and {stray}"
-    ids = ends[IDS_TABLE]
-    for listed, what in ((arrays.adds, "adds"), (arrays.removes, "removes"), (arrays.ordinals, "has a value of")):
+    ids = ends.of(IDS_TABLE)
+    columns = arrays.columns()
+    valued = [column.ordinals for column in columns if column.field not in c.event_columns]
+    of_contacts = np.concatenate([*valued, arrays.ordinals[:0]])
+    for listed, what in ((arrays.adds, "adds"), (arrays.removes, "removes"), (of_contacts, "has a value of")):
         if len(listed) and int(listed.max()) >= ids:
             yield f"{what} ordinal {int(listed.max())}, and only {ids} were given out"
     both = np.intersect1d(_pairs(arrays.adds, arrays.add_ends), _pairs(arrays.removes, arrays.remove_ends))
     if len(both):
         yield f"both adds and removes ordinal {int(both[0]) & 0xFFFFFFFF} of one value"
-    for column in arrays.columns():
+    for column in columns:
         field = c.fields.get(column.field)
-        if field is None or field.type is FieldType.TAGS:
+        if column.field in c.event_columns:
+            yield from places(c, column, ends)
+        elif field is None or field.type is FieldType.TAGS:
             yield f"has values of {c.name(column.field)}, which has no column"
         elif field.type in CODED or field.type is FieldType.BOOL:
             values = column.values[column.present]
-            limit = 2 if field.type is FieldType.BOOL else ends[column.field]
+            limit = 2 if field.type is FieldType.BOOL else ends.of(column.field)
             if len(values) and (int(values.min()) < 0 or int(values.max()) >= limit):
                 yield f"has values of {c.name(column.field)} outside of its {limit} codes"
     held = arrays.counts.astype(np.int64)
     postings = PostingChanges(arrays.keys, held, arrays.add_ends, arrays.adds, arrays.remove_ends, arrays.removes)
-    if build_delta([postings], arrays.columns()).data != arrays.delta.data:
+    if build_delta([postings], columns).data != arrays.delta.data:
         yield "has a delta that is not in its canonical form"
 
 
@@ -186,7 +188,8 @@ def _fed(c: Context, record: Record) -> Iterator[str]:
     if not told or c.txn.get(part_key(record.generation, 0), db=db) is None:
         return
     arrays = DeltaArrays(record.delta)
-    changed = np.unique(np.concatenate([arrays.adds, arrays.removes, arrays.ordinals]))
+    valued = [column.ordinals for column in arrays.columns() if column.field not in c.event_columns]
+    changed = np.unique(np.concatenate([arrays.adds, arrays.removes, *valued, *contacts_of(record)]))
     wrong = np.setxor1d(changed, np.concatenate(told))
     if len(wrong):
         yield f"and the change feed differ in {len(wrong)} contacts (first ordinal {int(wrong[0])})"

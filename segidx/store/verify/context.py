@@ -8,7 +8,7 @@ import lmdb
 from pyroaring import BitMap
 
 from segidx.model.errors import CorruptData
-from segidx.model.events import EVENT_PROPERTIES, EventKind
+from segidx.model.events import LINE
 from segidx.model.schema import FieldType
 from segidx.model.writes import Channel, ChannelFlag
 from segidx.store.catalog import read_catalog, read_state
@@ -19,27 +19,21 @@ from segidx.store.layout import (
     IDS_TABLE,
     LIVE_CODE,
     MAX_ORDINALS,
-    ORDER_CONTACT,
-    ORDER_IDS_TABLE,
-    ORDER_TIME,
+    PLACE_CONTACT,
+    PLACE_REVISION,
+    PLACE_TIME,
     SYSTEM_FIELD,
     Handle,
     channel_code,
+    event_ids_table,
+    event_place,
     event_table,
 )
 from segidx.store.snapshot import Snapshot
 from segidx.store.strings import StringTable
 
 CODED = (FieldType.CATEGORY, FieldType.TEXT, FieldType.TAGS)
-# Columns by event number, with what problems call them.
-EVENT_COLUMNS = {ORDER_CONTACT: "of the orders' contacts", ORDER_TIME: "of the orders' times"}
-# String tables of events, likewise.
-EVENT_TABLES = {ORDER_IDS_TABLE: "of order ids"} | {
-    event_table(kind, index): f"of the {kind.value}s' {each.name!r}"
-    for kind in EventKind
-    for index, each in enumerate(EVENT_PROPERTIES[kind])
-    if each.type is FieldType.CATEGORY
-}
+_PLACES = {PLACE_CONTACT: "contacts", PLACE_TIME: "times", PLACE_REVISION: "revisions"}
 CHANNEL_FLAGS = {channel_code(c, flag): (c, flag) for c in Channel for flag in (*ChannelFlag, None)}
 
 
@@ -54,6 +48,15 @@ class Context:
         self.catalog = read_catalog(txn, dbs[DB_META])
         self.fields = self.catalog.fields_by_id
         self.snapshot: Snapshot | None = None
+        types = list(self.catalog.event_types) if DB_EVENTS in dbs else []
+        # Columns by event number with their types, and string tables of events with what problems call them.
+        self.event_columns = {event_place(t, place): (t, place) for t in types if t != LINE for place in _PLACES}
+        self.event_tables = {event_ids_table(t): f"of {t.name} ids" for t in types if t != LINE} | {
+            event_table(t, index): f"of the {t.name}s' {each.name!r}"
+            for t in types
+            for index, each in enumerate(t.properties)
+            if each.type is FieldType.CATEGORY
+        }
         self.checked = 0
         self.ids = MAX_ORDINALS  # given out, as far as the log was read
         self._check = check
@@ -88,8 +91,11 @@ class Context:
 
     def column(self, field_id: int) -> str:
         """How problems call a column."""
-        events = EVENT_COLUMNS.get(field_id) if DB_EVENTS in self.dbs else None
-        return f"column {events or f'of {self.name(field_id)}'}"
+        found = self.event_columns.get(field_id)
+        if found is None:
+            return f"column of {self.name(field_id)}"
+        type, place = found
+        return f"column of the {type.name}s' {_PLACES[place]}"
 
     # --- what could not be read ---
 

@@ -19,8 +19,8 @@ from segidx.model.schema import FieldType
 from segidx.store.columns import open_column
 from segidx.store.counts import read_entry, read_many
 from segidx.store.fresh import LayeredStrings
-from segidx.store.layout import DB_COLUMNS, DB_COUNTS, DB_LOG, DB_POSTINGS, DB_STRINGS
-from segidx.store.overlay import Overlay, View, merged_delta
+from segidx.store.layout import DB_COLUMNS, DB_COUNTS, DB_LOG, DB_POSTINGS, DB_STRINGS, event_ids_table
+from segidx.store.overlay import Overlay, View, merged_delta, merged_layer
 from segidx.store.postings import bitmap_of, read_shard, stored_shards
 from segidx.store.snapshot import Snapshot
 from segidx.store.strings import StringTable
@@ -39,7 +39,7 @@ def check_overlay(c: Context, snapshot: Snapshot) -> Generator[str, None, bool]:
         yield error.message
         return False
     mine, log = _Side(snapshot.view, all_of(snapshot.view)), _Side(logged, all_of(logged))
-    for part in (_strings, _postings, _counts, _values):
+    for part in (_strings, _postings, _counts, _values, _events):
         for problem in part(c, mine, log):
             sound = False
             yield f"the overlay of this process: {problem}"
@@ -151,13 +151,31 @@ def _values(c: Context, mine: _Side, log: _Side) -> Iterator[str]:
         found, wanted = (_taken(c, field_id, side.view.deltas, ordinals) for side in (mine, log))
         for at in np.flatnonzero((found[0] != wanted[0]) | (found[1] != wanted[1])).tolist():
             shown = [str(values[at]) if present[at] else "none" for values, present in (found, wanted)]
-            yield f"{c.name(field_id)}, ordinal {ordinals[at]}: the value is {shown[0]}, and {shown[1]} by the log"
+            what = f"{c.column(field_id)}, event" if field_id in c.event_columns else f"{c.name(field_id)}, ordinal"
+            yield f"{what} {ordinals[at]}: the value is {shown[0]}, and {shown[1]} by the log"
 
 
 def _taken(
     c: Context, field_id: int, deltas: tuple[Delta, ...], ordinals: npt.NDArray[np.uint32]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
     """(values, present) of ordinals, through the layers of a view; values are 0 where there is none."""
-    column = open_column(c.txn, c.dbs[DB_COLUMNS], field_id, c.base_ids).overlaid(field_id, deltas)
+    events = c.event_columns.get(field_id)
+    size = c.base_size(event_ids_table(events[0])) if events else c.base_ids
+    column = open_column(c.txn, c.dbs[DB_COLUMNS], field_id, size).overlaid(field_id, deltas)
     values, present = column.take(ordinals)
     return np.where(np.asarray(present) != 0, values, 0), np.asarray(present)
+
+
+# --- events ---
+
+
+def _events(c: Context, mine: _Side, log: _Side) -> Iterator[str]:
+    """The layers of each segment: how they came together does not show."""
+    held = [{s.number: s for s in side.view.segments} for side in (mine, log)]
+    for number in sorted({*held[0], *held[1]}):
+        layers = [held[side][number].layers if number in held[side] else {} for side in (0, 1)]
+        for type in sorted({*layers[0], *layers[1]}):
+            c.tick()
+            found, wanted = (merged_layer(each[type]).data if type in each else b"" for each in layers)
+            if found != wanted:
+                yield f"the events of type {type} in segment {number} are not those of the log"

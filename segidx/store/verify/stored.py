@@ -21,7 +21,6 @@ from segidx.store.counts import BLOCK_CODES, HAS_POSTING
 from segidx.store.layout import (
     DB_COLUMNS,
     DB_COUNTS,
-    DB_EVENTS,
     DB_META,
     DB_POSTINGS,
     DB_STRINGS,
@@ -29,16 +28,16 @@ from segidx.store.layout import (
     KIND_COUNTS,
     KIND_POSTING,
     META_STATE,
-    ORDER_IDS_TABLE,
     SHARD_BITS,
     SYSTEM_FIELD,
     block_key,
+    event_ids_table,
     open_value,
     split_block_key,
     split_posting_key,
 )
 from segidx.store.strings import StringTable
-from segidx.store.verify.context import CODED, EVENT_COLUMNS, EVENT_TABLES, Context
+from segidx.store.verify.context import CODED, Context
 
 _STRING_KEY = struct.Struct(">HBBI")  # table, kind, 0, number
 _STATE, _BUCKET, _FORWARD = 0, 1, 2
@@ -70,8 +69,7 @@ def check_strings(c: Context) -> Iterator[str]:
     """The tables of contact and order ids and of every dictionary, strings to codes and back; no others."""
     coded = [field_id for field_id, field in c.fields.items() if field.type in CODED]
     tables = {IDS_TABLE: "of contact ids"} | {f: f"of {c.name(f)}" for f in coded}
-    if DB_EVENTS in c.dbs:
-        tables |= EVENT_TABLES
+    tables |= c.event_tables
     sound = set()
     for table, meaning in tables.items():
         c.tick()
@@ -167,10 +165,10 @@ def check_columns(c: Context) -> Iterator[str]:
         field_id, chunk = split_block_key(key)
         what = f"{c.column(field_id)}, chunk {chunk}"
         field = c.fields.get(field_id)
-        of_events = field_id in EVENT_COLUMNS and DB_EVENTS in c.dbs
+        events = c.event_columns.get(field_id)
         if key != block_key(field_id, chunk):
             yield f"columns: key {key.hex()} means nothing"
-        elif field is None and not of_events:
+        elif field is None and events is None:
             yield f"{what} is stored, and there is no such field"
         elif field is not None and field.type is FieldType.TAGS:
             yield f"{what} is stored, and tags have no column"
@@ -187,9 +185,10 @@ def check_columns(c: Context) -> Iterator[str]:
         if encode_chunk(values, present) != bytes(value):
             yield f"{what} is not in its shortest form"
         last = chunk * CHUNK_ROWS + int(rows[-1])
-        if of_events and last >= c.base_size(ORDER_IDS_TABLE):
-            yield f"{what}: has a value of order {last}, and only {c.base_size(ORDER_IDS_TABLE)} ids were given out"
-        elif not of_events and last >= c.base_ids:
+        given = c.base_size(event_ids_table(events[0])) if events else c.base_ids
+        if events and last >= given:
+            yield f"{what}: has a value of {events[0].name} {last}, and only {given} ids were given out"
+        elif not events and last >= given:
             yield f"{what}: has a value of ordinal {last}, and only {c.base_ids} were given out"
 
 
