@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -29,7 +31,11 @@ from segidx.exec.fetch import decode, fetch_contacts
 from segidx.exec.query import Limits, Prepared, prepare
 from segidx.exec.suggest import suggest
 from segidx.ingest.batch import ContactBatch
-from segidx.ingest.orders import OrderBatch, orders_from_rows
+from segidx.ingest.event_batch import EventBatch
+from segidx.ingest.event_rows import events_from_rows, orders_from_rows
+from segidx.ingest.group import Batch
+from segidx.ingest.import_contacts import Progress
+from segidx.ingest.import_events import EventImportReport, import_events
 from segidx.ingest.rows import batch_from_rows
 from segidx.ingest.values import tag_names
 from segidx.ingest.writer import Writer
@@ -44,7 +50,7 @@ from segidx.model.errors import (
     ReadOnly,
     SegidxError,
 )
-from segidx.model.events import Order
+from segidx.model.events import Event, EventType, EventTypes, Order, Retraction
 from segidx.model.expression import Expression
 from segidx.model.results import (
     Contact,
@@ -291,21 +297,36 @@ class Account:
         self._check_writable()
         return self._writer.apply(batch)
 
-    def write(self, rows: Iterable[ContactWrite], *, batch_key: str = "") -> WriteResult:
-        """Write fields, tags and flags of contacts: one batch, applied in order and committed together.
+    def write(
+        self,
+        rows: Iterable[ContactWrite] = (),
+        *,
+        events: Iterable[Order | Event | Retraction] = (),
+        batch_key: str = "",
+    ) -> WriteResult:
+        """Write fields, tags and flags of contacts, and events behind them: one batch, applied in order and committed
+        together.
 
-        Bad rows are returned as rejects; the others stand. A batch sent again with its `batch_key` (up to 128 bytes,
-        remembered for 48 hours) gets the first answer again and changes nothing.
+        Bad rows and events are returned as rejects; the others stand. A batch sent again with its `batch_key` (up to
+        128 bytes, remembered for 48 hours) gets the first answer again and changes nothing.
         """
-        return self.submit(rows, batch_key=batch_key).result()
+        return self.submit(rows, events=events, batch_key=batch_key).result()
 
-    def submit(self, rows: Iterable[ContactWrite], *, batch_key: str = "") -> Future[WriteResult]:
+    def submit(
+        self,
+        rows: Iterable[ContactWrite] = (),
+        *,
+        events: Iterable[Order | Event | Retraction] = (),
+        batch_key: str = "",
+    ) -> Future[WriteResult]:
         """`write` without waiting for the disk: rows are checked now, and committed in the order of submission. Waits
         while too much is queued. The future's result is the acknowledgement."""
-        return self.submit_batches(batches_from_writes(rows, self.schema()), batch_key=batch_key)
+        batches: list[Batch] = [*batches_from_writes(rows, self.schema()), *self._event_batches(events)]
+        return self.submit_batches(batches, batch_key=batch_key)
 
-    def submit_batches(self, batches: Sequence[ContactBatch], *, batch_key: str = "") -> Future[WriteResult]:
-        """`submit` of rows that are validated already (see `segidx.ingest`), to be applied one batch behind another."""
+    def submit_batches(self, batches: Sequence[Batch], *, batch_key: str = "") -> Future[WriteResult]:
+        """`submit` of rows and events that are validated already (see `segidx.ingest`), to be applied one batch behind
+        another."""
         self._check_writable()
         return self._writer.submit(batches, batch_key)
 
@@ -330,21 +351,70 @@ class Account:
 
     # --- events ---
 
+    @property
+    def event_types(self) -> EventTypes:
+        """The event types that every account has, and those declared in this one."""
+        with self._store.snapshot() as snapshot:
+            return snapshot.catalog.event_types
+
+    def declare_event_types(self, types: Iterable[EventType]) -> EventTypes:
+        """Declare event types; all of the account. Declaring one again as it is changes nothing. Raises SchemaConflict
+        for one that has other properties, InvalidSchema for one that cannot be."""
+        self._check_writable()
+        return self._writer.declare_event_types(types)
+
+    def write_events(self, events: Iterable[Order | Event | Retraction], *, batch_key: str = "") -> WriteResult:
+        """Write, replace and retract events and orders: one batch, applied in order and committed together.
+
+        Sending an id again replaces its event, an order with all its lines, unless what is held of the id has a greater
+        `revision` or was retracted in the same. A retraction may come before its event. Contacts that are not known are
+        created. Bad events are returned as `event_rejects`; the others stand. `batch_key` as in `write`.
+        """
+        return self.submit_batches(self._event_batches(events), batch_key=batch_key).result()
+
+    def import_events(
+        self,
+        type: str,
+        path: str | os.PathLike[str],
+        *,
+        columns: Mapping[str, str] | None = None,
+        reject_path: str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
+    ) -> EventImportReport:
+        """Import the events of one type, any but orders, from a CSV, Parquet or Arrow file: see
+        `segidx.ingest.import_events`."""
+        self._check_writable()
+        where = None if reject_path is None else Path(reject_path)
+        return import_events(self, type, Path(path), columns=columns, reject_path=where, progress=progress)
+
     def import_orders(self, orders: Iterable[Order]) -> WriteResult:
         """Write orders with their lines; an id that is known replaces its order and all its lines. The valid ones
         commit together, in a generation of their own, and are on the disk on return; contacts that are not known are
         created before (`created` of the result). Bad orders are returned as rejects. Of orders with one id the last
-        wins.
+        wins. (`accepted`, `duplicates` and `rejects` of the result are the orders' here.)
 
-        Meant for many at a time: each call folds into the base what was written before.
+        Meant for many at a time: each call folds into the base what was written before. For some at a time there is
+        `write_events`.
         """
         self._check_writable()
-        return self.apply_orders(orders_from_rows(orders, self.info, self._clock()))
+        result = self.apply_events(orders_from_rows(orders, self.info, self._clock()))
+        return replace(
+            result,
+            accepted=result.events_accepted,
+            duplicates=result.events_duplicates,
+            rejects=result.event_rejects,
+        )
 
-    def apply_orders(self, orders: OrderBatch) -> WriteResult:
-        """Write orders that are validated already (see `segidx.ingest.orders`)."""
+    def apply_events(self, events: EventBatch) -> WriteResult:
+        """Write many events that are validated already (see `segidx.ingest.event_batch`) and retract nothing, as an
+        import does: straight into the base, behind the contacts that are new."""
         self._check_writable()
-        return self._writer.apply_orders(orders)
+        return self._writer.apply_events(events)
+
+    def _event_batches(self, events: Iterable[Order | Event | Retraction]) -> tuple[EventBatch, ...]:
+        if events == ():
+            return ()
+        return events_from_rows(events, self.event_types, self.info, self._clock())
 
     def now(self) -> int:
         """The clock of the database, milliseconds since 1970."""

@@ -18,20 +18,18 @@ import pyarrow.compute as pc
 
 from segidx.ingest.arrow import read_ids
 from segidx.ingest.arrow_values import mask
+from segidx.ingest.event_batch import EventBatch
+from segidx.ingest.event_columns import CONTACT_ID, choose_columns, parse_map
 from segidx.ingest.import_contacts import SHOWN_REJECTS, Progress, ahead
-from segidx.ingest.orders import OrderBatch
 from segidx.ingest.orders_arrow import (
-    CONTACT_ID,
     ORDER_ID,
-    REQUIRED,
     SeenOrders,
-    check_columns,
     column_fields,
     orders_from_arrow,
 )
 from segidx.ingest.rejects import RejectFile, default_reject_path
 from segidx.ingest.sources import Source, joined, open_source
-from segidx.model.errors import InvalidArgument, InvalidSource, TooManyRejects, nearest
+from segidx.model.errors import InvalidArgument, TooManyRejects
 from segidx.model.events import MAX_LINES
 from segidx.model.results import Reject, WriteResult
 from segidx.model.schema import AccountInfo
@@ -50,7 +48,7 @@ class OrderAccount(Protocol):
 
     def now(self) -> int: ...
 
-    def apply_orders(self, orders: OrderBatch, /) -> WriteResult: ...
+    def apply_events(self, events: EventBatch, /) -> WriteResult: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ class OrderImportReport:
 
     rows: int
     orders: int  # written
-    lines: int  # of these
+    lines: int  # of the file's good orders
     contacts_created: int
     rejected: int
     generation: int
@@ -69,45 +67,13 @@ class OrderImportReport:
     rejects: tuple[Reject, ...]
     reject_path: Path | None
     seconds: float
+    unchanged: int = 0  # orders that stay as they are held: of a greater revision, or retracted
 
 
 def parse_columns(options: Iterable[str]) -> dict[str, str]:
     """`NAME=COLUMN` options. Raises InvalidArgument."""
-    known = [ORDER_ID, CONTACT_ID, *column_fields(AccountInfo("any"))]
-    found: dict[str, str] = {}
-    for option in options:
-        name, equals, column = option.partition("=")
-        if not equals or not name or not column:
-            raise InvalidArgument(f"--map {option!r}: write NAME=COLUMN, such as 'order_id=Order number'")
-        if name not in known:
-            close = nearest(name, known)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise InvalidArgument(f"--map {option!r}: there is no {name!r}; {hint}The names are {', '.join(known)}")
-        if name in found:
-            raise InvalidArgument(f"--map {option!r}: {name} is mapped already, to {found[name]!r}")
-        found[name] = column
-    return found
-
-
-def choose_columns(source: Source, said: Mapping[str, str], account: AccountInfo) -> dict[str, str]:
-    """The file's column of each name: what is `said`, else the column of that name. Raises InvalidSource where one is
-    missing or of a type that cannot fill it."""
-    columns: dict[str, str] = {}
-    for name in (ORDER_ID, CONTACT_ID, *column_fields(account)):
-        column = said.get(name, name)
-        if name in said:
-            source.column(column)
-        if column in source.columns:
-            columns[name] = column
-        elif name in REQUIRED:
-            raise InvalidSource(
-                f"{source.path} has no column {name!r}; say which one it is with --map '{name}=COLUMN':"
-                f" its columns are {', '.join(map(repr, source.columns[:50]))}",
-                column=name,
-                file=source.path,
-            )
-    check_columns({column: source.column(column) for column in columns.values()}, columns, account)
-    return columns
+    known = (ORDER_ID, CONTACT_ID, *column_fields(AccountInfo("any")))
+    return parse_map(options, known, "order_id=Order number")
 
 
 def import_orders(
@@ -135,9 +101,9 @@ def import_orders(
         raise InvalidArgument(f"batch_rows must be 1 or more, not {batch_rows}")
     began = time.monotonic()
     source = open_source(path)
-    chosen = choose_columns(source, columns or {}, account.info)
+    chosen = choose_columns(source, columns or {}, ORDER_ID, column_fields(account.info))
     where = reject_path or default_reject_path(source.path)
-    rows = orders = lines = created = rejected = generation = 0
+    rows = orders = lines = created = rejected = unchanged = generation = 0
     first_rejects: list[Reject] = []
     with RejectFile(where) as rejects:
         batches = _batches(source, chosen, account, batch_rows, seen or SeenOrders())
@@ -148,8 +114,9 @@ def import_orders(
                 raise _all_refused(batch, source, where)
             rows += count
             rejected += len(batch.rejects)
-            result = account.apply_orders(batch)
-            orders += result.accepted
+            result = account.apply_events(batch)
+            orders += result.events_accepted
+            unchanged += result.events_duplicates
             lines += int(batch.line_counts.sum())
             created += result.created
             generation = result.generation
@@ -167,12 +134,13 @@ def import_orders(
         rejects=tuple(first_rejects),
         reject_path=where if rejects.count else None,
         seconds=time.monotonic() - began,
+        unchanged=unchanged,
     )
 
 
 def _batches(
     source: Source, columns: Mapping[str, str], account: OrderAccount, batch_rows: int, seen: SeenOrders
-) -> Iterator[tuple[int, OrderBatch]]:
+) -> Iterator[tuple[int, EventBatch]]:
     """Each batch with the number of rows of the file it was made of."""
     first = 0
     info = account.info
@@ -206,7 +174,7 @@ def _start_of_last(rows: pa.RecordBatch, column: str) -> int:
     return int(others[-1]) + 1 if len(others) else 0
 
 
-def _all_refused(batch: OrderBatch, source: Source, where: Path) -> TooManyRejects:
+def _all_refused(batch: EventBatch, source: Source, where: Path) -> TooManyRejects:
     first = batch.rejects[0]
     return TooManyRejects(
         f"all orders in the first rows of {source.path} were refused, so nothing of it was imported;"

@@ -11,11 +11,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from segidx.store.catalog import read_events_merged
 from segidx.store.environment import AccountStore
+from segidx.store.layout import DB_META
 from segidx.store.merge import merge
 from segidx.store.overlay import View
+from segidx.store.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -43,16 +46,39 @@ class Merger:
         self._thread: threading.Thread | None = None
         self._closing = False
         self._log_bytes: int | None = None  # not merged; None until the log was looked at
-        self._new_segment = False
+        self._choosing = threading.Lock()
+        self._closed: int | None = None  # the generation up to which segments are; None until it was looked up
         self._failure: Exception | None = None
 
+    @contextlib.contextmanager
+    def choosing(self) -> Iterator[None]:
+        """Around a commit, from before its snapshot until it is published: no merge closes its segment meanwhile."""
+        with self._choosing:
+            yield
+
     def segment_of_next(self, view: View) -> int:
-        """The segment that the next commit after a view belongs to."""
+        """The segment that the next commit after a view belongs to: never one that a merge has chosen. To be called,
+        and the commit to be made, within `choosing`."""
         last = view.segments[-1] if view.segments else None
-        if last is None or self._new_segment or last.log_bytes >= SEGMENT_BYTES:
-            self._new_segment = False
+        if last is None or last.last <= self._closed_through() or last.log_bytes >= SEGMENT_BYTES:
             return view.generation + 1
         return last.number
+
+    def _closed_through(self) -> int:
+        if self._closed is None:
+            with self._store.begin() as txn:
+                merged = read_events_merged(txn, self._store.databases[DB_META])
+            # A merge that was cut short has chosen already what it folds.
+            self._closed = 0 if merged is None else merged.generation
+        return self._closed
+
+    def _close(self) -> Snapshot:
+        """A snapshot after which no commit joins a segment that it sees."""
+        with self._choosing:
+            closed = self._closed_through()
+            snapshot = self._store.snapshot()
+            self._closed = max(closed, snapshot.generation)
+            return snapshot
 
     def note(self, log_bytes: int) -> None:
         """A commit has added so many bytes to the log."""
@@ -87,9 +113,7 @@ class Merger:
     def merge_all(self) -> None:
         """Fold all that is committed into the base now. Raises StorageFull, CorruptData."""
         with self._merging:
-            # What comes from now on is for the next merge.
-            self._new_segment = True
-            merge(self._store, self._clock())
+            merge(self._store, self._clock(), self._close)
             self._store.clear_stale_readers()
         with self._changed:
             self._log_bytes = None  # counted anew: an earlier merge may have failed behind its merge point

@@ -16,34 +16,26 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from segidx.ingest.arrow import check_id_type, given_id, read_ids
-from segidx.ingest.arrow_values import Converted, convert, element, integers, is_readable, plain
+from segidx.ingest.arrow import given_id, read_ids
+from segidx.ingest.arrow_values import Converted, convert, element, integers, plain
+from segidx.ingest.event_batch import TIME, EventBatch, EventColumn, Ints, Mask, check_time, event_fields, event_reject
+from segidx.ingest.event_columns import CONTACT_ID, CURRENCY, equal_to
 from segidx.ingest.orders import (
     ONE,
-    TIME,
-    EventColumn,
-    Ints,
-    Mask,
-    OrderBatch,
-    check_time,
-    event_fields,
     line_amount,
     order_amount,
-    order_reject,
     too_many_lines,
     with_counts_of_lines,
     with_counts_of_orders,
 )
-from segidx.ingest.values import check_id, check_order_id, refuse, shown
+from segidx.ingest.values import check_event_id, check_id, refuse, shown
 from segidx.kernels.strings import Batch
-from segidx.model.errors import InvalidContactId, InvalidSource, InvalidValue, SegidxError
-from segidx.model.events import MAX_AHEAD_MILLIS, MAX_LINES, EventKind
+from segidx.model.errors import InvalidContactId, InvalidValue, SegidxError
+from segidx.model.events import LINE, MAX_AHEAD_MILLIS, MAX_LINES, ORDER
 from segidx.model.results import Reject
-from segidx.model.schema import AccountInfo, Field, FieldType, describe
+from segidx.model.schema import AccountInfo, Field
 
-ORDER_ID, CONTACT_ID = "order_id", "contact_id"
-REQUIRED = (ORDER_ID, CONTACT_ID, TIME.name)
-_CURRENCY = Field("currency", FieldType.CATEGORY)
+ORDER_ID = "order_id"
 # Properties whose columns have another name, since a line has one of the same.
 _ORDER_COLUMNS = {"amount": "order_amount"}
 _LARGEST = 2.0**62
@@ -51,29 +43,14 @@ _LARGEST = 2.0**62
 
 def _order_fields(account: AccountInfo) -> tuple[Field, ...]:
     """The order's properties under the names of their columns."""
-    fields = event_fields(EventKind.ORDER, account)
+    fields = event_fields(ORDER, account)
     return tuple(Field(_ORDER_COLUMNS.get(f.name, f.name), f.type, f.scale) for f in fields)
 
 
 def column_fields(account: AccountInfo) -> dict[str, Field]:
     """The columns besides the two of ids that a file may have, by name, with what they hold."""
-    lines = event_fields(EventKind.LINE, account)
-    return {f.name: f for f in (TIME, *_order_fields(account), _CURRENCY, *lines)}
-
-
-def check_columns(types: Mapping[str, pa.DataType], columns: Mapping[str, str], account: AccountInfo) -> None:
-    """Raises InvalidSource where a column's type can hold no value of what it is to fill; `columns` gives the file's
-    column of each name."""
-    fields = column_fields(account)
-    for name, column in columns.items():
-        if name in (ORDER_ID, CONTACT_ID):
-            check_id_type(types[column], column, name.removesuffix("_id"))
-        elif not is_readable(types[column], fields[name].type):
-            raise InvalidSource(
-                f"column {column!r} is of type {types[column]}, which cannot fill {name} ({describe(fields[name])});"
-                " give the column another name, or name another with --map",
-                column=column,
-            )
+    lines = event_fields(LINE, account)
+    return {f.name: f for f in (TIME, *_order_fields(account), CURRENCY, *lines)}
 
 
 class SeenOrders:
@@ -116,7 +93,7 @@ def orders_from_arrow(
     seen: SeenOrders,
     *,
     first_index: int = 0,
-) -> OrderBatch:
+) -> EventBatch:
     """The batch of the valid orders of whole orders' rows. Bad rows are in its `rejects`, one for each, numbered from
     `first_index`; each refuses its order. `columns` gives the column of each name (see `column_fields`); naive times
     are local in the account's zone. Ids that were `seen`, and come again, are refused."""
@@ -126,7 +103,7 @@ def orders_from_arrow(
     times = rows.times(now)
     properties = [rows.of_order(field) for field in _order_fields(account)]
     rows.check_currency(account)
-    line_fields = event_fields(EventKind.LINE, account)
+    line_fields = event_fields(LINE, account)
     cells = [rows.cells(field) for field in line_fields]
     is_line = np.zeros(len(rows.owner), np.bool_)
     for cell in cells:
@@ -143,11 +120,14 @@ def orders_from_arrow(
     line_counts = np.bincount(rows.owner[line_rows], minlength=len(rows.firsts))[kept].astype(np.int64)
     kept_lines = with_counts_of_lines(tuple(line.take(line_rows) for line in lines))
     kept_orders = tuple(column.take(kept) for column in properties)
-    return OrderBatch(
+    return EventBatch(
+        type=ORDER,
         ids=rows.ids.take(pa.array(rows.firsts[kept])),
         contacts=contacts.take(pa.array(kept)),
         times=times[kept],
         properties=with_counts_of_orders(kept_orders, line_counts, kept_lines[-1]),
+        revisions=np.zeros(len(kept), np.int64),
+        retracts=np.zeros(len(kept), np.bool_),
         line_counts=line_counts,
         lines=kept_lines,
         rejects=rows.rejects(),
@@ -186,7 +166,7 @@ class _Rows:
         self.good: Mask = np.ones(len(self.firsts), np.bool_)
         for row in np.flatnonzero(~valid).tolist():
             try:
-                check_order_id(given_id(given, row))
+                check_event_id(given_id(given, row), "order")
             except SegidxError as error:
                 self._refuse(row, ORDER_ID, error)
 
@@ -199,7 +179,7 @@ class _Rows:
         ids = self._batch.column(self._columns[ORDER_ID])
         contacts = self._batch.column(self._columns[CONTACT_ID])
         return tuple(
-            order_reject(self._first_index + row, given_id(ids, row), given_id(contacts, row), field, error)
+            event_reject(self._first_index + row, ORDER.name, given_id(ids, row), given_id(contacts, row), field, error)
             for row, (field, error) in sorted(self._bad.items())
         )
 
@@ -261,10 +241,10 @@ class _Rows:
         return EventColumn(EventColumn(cells.values, cells.present).take(first.rows).values, first.present)
 
     def check_currency(self, account: AccountInfo) -> None:
-        cells = self.cells(_CURRENCY)
-        for row in np.flatnonzero(cells.present & ~_equal(cells.values, account.currency)).tolist():
+        cells = self.cells(CURRENCY)
+        for row in np.flatnonzero(cells.present & ~equal_to(cells.values, account.currency)).tolist():
             why = f"{shown(cells.values[row].as_py())} is not the account's currency, {account.currency}"
-            self._refuse(row, _CURRENCY.name, refuse(_CURRENCY, f"{why}; convert the amounts before the import"))
+            self._refuse(row, CURRENCY.name, refuse(CURRENCY, f"{why}; convert the amounts before the import"))
 
     def _first(self, name: str, values: Ints | pa.Array, present: Mask) -> _First:
         """The first row of each order that says something. Later ones that say something else are refused."""
@@ -336,11 +316,4 @@ class _Rows:
 
 def _nulls(column: pa.Array) -> Mask:
     found: Mask = plain(column).is_null().to_numpy(zero_copy_only=False)
-    return found
-
-
-def _equal(strings: pa.Array, wanted: str) -> Mask:
-    encoded = strings.dictionary_encode()
-    equal = np.array([text == wanted for text in encoded.dictionary.to_pylist()] + [False], np.bool_)
-    found: Mask = equal[integers(encoded.indices, -1)]
     return found

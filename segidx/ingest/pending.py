@@ -6,6 +6,9 @@ here, and nothing that the snapshot shares with others is changed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -19,11 +22,14 @@ from segidx.kernels.deltas import (
     build_delta,
     overlay_counts,
 )
+from segidx.kernels.events import EventLayer, merge_layers
 from segidx.kernels.grouping import group_pairs
+from segidx.model.events import EventType
 from segidx.model.schema import Field
 from segidx.store import counts
+from segidx.store.event_places import EventPlaces
 from segidx.store.fresh import LayeredStrings
-from segidx.store.layout import DB_COLUMNS, DB_COUNTS, IDS_TABLE, SHARD_BITS
+from segidx.store.layout import DB_COLUMNS, DB_COUNTS, IDS_TABLE, SHARD_BITS, event_ids_table
 from segidx.store.log import NewStrings
 from segidx.store.overlay import settle
 from segidx.store.snapshot import Snapshot
@@ -39,7 +45,7 @@ REMEMBERED = 1 << 18
 
 class CodeMemory:
     """Codes of strings that were looked up before, by table: a stream of writes repeats its categories and tags, and
-    a string's code never changes. Contact ids are not remembered: there are too many, each seldom seen twice."""
+    a string's code never changes. Ids are not remembered: there are too many, each seldom seen twice."""
 
     def __init__(self) -> None:
         self._tables: dict[int, dict[str, int]] = {}
@@ -113,6 +119,15 @@ class PendingStrings:
         return NewStrings(self._first, pa.array(list(self._new), pa.string())) if self._new else None
 
 
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """A state of a group."""
+
+    strings: dict[int, int]
+    deltas: tuple[Delta, ...]
+    layers: dict[int, tuple[EventLayer, ...]]
+
+
 class Pending:
     """One group of batches over one snapshot. `add` takes what a batch changes; the next one sees it."""
 
@@ -121,36 +136,50 @@ class Pending:
         self._memory = memory
         self.catalog = snapshot.catalog
         self.deltas: tuple[Delta, ...] = ()
+        # Of events, by the number of their type, oldest first.
+        self.layers: dict[int, tuple[EventLayer, ...]] = {}
         self._tables: dict[int, PendingStrings] = {}
 
     @property
     def ids(self) -> PendingStrings:
-        return self.table(IDS_TABLE)
+        return self.table(IDS_TABLE, remembered=False)
 
-    def table(self, table: int) -> PendingStrings:
+    def event_ids(self, type: EventType) -> PendingStrings:
+        return self.table(event_ids_table(type), remembered=False)
+
+    def table(self, table: int, *, remembered: bool = True) -> PendingStrings:
         found = self._tables.get(table)
         if found is None:
-            memory = None if table == IDS_TABLE else self._memory.of(table)
+            memory = self._memory.of(table) if remembered else None
             found = self._tables[table] = PendingStrings(self.snapshot.table(table), memory)
         return found
 
-    def marks(self) -> dict[int, int]:
-        return {table: strings.mark() for table, strings in self._tables.items()}
+    def marks(self) -> Marks:
+        """What the group has come to, to go back to with `forget`."""
+        strings = {table: strings.mark() for table, strings in self._tables.items()}
+        return Marks(strings, self.deltas, dict(self.layers))
 
-    def forget(self, marks: dict[int, int]) -> None:
-        """Take back the strings of a batch that failed."""
+    def forget(self, marks: Marks) -> None:
+        """Take back what a batch that failed has left."""
         for table, strings in self._tables.items():
-            strings.forget(marks.get(table, 0))
+            strings.forget(marks.strings.get(table, 0))
+        self.deltas, self.layers = marks.deltas, marks.layers
 
     def new_strings(self) -> dict[int, NewStrings]:
         found = ((table, strings.new_strings()) for table, strings in self._tables.items())
         return {table: new for table, new in found if new is not None}
 
-    def add(self, delta: Delta) -> None:
+    def add(self, delta: Delta, layers: Mapping[int, bytes] | None = None) -> None:
         if any(delta.shape):
             deltas = [*self.deltas, delta]
             settle(deltas)
             self.deltas = tuple(deltas)
+        for number, layer in (layers or {}).items():
+            self.layers[number] = (*self.layers.get(number, ()), EventLayer(layer))
+
+    def new_layers(self) -> dict[int, bytes]:
+        """The layers of the group, one a type."""
+        return {number: _merged(layers) for number, layers in sorted(self.layers.items())}
 
     def _layers(self) -> tuple[Delta, ...]:
         return self.snapshot.view.deltas + self.deltas
@@ -163,6 +192,10 @@ class Pending:
         column = self.snapshot.base_column(field_id).overlaid(field_id, self._layers())
         values, present = column.take(ordinals)
         return np.asarray(values), np.asarray(present) != 0
+
+    def event_places(self, type: EventType, events: Codes) -> EventPlaces:
+        """Where events lie, and what revision is held of them."""
+        return self.snapshot.event_places(type, events, self.deltas)
 
     def held(self, field_id: int, codes: Codes, ordinals: Ordinals) -> npt.NDArray[np.bool_]:
         """Which pairs are held; pairs of one code should lie together."""
@@ -225,6 +258,14 @@ class Pending:
             if len(gained[0]) or len(lost[0])
         ]
         return build_delta(changes, sorted((c for c in columns if len(c.ordinals)), key=lambda c: c.field))
+
+
+def _merged(layers: tuple[EventLayer, ...]) -> bytes:
+    """The layers as one, the neighbours first, so that each row is copied a few times only."""
+    while len(layers) > 1:
+        pairs = [layers[at : at + 2] for at in range(0, len(layers), 2)]
+        layers = tuple(EventLayer(merge_layers(*pair)) if len(pair) == 2 else pair[0] for pair in pairs)
+    return bytes(layers[0].data)
 
 
 def _keys(pairs: list[Pairs]) -> npt.NDArray[np.uint64]:

@@ -66,9 +66,9 @@ def check_id(value: object) -> str:
     return _checked_id(value, "contact", MAX_CONTACT_ID_BYTES, InvalidContactId)
 
 
-def check_order_id(value: object) -> str:
-    """The order id, byte for byte as given. Raises InvalidValue."""
-    return _checked_id(value, "order", MAX_EVENT_ID_BYTES, InvalidValue)
+def check_event_id(value: object, of: str = "event") -> str:
+    """The id of an event (or `of` an order), byte for byte as given. Raises InvalidValue."""
+    return _checked_id(value, of, MAX_EVENT_ID_BYTES, InvalidValue)
 
 
 def _checked_id(value: object, of: str, most: int, error: type[SegidxError]) -> str:
@@ -87,7 +87,7 @@ def _checked_id(value: object, of: str, most: int, error: type[SegidxError]) -> 
     elif value is None:
         raise error(f"there is no {of} id")
     else:
-        article = "an" if of == "order" else "a"
+        article = "a" if of == "contact" else "an"
         raise error(f"{article} {of} id is a string, not {type(value).__name__} {shown(value)}")
     if not 1 <= size <= most:
         raise error(f"{of} id {shown(text)} has {size} bytes; 1 to {most} are allowed")

@@ -2,8 +2,8 @@
 
 Batches wait in a bounded queue; one thread takes all that wait, finds out what each changes, and commits them together:
 one log record, one transaction, one sync, one generation. Only then are they acknowledged. Large batches of an import,
-and orders, go straight into the base instead, one transaction each. An error leaves nothing of the batches concerned
-behind.
+of contacts or events, go straight into the base instead, one transaction each. An error leaves nothing of the batches
+concerned behind.
 """
 
 from __future__ import annotations
@@ -18,78 +18,59 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from segidx.ingest.apply_orders import apply_orders
+from segidx.ingest.apply_events import apply_events, effective
 from segidx.ingest.batch import ContactBatch, FieldChange, TagEdits
-from segidx.ingest.changes import BatchChanges, changes_of
-from segidx.ingest.joined import Company
+from segidx.ingest.event_batch import EventBatch
+from segidx.ingest.group import Batch, Group, Waiting
 from segidx.ingest.merger import Merger
-from segidx.ingest.orders import OrderBatch
 from segidx.ingest.pending import CodeMemory, Pending
 from segidx.ingest.rows import TAG_LIST
 from segidx.ingest.values import id_for_report
-from segidx.kernels.deltas import Delta
-from segidx.model.errors import Closed, ContactNotFound, InvalidArgument, SegidxError, StorageFull, TypeMismatch
+from segidx.model.errors import (
+    Closed,
+    ContactNotFound,
+    InvalidArgument,
+    SegidxError,
+    StorageFull,
+    TypeMismatch,
+    UnknownEventType,
+)
+from segidx.model.events import ORDER, EventType, EventTypes
 from segidx.model.results import Reject, WriteResult
 from segidx.model.schema import Field, FieldType, Schema
 from segidx.model.writes import MAX_BATCH_KEY_BYTES, ChangeKind
 from segidx.store.base import OneTransaction, fold
-from segidx.store.catalog import write_schema
-from segidx.store.environment import AccountStore, WriteTransaction
+from segidx.store.catalog import write_event_types, write_schema
+from segidx.store.environment import AccountStore
 from segidx.store.feed import KIND_BITS, append_changes
-from segidx.store.layout import DB_CHANGES, DB_LOG, DB_META, DB_RECEIPTS
+from segidx.store.layout import DB_CHANGES, DB_LOG, DB_META
 from segidx.store.log import Record, append_record
-from segidx.store.overlay import merged_delta
-from segidx.store.receipts import read_receipt, write_receipt
 
 log = logging.getLogger(__name__)
 
 # Batches from so many contacts on go straight to the base: their own log record would be as large as what it spares.
 BULK_CONTACTS = 20_000
-# Contacts that may wait in the queue; then `submit` waits.
+# Contacts, events and lines that may wait in the queue; then `submit` waits.
 QUEUE_CONTACTS = 40_000
-# Contacts of one commit, so that none takes long.
+# Those of one commit, so that none takes long.
 GROUP_CONTACTS = 10_000
 
 Clock = Callable[[], int]  # milliseconds since 1970
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
-    batches: tuple[ContactBatch, ...]
-    key: str
+class _WaitingEvents:
+    """Events that go straight into the base."""
+
+    events: EventBatch
     done: Future[WriteResult]
 
     @property
-    def contacts(self) -> int:
-        return sum(len(b.ids) for b in self.batches)
+    def weight(self) -> int:
+        return self.events.weight
 
 
-@dataclass(frozen=True, slots=True)
-class _WaitingOrders:
-    orders: OrderBatch
-    done: Future[WriteResult]
-
-    @property
-    def contacts(self) -> int:
-        """What they weigh in the queue."""
-        return len(self.orders.ids)
-
-
-_Job = _Waiting | _WaitingOrders
-
-
-@dataclass(slots=True)
-class _Group:
-    """What the batches of one commit come to."""
-
-    pending: Pending
-    changes: list[BatchChanges]
-    answers: list[tuple[_Waiting, WriteResult]]
-
-    def answer(self, waiting: _Waiting, result: WriteResult) -> None:
-        """Note the answer of a batch, in the generation that shows it."""
-        generation = self.pending.snapshot.generation
-        self.answers.append((waiting, replace(result, generation=generation + 1 if self.changes else generation)))
+_Job = Waiting | _WaitingEvents
 
 
 class Writer:
@@ -118,11 +99,22 @@ class Writer:
                 write.save_state(replace(write.state, schema=write.state.schema + 1))
             return catalog.schema
 
-    def submit(self, batches: Sequence[ContactBatch], batch_key: str = "") -> Future[WriteResult]:
-        """Queue batches to be committed together, behind all that was submitted before; waits while the queue is full.
+    def declare_event_types(self, types: Iterable[EventType]) -> EventTypes:
+        """Add event types. Raises SchemaConflict for one that has other properties, InvalidSchema. Not a generation."""
+        with self._store.write() as write:
+            old = write.catalog().event_types
+            new = old.extended(types)
+            if new != old:
+                write_event_types(write.txn, write.dbs[DB_META], new)
+                write.save_state(replace(write.state, schema=write.state.schema + 1))
+            return new
+
+    def submit(self, batches: Sequence[Batch], batch_key: str = "") -> Future[WriteResult]:
+        """Queue batches, of contacts and of events, to be applied one behind another and committed together, behind all
+        that was submitted before; waits while the queue is full.
 
         The future's result means that they are on the disk. It raises StorageFull (nothing of them was written),
-        UnknownField for a field that was never declared, and Closed.
+        UnknownField and UnknownEventType for what was never declared, and Closed.
         """
         try:
             key_bytes = len(batch_key.encode())
@@ -130,16 +122,18 @@ class Writer:
             raise InvalidArgument("a batch key is UTF-8; it has a lone surrogate", argument="batch_key") from error
         if key_bytes > MAX_BATCH_KEY_BYTES:
             raise InvalidArgument(f"a batch key has at most {MAX_BATCH_KEY_BYTES} bytes", argument="batch_key")
-        return self._enqueue(_Waiting(tuple(batches), batch_key, Future()))
+        # Of a caller without contacts there is an empty batch of them, which must not part events from events.
+        some = (batch for batch in batches if len(batch.ids) or batch.rejects)
+        return self._enqueue(Waiting(tuple(some), batch_key, Future()))
 
     def _enqueue(self, waiting: _Job) -> Future[WriteResult]:
         with self._changed:
-            while not self._closing and self._queued and self._queued + waiting.contacts > QUEUE_CONTACTS:
+            while not self._closing and self._queued and self._queued + waiting.weight > QUEUE_CONTACTS:
                 self._changed.wait()
             if self._closing:
                 raise Closed(f"account {self._store.info.name!r} is closed")
             self._queue.append(waiting)
-            self._queued += waiting.contacts
+            self._queued += waiting.weight
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="segidx-writer", daemon=True)
                 self._thread.start()
@@ -150,13 +144,13 @@ class Writer:
         """Create or update the batch's contacts. On return it is on the disk. Raises what `submit`'s future does."""
         return self.submit([batch]).result()
 
-    def apply_orders(self, orders: OrderBatch) -> WriteResult:
-        """Write or replace orders, behind all that was submitted before; unknown contacts are created first, in a
-        generation of their own. On return all is on the disk.
+    def apply_events(self, events: EventBatch) -> WriteResult:
+        """Write or replace many events, behind all that was submitted before, straight in the base; unknown contacts
+        are created first, in a generation of their own. On return all is on the disk. For batches that retract nothing.
 
-        Raises StorageFull (no order was written) and Closed.
+        Raises StorageFull (no event was written), UnknownEventType and Closed.
         """
-        return self._enqueue(_WaitingOrders(orders, Future())).result()
+        return self._enqueue(_WaitingEvents(events, Future())).result()
 
     def tag(
         self,
@@ -232,10 +226,10 @@ class Writer:
                 group = self._take()
                 self._changed.notify_all()
             try:
-                if isinstance(group[0], _WaitingOrders):
-                    self._commit_orders(group[0])
+                if isinstance(group[0], _WaitingEvents):
+                    self._commit_events_in_bulk(group[0])
                 else:
-                    self._commit([waiting for waiting in group if isinstance(waiting, _Waiting)])
+                    self._commit([waiting for waiting in group if isinstance(waiting, Waiting)])
             except BaseException as error:
                 if not isinstance(error, SegidxError):
                     log.exception("a commit failed")
@@ -244,190 +238,111 @@ class Writer:
                         waiting.done.set_exception(error)
 
     def _take(self) -> list[_Job]:
-        """The batches of the next commit: at least one, a bulk batch and one of orders always alone."""
+        """The batches of the next commit: at least one, those that go straight into the base always alone."""
         group = [self._queue.popleft()]
-        contacts = group[0].contacts
+        weight = group[0].weight
         while (
             self._queue
-            and not isinstance(group[-1], _WaitingOrders)
-            and not isinstance(self._queue[0], _WaitingOrders)
-            and contacts + self._queue[0].contacts <= GROUP_CONTACTS
+            and not isinstance(group[-1], _WaitingEvents)
+            and not isinstance(self._queue[0], _WaitingEvents)
+            and weight + self._queue[0].weight <= GROUP_CONTACTS
         ):
             group.append(self._queue.popleft())
-            contacts += group[-1].contacts
-        self._queued -= contacts
+            weight += group[-1].weight
+        self._queued -= weight
         return group
 
-    def _commit(self, group: list[_Waiting]) -> None:
-        if group[0].contacts >= BULK_CONTACTS:
-            self._commit_in_bulk(group[0])
+    def _commit(self, group: list[Waiting]) -> None:
+        first = group[0]
+        if first.weight >= BULK_CONTACTS and all(isinstance(batch, ContactBatch) for batch in first.batches):
+            self._commit_in_bulk(first)
             return
         self.merger.wait_for_room()
+        with self.merger.choosing():
+            compared = self._commit_to_log(group)
+        compared.answer()
+
+    def _commit_to_log(self, group: list[Waiting]) -> Group:
         with self._store.snapshot() as snapshot:
             segment = self.merger.segment_of_next(snapshot.view)
-            compared = self._compare(group, Pending(snapshot, self._memory))
-        if compared.changes:
+            compared = Group(group, Pending(snapshot, self._memory))
+        if compared.changed:
             now = self._clock()
+            pending = compared.pending
             record = Record(
                 snapshot.generation + 1,
                 segment,
                 now,
-                compared.pending.new_strings(),
-                merged_delta(compared.pending.deltas or (_EMPTY,)),
+                pending.new_strings(),
+                compared.delta(),
+                pending.new_layers(),
             )
             with self._store.write() as write:
                 size = append_record(write.txn, write.dbs[DB_LOG], record)
-                self._finish(write, compared, record.generation, now)
+                compared.finish(write, record.generation, now)
                 write.save_state(replace(write.state, generation=record.generation))
                 state = write.state
             self._store.overlay.publish(record, size, state)
             self.merger.note(size)
-        for waiting, result in compared.answers:
-            waiting.done.set_result(result)
+        return compared
 
-    def _commit_in_bulk(self, waiting: _Waiting) -> None:
-        """One large batch straight into the base, after all that the log holds."""
+    def _commit_in_bulk(self, waiting: Waiting) -> None:
+        """One large batch of contacts straight into the base, after all that the log holds."""
         self.merger.merge_all()
         with self._store.snapshot() as snapshot:
-            compared = self._compare([waiting], Pending(snapshot, self._memory))
-        if compared.changes:
+            compared = Group([waiting], Pending(snapshot, self._memory))
+        if compared.changed:
             pending = compared.pending
             with self._store.write() as write:
                 generation = write.state.generation + 1
-                sink = OneTransaction(write)
-                fold(sink, pending.new_strings(), merged_delta(pending.deltas or (_EMPTY,)), pending.catalog)
-                self._finish(write, compared, generation, self._clock())
+                fold(OneTransaction(write), pending.new_strings(), compared.delta(), pending.catalog)
+                compared.finish(write, generation, self._clock())
                 write.save_state(
                     replace(write.state, generation=generation, merged=generation, base=write.state.base + 1)
                 )
-        for each, result in compared.answers:
-            each.done.set_result(result)
+        compared.answer()
 
-    def _commit_orders(self, waiting: _WaitingOrders) -> None:
-        """Orders straight into the base, after all that the log holds and after the contacts that are new."""
-        orders = waiting.orders
-        created = self._create_contacts(orders)
-        generation = self._store.state().generation
-        if len(orders.ids):
-            try:
-                self.merger.merge_all()
+    def _commit_events_in_bulk(self, waiting: _WaitingEvents) -> None:
+        """Events straight into the base, after all that the log holds and after the contacts that are new."""
+        given = waiting.events
+        created = 0
+        try:
+            self.merger.merge_all()
+            with self._store.snapshot() as snapshot:
+                if given.type.name not in snapshot.catalog.event_types:
+                    raise UnknownEventType(given.type.name, [each.name for each in snapshot.catalog.event_types])
+                events, contacts = effective(given, snapshot)
+                generation = snapshot.generation
+                unknown = contacts.filter(pa.array(snapshot.ids.find(contacts) < 0))
+            if len(unknown):
+                creation = Waiting((ContactBatch(unknown),), "", Future())
+                self._commit_in_bulk(creation)
+                created = creation.done.result().created
+                generation = self._store.state().generation
+            if len(events.ids):
                 with self._store.write() as write:
                     generation = write.state.generation + 1
-                    ordinals = apply_orders(write, orders)
+                    ordinals = apply_events(write, events)
                     kinds = np.full(len(ordinals), KIND_BITS[ChangeKind.EVENTS], np.uint8)
                     append_changes(write.txn, write.dbs[DB_CHANGES], generation, self._clock(), ordinals, kinds)
                     write.save_state(replace(write.state, generation=generation, merged=generation))
-            except StorageFull as error:
-                if not created:
-                    raise
-                # What the store says of "this batch" is of the orders.
-                raise type(error)(f"{error.message}; {created} new contacts of its orders were created") from error
-        waiting.done.set_result(WriteResult(generation, len(orders.ids), created, orders.duplicates, orders.rejects))
-
-    def _create_contacts(self, orders: OrderBatch) -> int:
-        """Create the contacts of orders that are not there yet; how many."""
-        others = [] if orders.other_contacts is None else [orders.other_contacts]
-        ids = pa.concat_arrays([orders.contacts, *others]).unique()
-        with self._store.snapshot() as snapshot:
-            unknown = ids.filter(pa.array(snapshot.ids.find(ids) < 0))
-        if not len(unknown):
-            return 0
-        creation = _Waiting((ContactBatch(unknown),), "", Future())
-        self._commit_in_bulk(creation)
-        return creation.done.result().created
-
-    def _compare(self, group: list[_Waiting], pending: Pending) -> _Group:
-        """What the batches of the group change. Batches that fail are answered here and leave nothing."""
-        compared = _Group(pending, [], [])
-        company, together = Company(), list[_Waiting]()
-        for waiting in group:
-            if not waiting.key and len(waiting.batches) == 1 and company.takes(waiting.batches[0]):
-                together.append(waiting)
-                continue
-            # It must see what those before it leave.
-            self._compare_together(together, company, compared)
-            company, together = Company(), []
-            if waiting.key or len(waiting.batches) != 1:
-                self._compare_alone(waiting, compared)
-            elif company.takes(waiting.batches[0]):
-                together.append(waiting)
-        self._compare_together(together, company, compared)
-        return compared
-
-    def _compare_together(self, together: list[_Waiting], company: Company, compared: _Group) -> None:
-        if len(together) < 2:
-            for waiting in together:
-                self._compare_alone(waiting, compared)
-            return
-        marks = compared.pending.marks()
-        try:
-            changes = changes_of(company.joined(), compared.pending)
-        except SegidxError:  # of one of them: the others stand
-            compared.pending.forget(marks)
-            for waiting in together:
-                self._compare_alone(waiting, compared)
-            return
-        compared.pending.add(changes.delta)
-        if len(changes.ordinals):
-            compared.changes.append(changes)
-        for waiting, start, end in zip(together, company.starts(), company.starts()[1:], strict=False):
-            (batch,) = waiting.batches
-            created = int(changes.created[start:end].sum())
-            compared.answer(waiting, WriteResult(0, end - start, created, batch.duplicates, batch.rejects))
-
-    def _compare_alone(self, waiting: _Waiting, compared: _Group) -> None:
-        pending = compared.pending
-        before, marks = pending.deltas, pending.marks()
-        try:
-            known = self._receipt(waiting.key, compared)
-            if known is not None:
-                compared.answers.append((waiting, known))
-                return
-            changes = []
-            for batch in waiting.batches:
-                changes.append(changes_of(batch, pending))
-                pending.add(changes[-1].delta)
-        except SegidxError as error:
-            pending.deltas = before
-            pending.forget(marks)
-            waiting.done.set_exception(error)
-            return
-        if waiting.key or any(len(c.ordinals) for c in changes):
-            compared.changes += changes
-        accepted = sum(len(c.ids) for c in changes)
-        # A contact of several batches is accepted once.
-        contacts = accepted if len(changes) == 1 else len({i for c in changes for i in c.ids.to_pylist()})
-        compared.answer(
-            waiting,
+        except StorageFull as error:
+            if not created:
+                raise
+            # What the store says of "this batch" is of the events.
+            whose = "orders" if given.type == ORDER else "events"
+            raise type(error)(f"{error.message}; {created} new contacts of its {whose} were created") from error
+        waiting.done.set_result(
             WriteResult(
+                generation,
                 0,
-                contacts,
-                sum(int(c.created.sum()) for c in changes),
-                sum(b.duplicates for b in waiting.batches) + accepted - contacts,
-                tuple(r for c in changes for r in c.rejects),
-            ),
+                created,
+                0,
+                events_accepted=len(events.ids),
+                events_duplicates=events.duplicates,
+                event_rejects=events.rejects,
+            )
         )
-
-    def _receipt(self, key: str, compared: _Group) -> WriteResult | None:
-        if not key:
-            return None
-        for waiting, result in compared.answers:
-            if waiting.key == key:
-                return replace(result, replayed=True)
-        snapshot = compared.pending.snapshot
-        return read_receipt(snapshot.txn, snapshot.dbs[DB_RECEIPTS], key)
-
-    def _finish(self, write: WriteTransaction, compared: _Group, generation: int, now: int) -> None:
-        """The feed's entry and the receipts of a commit."""
-        ordinals = np.concatenate([c.ordinals for c in compared.changes])
-        kinds = np.concatenate([c.kinds for c in compared.changes])
-        unique, inverse = np.unique(ordinals, return_inverse=True)
-        joined = np.zeros(len(unique), np.uint8)
-        np.bitwise_or.at(joined, inverse, kinds)
-        append_changes(write.txn, write.dbs[DB_CHANGES], generation, now, unique, joined)
-        for waiting, result in compared.answers:
-            if waiting.key and not result.replayed:
-                write_receipt(write.txn, write.dbs[DB_RECEIPTS], waiting.key, result, now)
 
 
 def _may_be_held(contact_id: object) -> bool:
@@ -436,6 +351,3 @@ def _may_be_held(contact_id: object) -> bool:
         return isinstance(contact_id, str) and len(contact_id.encode()) > 0
     except UnicodeEncodeError:
         return False
-
-
-_EMPTY = Delta(bytes.fromhex("01000000") + bytes(28))

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from segidx.ingest.batch import ContactBatch, FieldChange, FlagEdits, TagEdits
+from segidx.ingest.converters import converter
 from segidx.ingest.rows import TAG_LIST, field_values, make_reject
-from segidx.ingest.values import Stored, check_id, id_for_report, stored, tag_names
+from segidx.ingest.values import Stored, check_id, id_for_report, tag_names
 from segidx.model.errors import InvalidValue, SegidxError, TypeMismatch, UnknownField
 from segidx.model.results import Reject
 from segidx.model.schema import MAX_CONTACT_ID_BYTES, MAX_STRING_BYTES, Field, FieldType, Schema
@@ -22,7 +23,6 @@ from segidx.model.writes import ADDRESS_FIELDS, Channel, ChannelFlag, ContactWri
 from segidx.store.layout import channel_code
 
 _CODES = {(channel, flag): channel_code(channel, flag) for channel in Channel for flag in ChannelFlag}
-_PLAIN_STRINGS = (FieldType.CATEGORY, FieldType.TEXT)
 _ADDRESSES = frozenset(ADDRESS_FIELDS.values())
 
 
@@ -59,8 +59,8 @@ class _Builder:
         converted: list[tuple[str, Stored | None]] = []
         for name, value in row.fields.items():
             try:
-                converter = converters.get(name) or self._converter(name)
-                converted.append((name, None if value is None else converter(value)))
+                convert = converters.get(name) or self._converter(name)
+                converted.append((name, None if value is None else convert(value)))
             except SegidxError as error:
                 raise _BadField(name, error) from None
         edits = [
@@ -128,27 +128,8 @@ class _Builder:
         return found
 
     def _converter(self, name: str) -> Callable[[object], Stored]:
-        field = self._field(name)
-        if field.type in _PLAIN_STRINGS:
-            # Of ASCII alone, characters are bytes and the normal form is the string itself.
-            def convert(value: object) -> Stored:
-                if isinstance(value, str) and len(value) <= MAX_STRING_BYTES and value.isascii():
-                    return value
-                return stored(field, value)
-        elif field.type is FieldType.NUMBER:
-            factor: int = 10**field.scale
-
-            def convert(value: object) -> Stored:
-                if type(value) is int and -(1 << 31) < value < 1 << 31:
-                    return value * factor
-                return stored(field, value)
-        else:
-
-            def convert(value: object) -> Stored:
-                return stored(field, value)
-
-        self._converters[name] = convert
-        return convert
+        found = self._converters[name] = converter(self._field(name))
+        return found
 
     def _field(self, name: str) -> Field:
         field = self._schema.get(name)

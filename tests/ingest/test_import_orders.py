@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from segidx.database import Database
+from segidx.ingest.event_rows import orders_from_rows
 from segidx.ingest.import_orders import import_orders, parse_columns
-from segidx.ingest.orders import orders_from_rows
 from segidx.ingest.orders_arrow import SeenOrders, orders_from_arrow
 from segidx.model.errors import InvalidArgument, InvalidSource, TooManyRejects
-from segidx.model.events import MAX_LINES, Order, OrderLine
+from segidx.model.events import MAX_LINES, ORDER, Order, OrderLine
 from segidx.model.results import WriteResult
 from segidx.model.schema import MAX_MINOR_UNITS, AccountInfo
 from segidx.model.writes import ChangeKind
@@ -38,10 +38,10 @@ class Fake:
     def now(self):
         return NOW
 
-    def apply_orders(self, batch):
+    def apply_events(self, batch):
         self.batches.append(len(batch.ids))
         self.orders |= kept(batch)
-        return WriteResult(len(self.batches), len(batch.ids), 0, 0, batch.rejects)
+        return WriteResult(len(self.batches), 0, 0, 0, events_accepted=len(batch.ids), event_rejects=batch.rejects)
 
 
 def kept(batch):
@@ -357,14 +357,14 @@ def account(tmp_path):
 def stored(account, order_id):
     """(contact, time) of an order as the store has it."""
     from segidx.store.columns import read_cells
-    from segidx.store.layout import DB_COLUMNS, ORDER_CONTACT, ORDER_IDS_TABLE, ORDER_TIME
+    from segidx.store.layout import DB_COLUMNS, ORDER_IDS_TABLE, PLACE_CONTACT, PLACE_TIME, event_place
 
     with account._store.snapshot() as snapshot:
         number = snapshot.table(ORDER_IDS_TABLE).find_one(order_id)
         if number is None:
             return None
         found = []
-        for field in (ORDER_CONTACT, ORDER_TIME):
+        for field in (event_place(ORDER, PLACE_CONTACT), event_place(ORDER, PLACE_TIME)):
             values, present = read_cells(snapshot.txn, snapshot.dbs[DB_COLUMNS], field, np.array([number]))
             assert present.all()
             found.append(int(values[0]))
@@ -417,18 +417,18 @@ def test_no_good_order_changes_nothing(account):
 
 
 def test_an_error_leaves_nothing_of_the_orders_and_the_thread_goes_on(account, monkeypatch):
-    from segidx.ingest import apply_orders
+    from segidx.ingest import apply_events
 
     account.import_orders([Order("a", "anna", NOON)])
     before = account.generation()
-    real = apply_orders.write_orders
+    real = apply_events.write_events
 
     def fail(*arguments):
         real(*arguments)
         raise RuntimeError("cut")
 
     with monkeypatch.context() as patched:
-        patched.setattr(apply_orders, "write_orders", fail)
+        patched.setattr(apply_events, "write_events", fail)
         with pytest.raises(RuntimeError, match="cut"):
             account.import_orders([Order("a", "anna", NOON + timedelta(hours=1)), Order("b", "anna", NOON)])
     assert account.generation() == before

@@ -7,7 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from segidx.ingest.orders import line_amount, orders_from_rows
+from segidx.ingest.event_rows import orders_from_rows
+from segidx.ingest.orders import line_amount
 from segidx.model.errors import InvalidValue
 from segidx.model.events import MAX_LINES, Order, OrderLine
 from segidx.model.schema import MAX_MINOR_UNITS, AccountInfo
@@ -139,7 +140,8 @@ def test_the_last_valid_order_of_an_id_stands():
     assert cells(batch.properties[2]) == [None, 200]
     assert batch.line_counts.tolist() == [0, 1]
     assert batch.duplicates == 1
-    assert batch.other_contacts.to_pylist() == ["first"]
+    assert batch.superseded.contacts.to_pylist() == ["first"]
+    assert batch.superseded.rows.tolist() == [1]
     assert [r.index for r in batch.rejects] == [3]
 
 

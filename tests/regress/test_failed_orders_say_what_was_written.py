@@ -22,7 +22,7 @@ def test_the_contacts_that_were_created_are_told(tmp_path: Path, monkeypatch: py
     with Database.open(tmp_path / "data", create=True) as database:
         account = database.account()
         with monkeypatch.context() as patched:
-            patched.setattr(writer, "apply_orders", full)
+            patched.setattr(writer, "apply_events", full)
             with pytest.raises(StorageFull, match=r"batch was written; 1 new contacts of its orders were created"):
                 account.import_orders([ORDER])
             with pytest.raises(StorageFull, match=r"batch was written$"):

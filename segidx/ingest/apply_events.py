@@ -1,0 +1,155 @@
+"""What a batch of events of one type writes straight into the base, in one transaction: new ids and strings get their
+codes, the rows go to the event store. The contacts are there already, and in the base. Imports store, kernels and the
+model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from segidx.ingest.event_batch import EventBatch, EventColumn, codes_of, lines_of, takes_effect
+from segidx.kernels.columns import CHUNK_ROWS
+from segidx.model.events import LINE, ORDER, EventType
+from segidx.store.catalog import Catalog
+from segidx.store.columns import changed_chunk, read_cells
+from segidx.store.environment import WriteTransaction
+from segidx.store.events import EventRows, write_events
+from segidx.store.layout import (
+    DB_COLUMNS,
+    DB_STRINGS,
+    IDS_TABLE,
+    PLACE_CONTACT,
+    PLACE_REVISION,
+    block_key,
+    event_ids_table,
+    event_place,
+    event_table,
+)
+from segidx.store.snapshot import Snapshot
+from segidx.store.strings import StringTable
+
+Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+def effective(batch: EventBatch, snapshot: Snapshot) -> tuple[EventBatch, pa.Array]:
+    """Of a batch that retracts nothing: (what of it takes effect on the base; the contacts that it needs, those of
+    events included that the batch itself replaced). What does not is among its `duplicates`.
+
+    The base must hold all that is committed.
+    """
+    assert not batch.retracts.any(), "retractions are committed through the log"
+    numbers = snapshot.table(event_ids_table(batch.type)).find(batch.ids)
+    known = np.flatnonzero(numbers >= 0)
+    there, retracted = np.zeros((2, len(numbers)), np.bool_)
+    held = np.zeros(len(numbers), np.int64)
+    if len(known):
+        places = snapshot.event_places(batch.type, numbers[known])
+        there[known], held[known], retracted[known] = places.there, places.revisions, places.retracted
+    effect = takes_effect(batch.revisions, held, there, retracted)
+    contacts = [batch.contacts.filter(pa.array(effect))]
+    gone = batch.superseded
+    if gone is not None:
+        rows = gone.rows
+        some = takes_effect(gone.revisions, held[rows], there[rows], retracted[rows])
+        contacts.append(gone.contacts.filter(pa.array(some)))
+    if not effect.all():
+        kept = np.flatnonzero(effect)
+        late = len(effect) - len(kept)
+        batch = replace(batch.take(kept), rejects=batch.rejects, duplicates=batch.duplicates + late)
+    return batch, pa.concat_arrays(contacts).unique()
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    write: WriteTransaction
+    catalog: Catalog
+
+    def __call__(self, table: int) -> StringTable:
+        return StringTable(self.write.txn, self.write.dbs[DB_STRINGS], table, self.catalog.hash_key)
+
+
+def apply_events(write: WriteTransaction, batch: EventBatch) -> npt.NDArray[np.uint32]:
+    """Write the batch's events, which all take effect (see `effective`), and raise the version of the base; the
+    ascending ordinals of the contacts concerned, those that an event was taken from included. Raises CorruptData and
+    StorageFull; abort the transaction then."""
+    catalog = write.catalog()
+    tables = _Tables(write, catalog)
+    type = batch.type
+    encoded = batch.contacts.dictionary_encode()
+    known = tables(IDS_TABLE).find(encoded.dictionary)
+    assert (known >= 0).all(), "contacts are created before their events"
+    contacts = known[encoded.indices.to_numpy(zero_copy_only=False)].astype(np.uint32)
+    numbers, first_new = tables(event_ids_table(type)).insert(batch.ids)
+    events = numbers.astype(np.uint32)
+    old = numbers[numbers < first_new]
+    left, had = read_cells(write.txn, write.dbs[DB_COLUMNS], event_place(type, PLACE_CONTACT), old)
+    rows = {
+        type: EventRows(
+            contacts=contacts,
+            times=batch.times,
+            events=events,
+            lines=batch.line_counts,
+            properties=_properties(batch.properties, type, tables),
+        )
+    }
+    if type == ORDER:
+        owner, lines = lines_of(batch.line_counts)
+        rows[LINE] = EventRows(
+            contacts=contacts[owner],
+            times=batch.times[owner],
+            events=events[owner],
+            lines=lines,
+            properties=_properties(batch.lines, LINE, tables),
+        )
+    write_events(write, catalog, rows)
+    _write_revisions(write, type, numbers, batch.revisions, first_new)
+    return np.union1d(contacts, left[had].astype(np.uint32))
+
+
+def _write_revisions(write: WriteTransaction, type: EventType, numbers: Ints, revisions: Ints, first_new: int) -> None:
+    """Note the revisions where they are not what is held already."""
+    db = write.dbs[DB_COLUMNS]
+    old = numbers < first_new
+    given = revisions != 0
+    if old.any():
+        held = np.zeros(len(numbers), np.int64)
+        values, _ = read_cells(write.txn, db, event_place(type, PLACE_REVISION), numbers[old])
+        held[old] = values >> 1
+        given = given & (held != revisions)
+    order = np.flatnonzero(given)
+    order = order[np.argsort(numbers[order])]
+    numbers, values = numbers[order], revisions[order] << 1
+    field = event_place(type, PLACE_REVISION)
+    chunks = numbers // CHUNK_ROWS
+    for chunk in np.unique(chunks).tolist():
+        lo, hi = np.searchsorted(chunks, [chunk, chunk + 1])
+        rows = numbers[lo:hi] - chunk * CHUNK_ROWS
+        value = changed_chunk(write.txn, db, field, chunk, rows, values[lo:hi], np.ones(hi - lo, np.bool_))
+        assert value is not None
+        write.txn.put(block_key(field, chunk), value, db=db)
+
+
+@dataclass(frozen=True, slots=True)
+class _Codes:
+    """The codes that a table has for strings, or gives them."""
+
+    table: StringTable
+
+    def __call__(self, strings: pa.Array) -> Ints:
+        return self.table.insert(strings)[0]
+
+
+def _properties(columns: tuple[EventColumn, ...], type: EventType, tables: _Tables) -> list[tuple[Ints, Mask]]:
+    """The columns with strings as codes of their dictionaries."""
+    found = []
+    for index, column in enumerate(columns):
+        values = column.values
+        if isinstance(values, pa.Array):
+            values = codes_of(column, _Codes(tables(event_table(type, index))))
+        found.append((np.where(column.present, values, 0), column.present))
+    return found

@@ -1,0 +1,163 @@
+"""Importing a file of events of one type, one row an event: find the columns, then read, check and write batch after
+batch. Orders, whose files have one row a line, are imported by `import_orders`.
+
+Importing a file again replaces its events with themselves, and an import that was cut short is finished by running it
+again. Works on an account in the same process. Imports the model and its neighbours only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from segidx.ingest.event_batch import EventBatch, written_with_its_order
+from segidx.ingest.event_columns import CONTACT_ID, choose_columns, parse_map
+from segidx.ingest.events_arrow import (
+    EVENT_ID,
+    column_fields,
+    events_from_arrow,
+)
+from segidx.ingest.import_contacts import SHOWN_REJECTS, Progress, ahead
+from segidx.ingest.rejects import RejectFile, default_reject_path
+from segidx.ingest.sources import Source, open_source
+from segidx.model.errors import InvalidArgument, TooManyRejects
+from segidx.model.events import LINE, ORDER, EventType, EventTypes
+from segidx.model.results import Reject, WriteResult
+from segidx.model.schema import AccountInfo
+
+# A transaction rewrites much of what it touches, so it should bring much.
+BATCH_EVENTS = 200_000
+
+
+class EventAccount(Protocol):
+    """What an import of events needs of an account."""
+
+    @property
+    def info(self) -> AccountInfo: ...
+
+    @property
+    def event_types(self) -> EventTypes: ...
+
+    def now(self) -> int: ...
+
+    def apply_events(self, events: EventBatch, /) -> WriteResult: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EventImportReport:
+    """What an import did. `rows` of the file = `events` + `unchanged` + `rejected`. `rejects` are the first 20; all are
+    in the file `reject_path` (None without any)."""
+
+    type: str
+    rows: int
+    events: int  # written; one that two batches carry is written twice
+    unchanged: int  # replaced by another of their batch, or held already in a greater revision, or retracted
+    contacts_created: int
+    rejected: int
+    generation: int
+    columns: Mapping[str, str]  # the file's column of each name
+    ignored_columns: tuple[str, ...]
+    rejects: tuple[Reject, ...]
+    reject_path: Path | None
+    seconds: float
+
+
+def importable(name: str, types: EventTypes) -> EventType:
+    """The type of that name, if its events may be imported here. Raises UnknownEventType, InvalidValue for lines and
+    InvalidArgument for orders."""
+    if name == LINE.name:
+        raise written_with_its_order()
+    if name == ORDER.name:
+        raise InvalidArgument("a file of orders has one row a line; import it with import_orders", type=name)
+    return types[name]
+
+
+def parse_event_columns(options: Iterable[str], type: EventType) -> dict[str, str]:
+    """`NAME=COLUMN` options. Raises InvalidArgument."""
+    known = (EVENT_ID, CONTACT_ID, *column_fields(type, AccountInfo("any")))
+    return parse_map(options, known, "event_id=Visit number")
+
+
+def import_events(
+    account: EventAccount,
+    type: str,
+    path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    reject_path: Path | None = None,
+    progress: Progress | None = None,
+    batch_rows: int = BATCH_EVENTS,
+) -> EventImportReport:
+    """Import the events of one type from a Parquet, CSV or Arrow file, one batch committed after another.
+
+    `columns` maps names (`event_id`, `contact_id`, `time`, `revision` and the type's properties; see `column_fields`)
+    to the file's columns where they are called otherwise. Naive times are local in the account's zone. Bad rows are
+    refused and listed in `reject_path` (next to the source by default); the others stand. Of rows with one id that of
+    the greatest revision stands, or else the last; what is held in a greater revision, or was retracted, stays as it
+    is. `progress(phase, rows done, rows in all or None)` is told as it goes on.
+
+    Raises UnknownEventType, InvalidSource for a file that cannot be read or lacks a column, and TooManyRejects, before
+    anything is written, if the first batch has no good row.
+    """
+    if batch_rows < 1:
+        raise InvalidArgument(f"batch_rows must be 1 or more, not {batch_rows}")
+    began = time.monotonic()
+    of = importable(type, account.event_types)
+    source = open_source(path)
+    chosen = choose_columns(source, columns or {}, EVENT_ID, column_fields(of, account.info))
+    where = reject_path or default_reject_path(source.path)
+    rows = events = unchanged = created = rejected = generation = 0
+    first_rejects: list[Reject] = []
+    with RejectFile(where) as rejects:
+        for count, batch in ahead(_batches(source, chosen, of, account, batch_rows)):
+            rejects.add(batch.rejects)
+            first_rejects += batch.rejects[: SHOWN_REJECTS - len(first_rejects)]
+            if not rows and batch.rejects and not len(batch.ids):
+                raise _all_refused(batch, source, where)
+            rows += count
+            rejected += len(batch.rejects)
+            result = account.apply_events(batch)
+            events += result.events_accepted
+            unchanged += result.events_duplicates
+            created += result.created
+            generation = result.generation
+            if progress is not None:
+                progress("importing", rows, source.rows)
+    return EventImportReport(
+        type=type,
+        rows=rows,
+        events=events,
+        unchanged=unchanged,
+        contacts_created=created,
+        rejected=rejected,
+        generation=generation,
+        columns=chosen,
+        ignored_columns=tuple(c for c in source.columns if c not in chosen.values()),
+        rejects=tuple(first_rejects),
+        reject_path=where if rejects.count else None,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _batches(
+    source: Source, columns: Mapping[str, str], type: EventType, account: EventAccount, batch_rows: int
+) -> Iterator[tuple[int, EventBatch]]:
+    """Each batch with the number of rows of the file it was made of."""
+    first = 0
+    wanted = list(dict.fromkeys(columns.values()))
+    for rows in source.batches(wanted, batch_rows):
+        yield rows.num_rows, events_from_arrow(rows, columns, type, account.info, account.now(), first_index=first)
+        first += rows.num_rows
+
+
+def _all_refused(batch: EventBatch, source: Source, where: Path) -> TooManyRejects:
+    first = batch.rejects[0]
+    return TooManyRejects(
+        f"all of the first {len(batch.rejects)} rows of {source.path} were refused, so nothing was imported;"
+        f" the first: {first.message}; all are listed in {where}",
+        rows=len(batch.rejects),
+        reason_of_first=first.reason,
+    )
