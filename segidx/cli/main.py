@@ -12,6 +12,8 @@ from segidx.cli.accounts import account, schema
 from segidx.cli.changes import changes
 from segidx.cli.contacts import get, preview, suggest, tag
 from segidx.cli.demo import demo
+from segidx.cli.events import events
+from segidx.cli.import_events import import_events
 from segidx.cli.imports import import_
 from segidx.cli.queries import count, explain
 from segidx.cli.serve import serve
@@ -65,12 +67,14 @@ for command in (
     changes,
     stats,
     schema,
+    events,
     account,
     serve,
     verify,
     demo,
 ):
     cli.add_command(command)
+import_.add_command(import_events)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,6 +7,7 @@ raises the same errors. Imports the protocol, its conversions and the model only
 
 from segidx.client.account import RemoteAccount
 from segidx.client.connection import MAX_RESPONSE_BYTES, Client, connect
+from segidx.client.streams import Batch
 from segidx.client.writes import STREAM_BATCH_ROWS, StreamResult
 
-__all__ = ["MAX_RESPONSE_BYTES", "STREAM_BATCH_ROWS", "Client", "RemoteAccount", "StreamResult", "connect"]
+__all__ = ["MAX_RESPONSE_BYTES", "STREAM_BATCH_ROWS", "Batch", "Client", "RemoteAccount", "StreamResult", "connect"]

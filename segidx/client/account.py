@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from segidx.client.arguments import as_generation, as_limit, as_text
 from segidx.client.streams import read_changes_stream
 from segidx.client.writes import RemoteWrites
 from segidx.model.errors import SegidxError
+from segidx.model.events import EventType, EventTypes
 from segidx.model.expression import Expression
 from segidx.model.results import Contact, Count, Evaluation, Explanation, Preview, Stats, Suggestion
 from segidx.model.schema import AccountInfo, Field, Schema
@@ -22,7 +23,7 @@ from segidx.v1 import (
     schema_pb2,
     schema_pb2_grpc,
 )
-from segidx.wire import contacts, results
+from segidx.wire import contacts, event_types, results
 from segidx.wire.decode import decoder
 from segidx.wire.errors import restore
 from segidx.wire.expressions import write_expression
@@ -217,6 +218,20 @@ class RemoteAccount(RemoteWrites):
         request = schema_pb2.UpdateSchemaRequest(account=self._account)
         results.write_fields(fields, request.schema)
         return results.read_schema(self._client._call(self._schemas.UpdateSchema, request, timeout).schema)
+
+    @property
+    def event_types(self) -> EventTypes:
+        """The event types that every account has, and those declared in this one."""
+        request = schema_pb2.ListEventTypesRequest(account=self._account)
+        return event_types.read_event_types(self._client._call(self._schemas.ListEventTypes, request, None).event_types)
+
+    def declare_event_types(self, types: Iterable[EventType], *, timeout: float | None = None) -> EventTypes:
+        """Adds types of events and returns all of them. Raises SchemaConflict for a type that has other properties, and
+        InvalidSchema for one that cannot be declared."""
+        request = schema_pb2.DeclareEventTypesRequest(account=self._account)
+        event_types.write_event_types(types, request.event_types)
+        response = self._client._call(self._schemas.DeclareEventTypes, request, timeout)
+        return event_types.read_event_types(response.event_types)
 
     def stats(self, *, min_generation: int = 0, timeout: float | None = None) -> Stats:
         request = schema_pb2.GetStatsRequest(account=self._account, min_generation=as_generation(min_generation))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
@@ -12,11 +13,19 @@ import grpc
 
 from segidx.client.errors import closed, raise_from
 from segidx.model.errors import InvalidArgument
+from segidx.model.events import EventRow
 from segidx.model.results import WriteResult
 from segidx.model.writes import Changes, ContactWrite
 from segidx.v1 import ingest_pb2
-from segidx.wire.contacts import RowErrors
-from segidx.wire.writes import check_batch_key, read_acknowledgement, read_changes, write_writes
+from segidx.wire.writes import BatchErrors, check_batch_key, read_acknowledgement, read_changes, write_batch
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One batch of a stream: rows of contacts, and events that apply behind them in the same commit."""
+
+    rows: Iterable[ContactWrite] = ()
+    events: Iterable[EventRow] = ()
 
 
 class WriteStream:
@@ -25,7 +34,7 @@ class WriteStream:
     def __init__(
         self,
         account: str,
-        batches: Iterable[Iterable[ContactWrite]],
+        batches: Iterable[Iterable[ContactWrite] | Batch],
         batch_keys: Iterable[str] | None,
         window: int,
     ) -> None:
@@ -33,8 +42,8 @@ class WriteStream:
         self._batches = iter(batches)
         self._keys = repeat("") if batch_keys is None else iter(batch_keys)
         self._room = threading.Semaphore(window)
-        # The rows that could not be sent, of each batch without a result.
-        self._unanswered: deque[RowErrors] = deque()
+        # What could not be sent, of each batch without a result.
+        self._unanswered: deque[BatchErrors] = deque()
         self._failure: Exception | None = None
         self._closed = False
 
@@ -87,7 +96,8 @@ class WriteStream:
         request = ingest_pb2.StreamWritesRequest(sequence=sequence, batch_key=check_batch_key(key))
         if sequence == 1:
             request.account = self._account
-        self._unanswered.append(write_writes(batch, request))
+        whole = batch if isinstance(batch, Batch) else Batch(batch)
+        self._unanswered.append(write_batch(whole.rows, whole.events, request))
         return request
 
 

@@ -1,4 +1,4 @@
-"""The methods of an account of a server that write to its contacts."""
+"""The methods of an account of a server that write contacts and events."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from segidx.client.arguments import as_text
-from segidx.client.streams import WriteStream
+from segidx.client.streams import Batch, WriteStream
 from segidx.model.errors import InvalidArgument, SegidxError
+from segidx.model.events import EventRow
 from segidx.model.results import Reject, WriteResult
 from segidx.model.writes import ContactWrite
 from segidx.v1 import contacts_pb2, contacts_pb2_grpc, ingest_pb2, ingest_pb2_grpc
@@ -47,26 +48,41 @@ class RemoteWrites:
 
     # --- batches of writes ------------------------------------------------------------------------------------------
 
-    def write(self, rows: Iterable[ContactWrite], *, batch_key: str = "", timeout: float | None = None) -> WriteResult:
-        """Commits one batch of at most 10,000 rows. Rows that cannot be written are rejects.
+    def write(
+        self,
+        rows: Iterable[ContactWrite] = (),
+        *,
+        events: Iterable[EventRow] = (),
+        batch_key: str = "",
+        timeout: float | None = None,
+    ) -> WriteResult:
+        """Commits one batch of at most 10,000 rows, and behind them at most 10,000 events with at most 50,000 lines of
+        orders. What cannot be written is among the rejects.
 
         A batch sent again with its key, of up to 128 bytes, changes nothing and gets the first answer, with `replayed`
         set: so a call that failed without an answer can be made again.
         """
         request = ingest_pb2.WriteBatchRequest(account=self._account, batch_key=writes.check_batch_key(batch_key))
-        errors = writes.write_writes(rows, request)
+        errors = writes.write_batch(rows, events, request)
         response = self._client._call(self._ingest.WriteBatch, request, timeout)
         return errors.merge_rejects(writes.read_acknowledgement(response))
 
+    def write_events(
+        self, events: Iterable[EventRow], *, batch_key: str = "", timeout: float | None = None
+    ) -> WriteResult:
+        """`write` of events alone: `Event`, `Order` and `Retraction`, in any mix."""
+        return self.write(events=events, batch_key=batch_key, timeout=timeout)
+
     def write_stream(
         self,
-        batches: Iterable[Iterable[ContactWrite]],
+        batches: Iterable[Iterable[ContactWrite] | Batch],
         *,
         batch_keys: Iterable[str] | None = None,
         window: int = 8,
         timeout: float | None = None,
     ) -> Iterator[WriteResult]:
-        """Commits batches in their order, each on its own, and gives the result of each, in the same order.
+        """Commits batches in their order, each on its own, and gives the result of each, in the same order. A batch is
+        the rows of `write`, or a `Batch` of rows and events.
 
         Batches are taken from `batches`, by another thread, while fewer than `window` are without a result and results
         are asked for; nothing is sent before the first is. `batch_keys` gives each batch its key. What `batches` raises

@@ -42,7 +42,7 @@ class AccountService(accounts_pb2_grpc.AccountServiceServicer):
 
 
 class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
-    """Declares fields and describes what is stored."""
+    """Declares fields and types of events, and describes what is stored."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -59,6 +59,19 @@ class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
         check_alive(context)
         account = self._database.account(convert.account_of(request))
         return convert.update_schema_response(account.update_schema(convert.fields_of(request)))
+
+    def DeclareEventTypes(
+        self, request: schema_pb2.DeclareEventTypesRequest, context: grpc.ServicerContext
+    ) -> schema_pb2.DeclareEventTypesResponse:
+        check_alive(context)
+        account = self._database.account(convert.account_of(request))
+        return convert.declared_types_response(account.declare_event_types(convert.event_types_of(request)))
+
+    def ListEventTypes(
+        self, request: schema_pb2.ListEventTypesRequest, context: grpc.ServicerContext
+    ) -> schema_pb2.ListEventTypesResponse:
+        check_alive(context)
+        return convert.event_types_response(self._database.account(convert.account_of(request)).event_types)
 
     def SuggestValues(
         self, request: schema_pb2.SuggestValuesRequest, context: grpc.ServicerContext

@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from segidx.model.errors import ExpressionTooLarge, InvalidArgument, SegidxError
+from segidx.model.events import EventType, EventTypes
 from segidx.model.expression import Expression
 from segidx.model.results import (
     Contact,
@@ -30,7 +31,7 @@ from segidx.model.results import (
 )
 from segidx.model.schema import AccountInfo, Field, Schema
 from segidx.v1 import accounts_pb2, contacts_pb2, counts_pb2, ingest_pb2, schema_pb2
-from segidx.wire import contacts, results
+from segidx.wire import contacts, event_types, results
 from segidx.wire.contacts import MAX_STREAM_REJECTS, Row, RowErrors
 from segidx.wire.errors import wire_message, wire_metadata, wire_path
 from segidx.wire.expressions import read_expression
@@ -187,6 +188,22 @@ def schema_response(schema: Schema) -> schema_pb2.GetSchemaResponse:
 def update_schema_response(schema: Schema) -> schema_pb2.UpdateSchemaResponse:
     response = schema_pb2.UpdateSchemaResponse()
     results.write_fields(schema, response.schema)
+    return response
+
+
+def event_types_of(request: schema_pb2.DeclareEventTypesRequest) -> list[EventType]:
+    return [event_types.read_event_type(each) for each in request.event_types]
+
+
+def declared_types_response(types: EventTypes) -> schema_pb2.DeclareEventTypesResponse:
+    response = schema_pb2.DeclareEventTypesResponse()
+    event_types.write_event_types(types, response.event_types)
+    return response
+
+
+def event_types_response(types: EventTypes) -> schema_pb2.ListEventTypesResponse:
+    response = schema_pb2.ListEventTypesResponse()
+    event_types.write_event_types(types, response.event_types)
     return response
 
 

@@ -10,6 +10,8 @@ from google.protobuf.message import Message
 
 from segidx.ingest.batch import ContactBatch
 from segidx.ingest.writes import batches_from_writes
+from segidx.model.errors import InvalidArgument
+from segidx.model.events import EventRow
 from segidx.model.results import WriteResult
 from segidx.model.schema import Schema
 from segidx.model.writes import Changes
@@ -19,6 +21,10 @@ from segidx.v1 import ingest_pb2
 from segidx.wire import writes
 from segidx.wire.contacts import RowErrors
 from segidx.wire.decode import decode
+from segidx.wire.event_writes import read_event_writes
+
+MAX_EVENTS = 10_000
+MAX_BATCH_LINES = 50_000
 
 _Request = ingest_pb2.WriteBatchRequest | ingest_pb2.StreamWritesRequest
 
@@ -26,7 +32,7 @@ _Request = ingest_pb2.WriteBatchRequest | ingest_pb2.StreamWritesRequest
 class WritesRequest:
     """A request with rows, read but for its rows: how these are read depends on the account's schema.
 
-    `header` is the message without them.
+    `header` is the message without them, its events included.
     """
 
     __slots__ = ("_data", "_kind", "header")
@@ -49,6 +55,25 @@ class WritesRequest:
         check_rows(len(message.rows), "rows")
         rows, errors = writes.read_writes(message.rows)
         return batches_from_writes(rows, schema), errors
+
+    @property
+    def has_events(self) -> bool:
+        return bool(self.header.events)
+
+    def events(self, currency: str) -> tuple[list[EventRow], RowErrors]:
+        """The events, and those that could not be read or are not in the account's currency. Raises InvalidArgument for
+        too many of them, or of lines."""
+        events = self.header.events
+        _check_count(len(events), MAX_EVENTS, "events")
+        _check_count(sum(len(each.order.lines) for each in events), MAX_BATCH_LINES, "lines of orders")
+        return read_event_writes(events, currency)
+
+
+def _check_count(count: int, most: int, what: str) -> None:
+    if count > most:
+        raise InvalidArgument(
+            f"{count} {what} are more than {most} in one batch; send several", limit=most, argument="events"
+        )
 
 
 def _plain_rows(kind: type[_Request]) -> PlainRows:

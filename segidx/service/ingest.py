@@ -5,21 +5,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
 
+from segidx.ingest.event_rows import events_from_rows
 from segidx.model.errors import GenerationNotReached, InvalidArgument, SegidxError, ServerUnavailable
 from segidx.service import convert, convert_ingest
 from segidx.service.calls import StreamBound, check_alive, stop_for
 from segidx.service.pipeline import Pipeline, Submitted
 from segidx.v1 import ingest_pb2_grpc
+from segidx.wire.contacts import RowErrors
+from segidx.wire.writes import BatchErrors
 
 if TYPE_CHECKING:
     from segidx.database import Account, Database
+    from segidx.ingest.batch import ContactBatch
+    from segidx.ingest.event_batch import EventBatch
     from segidx.kernels.bitmaps import Stop
+    from segidx.model.results import WriteResult
     from segidx.v1 import ingest_pb2
 
 # How often a follower that waits for a commit looks whether the server ends.
@@ -52,9 +59,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     ) -> ingest_pb2.WriteBatchResponse:
         check_alive(context)
         account = self._database.account(convert.account_of(request.header))
-        batches, errors = request.batches(account.schema())
-        written = account.submit_batches(batches, batch_key=request.header.batch_key).result()
-        return convert_ingest.batch_response(errors.merge_rejects(written))
+        future, errors = _submitted(account, request)
+        return convert_ingest.batch_response(errors.merge_rejects(future.result()))
 
     # --- the stream of writes ---
 
@@ -144,8 +150,18 @@ class _Submitter:
                 argument="sequence",
             )
         self._last = sequence
-        batches, errors = request.batches(self._account.schema())
-        return Submitted(sequence, self._account.submit_batches(batches, batch_key=header.batch_key), errors)
+        return Submitted(sequence, *_submitted(self._account, request))
+
+
+def _submitted(account: Account, request: convert_ingest.WritesRequest) -> tuple[Future[WriteResult], BatchErrors]:
+    """Submits a batch: its rows, and behind them its events."""
+    rows, errors = request.batches(account.schema())
+    batches: list[ContactBatch | EventBatch] = [*rows]
+    event_errors = RowErrors()
+    if request.has_events:
+        events, event_errors = request.events(account.info.currency)
+        batches += events_from_rows(events, account.event_types, account.info, account.now())
+    return account.submit_batches(batches, batch_key=request.header.batch_key), BatchErrors(errors, event_errors)
 
 
 def _reached(account: Account, generation: int, stop: Stop) -> bool:

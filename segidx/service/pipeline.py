@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from segidx.model.errors import SegidxError
 from segidx.model.results import WriteResult
-from segidx.wire.contacts import RowErrors
+from segidx.wire.writes import BatchErrors
 
 MAX_IN_FLIGHT = 8
 # How often a wait for a commit looks whether anybody still waits for its acknowledgement.
@@ -27,11 +27,11 @@ Request = TypeVar("Request")
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A batch that is on its way to the disk, and its rows that could not be read."""
+    """A batch that is on its way to the disk, and what of it could not be read."""
 
     sequence: int
     future: Future[WriteResult]
-    errors: RowErrors
+    errors: BatchErrors
 
 
 class Pipeline(Generic[Request]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -107,4 +108,5 @@ def test_what_is_asked_wrongly(segidx, data: Path, tmp_path: Path):
 def test_an_empty_account_is_sound(segidx, tmp_path: Path):
     with Database.open(tmp_path / "new", create=True) as database:
         database.create_account(AccountInfo("none"))
-    assert segidx("verify", "--data", tmp_path / "new", "--account", "none").out == "sound: 9 structures checked\n"
+    found = segidx("verify", "--data", tmp_path / "new", "--account", "none")
+    assert re.fullmatch(r"sound: \d+ structures checked\n", found.out)

@@ -13,12 +13,22 @@ import pytest
 from segidx.client import Client, RemoteAccount, connect
 from segidx.model import errors
 from segidx.model.errors import SegidxError
+from segidx.model.events import Event, EventProperty, EventType, Order, OrderLine, Retraction
 from segidx.model.expression import And, Everyone, Expression, IsSet, Not, Unfinished, field
 from segidx.model.schema import AccountInfo, Field, FieldType
 from segidx.model.writes import Channel, ChannelFlag, ContactWrite
 from segidx.service.server import RunningServer
 
 INSTANT = datetime(2026, 3, 4, 5, 6, 7, 89000, tzinfo=UTC)
+PAST = datetime(2025, 3, 4, 5, 6, 7, 89000, tzinfo=UTC)  # before the fake database's clock
+DOWNLOAD = EventType(
+    "download",
+    (
+        EventProperty("file", FieldType.CATEGORY),
+        EventProperty("price", FieldType.NUMBER, None),
+        EventProperty("read", FieldType.TIMESTAMP),
+    ),
+)
 
 
 def nested(depth: int) -> Expression:
@@ -100,6 +110,34 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     ),
     "write again": lambda a: [a.write([ContactWrite("n")], batch_key="k") for _ in range(2)],
     "write other": lambda a: [a.write([ContactWrite(c)], batch_key="k") for c in "mn"],
+    "event types": lambda a: a.event_types,
+    "declare": lambda a: a.declare_event_types([DOWNLOAD, EventType("bare")]),
+    "declare conflict": lambda a: a.declare_event_types([EventType("visit")]),
+    "declare wrong": lambda a: a.declare_event_types([EventType("Visit")]),
+    "events": lambda a: (
+        a.declare_event_types([DOWNLOAD]),
+        a.write_events(
+            [
+                Event("download", "d1", "new", PAST, {"file": "a.pdf", "price": Decimal("1.50"), "read": PAST}),
+                Event("download", "d1", "a", INSTANT, {"file": "early.pdf"}),
+                Event("download", "d1", "a", PAST, {"file": "b.pdf"}, revision=2),
+                Event("download", "d2", "a", PAST, {"fill": "c.pdf", "price": None}),
+                Event("download", "d3", "a", PAST, {"price": Decimal("1.505")}),
+                Event("download", "d4", "a", PAST, {"nothing": None}),
+                Event("upload", "u1", "a", PAST),
+                Order(
+                    "o1", "b", PAST, "email", True, lines=[OrderLine("P", quantity=Decimal(2), unit_price=Decimal(3))]
+                ),
+                Order("o2", "", PAST),
+                Order("o3", "b", PAST, lines=[OrderLine(), OrderLine(amount=Decimal("0.001"))]),
+                Retraction("order", "o1"),
+                Retraction("line", "o1"),
+                Retraction("visit", "v1", revision=0),
+            ]
+        ),
+    ),
+    "events again": lambda a: [a.write_events([Event("visit", "v", "n", PAST)], batch_key="k") for _ in range(2)],
+    "no events": lambda a: a.write_events([]),
     "generation": lambda a: a.generation(),
     "changes": lambda a: list(a.changes(0)),
     "changes of a write": lambda a: (a.write([ContactWrite("a", {}, {"tags": ["x"]})]), list(a.changes(1))),
@@ -119,6 +157,8 @@ def test_remote_is_as_in_process(name: str, database: Any, account: RemoteAccoun
     assert database.account("default").contacts == local.contacts
     assert database.account("default").flags == local.flags
     assert database.account("default").declared == local.declared
+    assert database.account("default").types == local.types
+    assert database.account("default").events == local.events
 
 
 def test_values_written_are_values_read(account: RemoteAccount) -> None:
@@ -144,6 +184,27 @@ def test_rows_that_cannot_be_sent_are_rejects(account: RemoteAccount) -> None:
         (2, "INVALID_CONTACT_ID"),
         (3, "UNKNOWN_FIELD"),
     ]
+
+
+def test_events_that_cannot_be_sent_are_rejects(account: RemoteAccount) -> None:
+    events = [
+        Event("visit", "v1", "a", datetime(2025, 1, 1)),
+        Event("visit", "v2", "a", PAST),
+        Event("visit", "v3", "a", PAST, {"dwell": float("inf")}),
+        Event("visit", "v4", "a", PAST, {"dwell": Decimal("0.0001")}),
+    ]
+    result = account.write([ContactWrite("a", {"income": float("inf")}), ContactWrite("b")], events=iter(events))
+    assert (result.accepted, [(r.index, r.field) for r in result.rejects]) == (1, [(0, "income")])
+    assert (result.events_accepted, [(r.index, r.field) for r in result.event_rejects]) == (
+        1,
+        [(0, "time"), (2, "dwell"), (3, "dwell")],
+    )
+    assert all(r.message.startswith(f"row {r.index}: visit 'v{r.index + 1}': ") for r in result.event_rejects)
+
+
+def test_types_that_cannot_be_sent_are_refused(account: RemoteAccount) -> None:
+    with pytest.raises(errors.InvalidSchema, match="cannot be sent"):
+        account.declare_event_types([EventType("\ud800")])
 
 
 def test_a_stream_of_rows(account: RemoteAccount) -> None:

@@ -14,8 +14,21 @@ import pytest
 from segidx.client import RemoteAccount, connect
 from segidx.database import Account, Database
 from segidx.model.errors import SegidxError
-from segidx.model.events import Order, OrderLine
-from segidx.model.expression import And, AtLeast, Expression, IsSet, Not, Or, Unfinished, field, lines, orders, tags
+from segidx.model.events import Event, EventProperty, EventType, Order, OrderLine, Retraction
+from segidx.model.expression import (
+    And,
+    AtLeast,
+    Expression,
+    IsSet,
+    Not,
+    Or,
+    Unfinished,
+    events,
+    field,
+    lines,
+    orders,
+    tags,
+)
 from segidx.model.results import Count, Evaluation, Explanation, Preview
 from segidx.model.schema import Field, FieldType
 from segidx.model.windows import Ago, Direction, Rolling, Unit
@@ -68,6 +81,33 @@ ORDERS = [
     for i in range(50)
 ]
 
+DOWNLOAD = EventType(
+    "download",
+    (
+        EventProperty("file", FieldType.CATEGORY),
+        EventProperty("price", FieldType.NUMBER, None),
+        EventProperty("size", FieldType.NUMBER, 0),
+        EventProperty("whole", FieldType.BOOL),
+        EventProperty("published", FieldType.TIMESTAMP),
+    ),
+)
+DOWNLOADS = [
+    Event(
+        "download",
+        f"d{i}",
+        f"c{i % 25}",
+        datetime(2025, 1 + i % 12, 1 + i % 28, i % 24, tzinfo=UTC),
+        {
+            "file": f"{i % 3}.pdf",
+            "price": Decimal(i * 5) / 100 if i % 4 else None,
+            "size": i,
+            "whole": i % 2 == 0,
+            "published": datetime(2024, 1 + i % 12, 1, tzinfo=UTC),
+        },
+    )
+    for i in range(40)
+]
+
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Account, RemoteAccount]]:
@@ -77,6 +117,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Account, Re
         local.update_schema(FIELDS)
         local.upsert(ROWS)
         assert local.import_orders(ORDERS).accepted == len(ORDERS)
+        local.declare_event_types([DOWNLOAD])
+        assert local.write_events(DOWNLOADS).events_accepted == len(DOWNLOADS)
         with start(database, port=0, threads=4) as server, connect(server.address, timeout=60) as client:
             yield local, client.account("default")
 
@@ -146,6 +188,20 @@ EXPRESSIONS: list[Expression | str] = [
     orders().last_time() + 1 > 0,
     'only(line where producer = "69" among quantity > 0)',
     "days_since(last(order)) > 60",
+    events("download")
+    .where((field("file") == "1.pdf") & (field("published") < datetime(2024, 7, 1, tzinfo=UTC)))
+    .count()
+    > 0,
+    events("download").where(field("price") > Decimal("0.5")).sum("size") >= 20,
+    events("download").during(Rolling(Direction.LAST, 6, Unit.MONTH)).last_time() > date(2025, 9, 1),
+    events("download").only(field("whole") == True),  # noqa: E712
+    events("download").where(field("fill") == "1.pdf").did(),
+    events("downlod").did(),
+    events("visit").never(),
+    "days_since(last(download where whole)) > 60",
+    "did(download where published >= 2024-06-01T00:00:00Z)",
+    "did(downlod)",
+    "sum(download.file) > 3",
     nested(64),
     nested(65),
 ]
@@ -178,6 +234,10 @@ def test_batches_agree(both: tuple[Account, RemoteAccount]) -> None:
     [
         lambda a: a.info,
         lambda a: a.schema(),
+        lambda a: a.event_types,
+        lambda a: a.declare_event_types([DOWNLOAD]),
+        lambda a: a.declare_event_types([replace(DOWNLOAD, properties=())]),
+        lambda a: a.declare_event_types([EventType("fine"), EventType("Wrong")]),
         lambda a: a.get("c5"),
         lambda a: a.get("bare"),
         lambda a: a.get("nobody"),
@@ -261,6 +321,99 @@ def test_batches_of_writes_agree(tmp_path: Path) -> None:
             answers.append((places, counts, reused.replayed, held, changes, future))
     assert answers[0] == answers[1]
     assert [counts[-1] for counts in answers[0][1]] == [False, False, True]
+
+
+def an_event(event_id: Any, **changes: Any) -> Event:
+    time = datetime(2025, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
+    return Event(**{"type": "download", "event_id": event_id, "contact_id": "c1", "time": time, **changes})
+
+
+def test_writes_of_events_agree(tmp_path: Path) -> None:
+    at = datetime(2025, 3, 4, tzinfo=UTC)
+    late = datetime.fromtimestamp(NOW / 1000 + 24 * 3600, UTC)
+    rows: list[Any] = [
+        *DOWNLOADS,
+        an_event("e1", properties={"price": 1.5, "published": at, "whole": False, "file": None}),
+        an_event(b"bytes", contact_id=b"new", time=late),
+        an_event("e1", revision=(1 << 61) - 1, contact_id="later"),
+        an_event("e1"),
+        an_event("e2", revision=3),
+        Retraction("download", "e2", 3),
+        an_event("e2", revision=3, contact_id="never"),
+        Retraction("visit", "v1"),
+        an_event("v1", type="visit", properties={"source": "email", "dwell": "2.5"}),
+        Order("o1", "c2", at, "email", True, lines=[OrderLine("P", quantity=2, unit_price=3)], revision=5),  # type: ignore[arg-type]
+        Order("o1", "c3", at, lines=[OrderLine("Q")]),
+        Order("o2", "c4", at, amount=Decimal("9.99")),
+        # What is refused, wherever that is.
+        an_event("x1", time=late.replace(second=late.second + 1)),
+        an_event("x2", time=datetime(1969, 12, 31, tzinfo=UTC)),
+        an_event("x3", time=datetime(2025, 1, 1)),
+        an_event("x4", time=None),
+        an_event("x5", properties={"price": Decimal("0.001")}),
+        an_event("x6", properties={"price": float("nan")}),
+        an_event("x7", properties={"fill": "x"}),
+        an_event("x8", properties={"fill": None}),
+        an_event("x9", properties={"whole": "perhaps"}),
+        an_event("x10", properties={"published": date(2025, 1, 1)}),
+        an_event("x11", revision=0),
+        an_event("x12", revision=1 << 61),
+        an_event("x13", contact_id=""),
+        an_event("x14", contact_id=None),
+        an_event("x15", type="downlod"),
+        an_event("x16", type="line"),
+        an_event("x17", type="order"),
+        an_event(""),
+        an_event("y" * 256),
+        an_event(b"\xff"),
+        Order("z1", "c1", at, lines=[OrderLine(), OrderLine(amount=Decimal("0.001"))]),
+        Order("z2", "c1", at, lines=[OrderLine(unit_price=float("inf"))]),  # type: ignore[arg-type]
+        Order("z3", "c1", at, lines=[OrderLine()] * 5001),
+        Order("", "c1", at),
+        Retraction("line", "o1"),
+        Retraction("downlod", "e1"),
+        Retraction("visit", "", 1),
+        Retraction("visit", "v2", -1),
+    ]
+    later = [Retraction("download", f"d{i}") for i in range(0, 40, 3)] + [an_event("d1", contact_id="moved")]
+    asked = [
+        "everyone",
+        "did(download)",
+        "sum(download.price) > 0.5",
+        "did(order)",
+        "sum(order.amount) > 5",
+        "did(visit)",
+    ]
+    answers = []
+    with Database.open(tmp_path / "data", create=True, clock=lambda: NOW) as database:
+        for remote in (False, True):
+            name = "remote" if remote else "local"
+            database.create_account(replace(database.account("default").info, name=name))
+            with start(database, port=0, threads=4) as server, connect(server.address, timeout=60) as client:
+                account: Any = client.account(name) if remote else database.account(name)
+                types = account.declare_event_types([DOWNLOAD, EventType("bare")])
+                account.update_schema(FIELDS)
+                results = [
+                    account.write(
+                        [ContactWrite("c1", {"income": 1}), ContactWrite("")], events=rows, batch_key="first"
+                    ),
+                    account.write_events(later),
+                    account.write([ContactWrite("c1")], events=rows, batch_key="first"),
+                ]
+                counts = [account.count(text).count for text in asked]
+                changes = list(account.changes(0))
+            numbers = [
+                (w.generation, w.accepted, w.created, w.duplicates, w.events_accepted, w.events_duplicates, w.replayed)
+                for w in results
+            ]
+            places = [[(r.index, r.contact_id, r.field, r.reason) for r in w.event_rejects] for w in results]
+            own = [[(r.index, r.field) for r in w.rejects] for w in results]
+            answers.append((types, numbers, places, own, counts, changes))
+    assert answers[0] == answers[1]
+    first_refused = next(i for i, row in enumerate(rows) if getattr(row, "event_id", "") == "x1")
+    assert [place[0] for place in answers[0][2][0]] == list(range(first_refused, len(rows)))
+    # The visit was taken back before it came.
+    assert [found > 0 for found in answers[0][4]] == [True] * 5 + [False]
 
 
 def test_a_large_generation_is_told_whole(tmp_path: Path) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from segidx.client import Client, RemoteAccount, connect
+from segidx.client import Batch, Client, RemoteAccount, connect
 from segidx.model import errors
 from segidx.model.errors import SegidxError
+from segidx.model.events import Event, Order, Retraction
 from segidx.model.writes import ContactWrite
 from segidx.service import calls
 
 WAIT = 60
+TIME = datetime(2025, 3, 4, tzinfo=UTC)  # before the fake database's clock
 
 
 def batches(count: int, rows: int = 2) -> Iterator[list[ContactWrite]]:
@@ -53,6 +56,42 @@ def test_rows_that_cannot_be_sent_are_rejects_of_their_batch(account: RemoteAcco
     assert (third.accepted, [r.index for r in third.rejects]) == (1, [1])
     written = account.write(rows)
     assert [(r.index, r.reason) for r in written.rejects] == [(0, "INVALID_VALUE"), (2, "UNKNOWN_FIELD")]
+
+
+def test_batches_hold_rows_and_events(database: Any, account: RemoteAccount) -> None:
+    visits = [Event("visit", f"v{i}", "new", TIME, {"dwell": 1}) for i in range(3)]
+    unsent = Event("visit", "v9", "a", TIME.replace(tzinfo=None))
+    found = list(
+        account.write_stream(
+            [
+                Batch(events=visits),
+                [ContactWrite("w")],
+                Batch(
+                    [ContactWrite("x", {"income": float("inf")}), ContactWrite("y")], [unsent, Order("o", "z", TIME)]
+                ),
+                Batch(),
+                Batch(events=iter([Retraction("visit", "v1"), unsent])),
+            ],
+            batch_keys=(f"k{i}" for i in range(5)),
+        )
+    )
+    assert [(r.accepted, r.created, r.events_accepted) for r in found] == [
+        (0, 1, 3),
+        (1, 1, 0),
+        (1, 2, 1),
+        (0, 0, 0),
+        (0, 0, 1),
+    ]
+    assert [[r.index for r in result.event_rejects] for result in found] == [[], [], [0], [], [1]]
+    assert [r.index for r in found[2].rejects] == [0]
+    assert {key: contact for key, (_, contact) in database.account("default").events.items()} == {
+        ("visit", "v0"): "new",
+        ("visit", "v1"): None,
+        ("visit", "v2"): "new",
+        ("order", "o"): "z",
+    }
+    (again,) = account.write_stream([Batch(events=visits)], batch_keys=["k0"])
+    assert (again.replayed, again.events_accepted) == (True, 3)
 
 
 def test_keys_of_batches(account: RemoteAccount) -> None:

@@ -19,6 +19,7 @@ const credentials = grpc.credentials.createInsecure();
 const counts = new segidx.v1.CountService(address, credentials);
 const contacts = new segidx.v1.ContactService(address, credentials);
 const ingest = new segidx.v1.IngestService(address, credentials);
+const schemas = new segidx.v1.SchemaService(address, credentials);
 
 const ACCOUNT = 'accounts/default';
 
@@ -77,7 +78,7 @@ async function main() {
 
   const paid = { comparison: { left: { field: 'paid' }, operator: 'COMPARISON_OPERATOR_EQUAL' } };
   paid.comparison.right = { constant: { bool_value: true } };
-  const events = { kind: 'EVENT_KIND_ORDER', where: paid };
+  const events = { type: 'order', where: paid };
   const inFrance = (node) => ({ conjunction: { operands: [is('country', 'FR'), node] } });
   told.bought = [];
   for (const node of [{ did: { events } }, { never: { events } }]) {
@@ -126,6 +127,34 @@ async function main() {
     pipe.write({ sequence: 2, rows: [row('node-9', 'IT'), row('node-10', 'IT')] });
     pipe.end();
   });
+
+  const declared = (
+    await call(schemas, 'DeclareEventTypes', {
+      account: ACCOUNT,
+      event_types: [{ name: 'download', properties: [{ name: 'price', type: 'FIELD_TYPE_NUMBER' }] }],
+    })
+  ).response.event_types.at(-1);
+  told.declared = [declared.name, declared.built_in, declared.properties[0].type];
+  const time = { seconds: 1767225600, nanos: 5000000 };
+  const download = (id, properties, revision) => ({
+    event: { type: 'download', event_id: id, contact_id: 'node-11', time, properties, ...revision },
+  });
+  const behaved = (
+    await call(ingest, 'WriteBatch', {
+      account: ACCOUNT,
+      events: [
+        download('d1', { price: { decimal_value: '1.50' } }),
+        download('d2', { price: { decimal_value: '1.505' } }),
+        download('d3', {}, { revision: 7 }),
+        { retraction: { type: 'download', event_id: 'd3', revision: 7 } },
+        { order: { order_id: 'o1', contact_id: 'node-11', time, lines: [{ product: 'P', unit_price: '2' }] } },
+      ],
+    })
+  ).response;
+  told.behaved = [behaved.created, behaved.events_accepted, behaved.events_duplicates];
+  told.refusedEvents = behaved.event_rejects.map((reject) => [reject.index, reject.field]);
+  const did = 'sum(download.price) = 1.5 and count(download) = 1 and did(line where amount = 2)';
+  told.did = (await count({ text: did, min_generation: behaved.generation })).response.count;
   console.log(JSON.stringify(told));
 }
 

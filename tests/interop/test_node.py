@@ -95,4 +95,8 @@ def test_node_counts_writes_and_reads_errors(node: Path, address: str) -> None:
         "batch": [1, "CONTACT_NOT_FOUND", False, True],
         "mine": 1,
         "acknowledged": [[1, 1], [2, 2]],
+        "declared": ["download", False, "FIELD_TYPE_NUMBER"],
+        "behaved": [1, 3, 1],
+        "refusedEvents": [[1, "price"]],
+        "did": 1,
     }

@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from segidx.ingest.batch import ContactBatch
+from segidx.ingest.event_batch import EventBatch
+from segidx.ingest.event_rows import events_from_rows
 from segidx.ingest.rows import rows_from_batch
 from segidx.kernels.bitmaps import Stop, Stopped
 from segidx.model.errors import (
@@ -35,6 +37,7 @@ from segidx.model.errors import (
     UnknownAccount,
     UnknownField,
 )
+from segidx.model.events import Event, EventType, EventTypes, Order, Retraction
 from segidx.model.expression import (
     And,
     AtLeast,
@@ -82,6 +85,9 @@ class FakeAccount:
         self.database = database
         self.contacts: dict[str, dict[str, object]] = {}
         self.flags: dict[str, set[tuple[Channel, ChannelFlag]]] = {}
+        self.types = EventTypes()
+        # By type and id: the revision and the contact, None of a retracted one.
+        self.events: dict[tuple[str, str], tuple[int, str | None]] = {}
         self.log: list[Changes] = []
         self.oldest = 0
         self.part = 10_000
@@ -215,12 +221,20 @@ class FakeAccount:
         self.database.submitted.append(len(held))
         return self.database.committer.submit(self._commit, held, batch_key)
 
-    def submit_batches(self, batches: Sequence[ContactBatch], *, batch_key: str = "") -> Future[WriteResult]:
+    def write_events(self, events: Iterable[Order | Event | Retraction], *, batch_key: str = "") -> WriteResult:
+        batches = events_from_rows(events, self.types, self.info, self.now())
+        return self.submit_batches(batches, batch_key=batch_key).result()
+
+    def submit_batches(
+        self, batches: Sequence[ContactBatch | EventBatch], *, batch_key: str = ""
+    ) -> Future[WriteResult]:
         """The batches as rows again, under their indices; what they have refused already stands beside them."""
-        rows = [row for batch in batches for row in self._rows_of(batch)]
+        of_contacts = [batch for batch in batches if isinstance(batch, ContactBatch)]
+        of_events = [batch for batch in batches if isinstance(batch, EventBatch)]
+        rows = [row for batch in of_contacts for row in self._rows_of(batch)]
         self.database.submitted.append(len(rows))
-        refused = tuple(reject for batch in batches for reject in batch.rejects)
-        indices = [int(i) for batch in batches for i in (batch.indices if batch.indices is not None else ())]
+        refused = tuple(reject for batch in of_contacts for reject in batch.rejects)
+        indices = [int(i) for batch in of_contacts for i in (batch.indices if batch.indices is not None else ())]
 
         def commit() -> WriteResult:
             result = self._commit(rows, batch_key)
@@ -228,11 +242,35 @@ class FakeAccount:
                 return result
             own = (renumber(r, indices[r.index]) for r in result.rejects)
             result = replace(result, rejects=tuple(sorted((*own, *refused), key=lambda r: r.index)))
+            result = self._apply_events(of_events, result)
             if batch_key:
                 self.keys[batch_key] = result
             return result
 
         return self.database.committer.submit(commit)
+
+    def _apply_events(self, batches: Sequence[EventBatch], result: WriteResult) -> WriteResult:
+        before, accepted, duplicates = len(self.contacts), 0, 0
+        for batch in batches:
+            duplicates += batch.duplicates
+            columns = (batch.ids, batch.contacts, batch.revisions, batch.retracts)
+            for event_id, contact, revision, retracts in zip(*(c.tolist() for c in columns), strict=True):
+                held = self.events.get((batch.type.name, event_id))
+                if held is not None and (revision < held[0] or (revision == held[0] and held[1] is None)):
+                    duplicates += 1
+                    continue
+                accepted += 1
+                self.events[batch.type.name, event_id] = revision, None if retracts else contact
+                if not retracts:
+                    self.contacts.setdefault(contact, {})
+        rejects = sorted((reject for batch in batches for reject in batch.rejects), key=lambda r: r.index)
+        return replace(
+            result,
+            created=result.created + len(self.contacts) - before,
+            events_accepted=accepted,
+            events_duplicates=duplicates,
+            event_rejects=tuple(rejects),
+        )
 
     def _rows_of(self, batch: ContactBatch) -> list[ContactWrite]:
         rows = []
@@ -378,6 +416,17 @@ class FakeAccount:
     def update_schema(self, fields: Sequence[Field]) -> Schema:
         self.declared = self.declared.extended(fields)
         return self.declared
+
+    @property
+    def event_types(self) -> EventTypes:
+        return self.types
+
+    def declare_event_types(self, types: Iterable[EventType]) -> EventTypes:
+        self.types = self.types.extended(types)
+        return self.types
+
+    def now(self) -> int:
+        return int(EVALUATED_AT.timestamp() * 1000)
 
     def stats(self) -> Stats:
         return Stats(

@@ -145,6 +145,27 @@ def test_plain_rows_are_taken() -> None:
     assert PlainRows(ROWS_FIELD, 99).batches(request.SerializeToString(), Schema(tuple(FIELDS))) is None
 
 
+def test_events_leave_rows_plain() -> None:
+    request = pb.StreamWritesRequest(sequence=7)
+    for i in range(3):
+        request.events.add().retraction.event_id = f"e{i}"
+        request.rows.add(contact_id=f"c{i}")
+    reader = PlainRows(ROWS_FIELD, 3)
+    data = request.SerializeToString()
+    # Mixed as no serialiser writes them, too.
+    for mixed in (data, pb.StreamWritesRequest(events=request.events).SerializeToString() + data):
+        batches = reader.batches(mixed, Schema(tuple(FIELDS)))
+        assert batches is not None
+        assert [len(b.ids) for b in batches] == [3]
+        header = pb.StreamWritesRequest.FromString(reader.header(mixed) or b"")
+        whole = pb.StreamWritesRequest.FromString(mixed)
+        assert (len(header.rows), list(header.events)) == (0, list(whole.events))
+    alone = pb.StreamWritesRequest(events=request.events).SerializeToString()
+    batches = reader.batches(alone, Schema(tuple(FIELDS)))
+    assert batches is not None
+    assert sum(len(b.ids) for b in batches) == 0
+
+
 @given(st.binary(max_size=60), st.integers(0, 400), st.integers(0, 255))
 @settings(max_examples=300, deadline=None)
 def test_damaged_requests_are_not_plain_or_read_alike(junk: bytes, at: int, byte: int) -> None:

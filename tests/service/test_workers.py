@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from segidx.client import Client
 from segidx.model.errors import DeadlineExceeded, ReadOnly, UnknownAccount
+from segidx.model.events import EventType, Retraction
 from segidx.model.schema import AccountInfo, Field, FieldType
 from segidx.service import convert
 from segidx.testing.served import WAIT_SECONDS, Served, until
@@ -56,17 +57,31 @@ def every_call(n: int) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     query = {**account, "text": 'city = "Łódź"'}
     fields = [{"name": "city", "type": "FIELD_TYPE_CATEGORY"}, {"name": "tags", "type": "FIELD_TYPE_TAGS"}]
     one = {"accepted": "1", "created": "1"}
+    types = [{"name": "download", "properties": [{"name": "size", "type": "FIELD_TYPE_NUMBER"}]}]
+    event = {"eventId": "d1", "contactId": "anna", "time": "2026-01-02T03:04:05.678Z"}
+    download = {"event": {"type": "download", **event, "properties": {"size": {"decimalValue": "1.50"}}}}
+    retraction = {"retraction": {"type": "download", "eventId": "d1", "revision": "3"}}
     return [
         ("AccountService/CreateAccount", {"account": {"name": f"accounts/a{n}", "zone": "UTC"}}, {}),
         ("AccountService/GetAccount", account, {}),
         ("AccountService/ListAccounts", {}, {}),
         ("SchemaService/UpdateSchema", {**account, "schema": {"fields": fields}}, {}),
         ("SchemaService/GetSchema", account, {}),
+        ("SchemaService/DeclareEventTypes", {**account, "eventTypes": types}, {}),
+        ("SchemaService/ListEventTypes", account, {}),
         ("ContactService/UpsertContacts", {**account, "contacts": [row]}, one),
         ("ContactService/StreamUpsertContacts", {**account, "contacts": [{**row, "contactId": "b"}]}, one),
         ("ContactService/TagContacts", {**account, "contactIds": ["anna"], "add": ["vip"]}, {"accepted": "1"}),
-        ("IngestService/WriteBatch", {**account, "rows": [{**row, "contactId": "c"}]}, one),
-        ("IngestService/StreamWrites", {**account, "sequence": 7, "rows": [{"contactId": "d"}]}, {"sequence": "7"}),
+        (
+            "IngestService/WriteBatch",
+            {**account, "rows": [{**row, "contactId": "c"}], "events": [download]},
+            {**one, "eventsAccepted": "1"},
+        ),
+        (
+            "IngestService/StreamWrites",
+            {**account, "sequence": 7, "rows": [{"contactId": "d"}], "events": [retraction]},
+            {"sequence": "7", "eventsAccepted": "1"},
+        ),
         ("IngestService/StreamChanges", account, {"last": True}),
         ("ContactService/GetContact", {**account, "contactId": "anna"}, {}),
         ("ContactService/PreviewContacts", query, {}),
@@ -184,8 +199,14 @@ def test_without_a_writer_nothing_is_written(tmp_path: Path) -> None:
     with Served(tmp_path / "data", tmp_path / "log", "--read-only") as served, served.client() as client:
         assert sorted(served.children().values()) == ["worker", "worker"]
         assert count(client) == 0
-        with pytest.raises(ReadOnly):
-            client.account("default").upsert([("a", {})])
+        account = client.account("default")
+        for write in (
+            lambda: account.upsert([("a", {})]),
+            lambda: account.write_events([Retraction("visit", "v")]),
+            lambda: account.declare_event_types([EventType("download")]),
+        ):
+            with pytest.raises(ReadOnly):
+                write()
 
 
 # --- the end -----------------------------------------------------------------------------------------------------

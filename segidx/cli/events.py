@@ -1,0 +1,99 @@
+"""`segidx events`: the types of events that an account has."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+from segidx.cli import render
+from segidx.cli.queries import json_option
+from segidx.cli.target import Target, target_options
+from segidx.model.events import BUILT_IN, EventProperty, EventType
+from segidx.model.schema import FieldType
+
+MONEY = "money"
+_TYPES = {t.value: t for t in (FieldType.CATEGORY, FieldType.BOOL, FieldType.TIMESTAMP)}
+_NUMBER = re.compile(r"number(?:\(([0-9]{1,3})\))?")
+
+
+@click.group("events")
+def events() -> None:
+    """Show and declare types of events."""
+
+
+@events.command("declare")
+@click.argument("name")
+@click.option(
+    "--property",
+    "-p",
+    "properties",
+    multiple=True,
+    metavar="NAME=TYPE",
+    help="A property: category, bool, timestamp, number(DECIMALS) or money (repeatable).",
+)
+@target_options
+def declare(name: str, properties: tuple[str, ...], target: Target) -> None:
+    """Declare the event type NAME with its properties.
+
+    \b
+    segidx events declare download -p file=category -p price=money -p 'size=number(0)' --data DIR
+
+    Declaring a type again as it is changes nothing; a type keeps its properties for ever.
+    """
+    wanted = EventType(name, tuple(_property(text) for text in properties))
+    with target.account(write=True) as opened:
+        opened.declare_event_types([wanted])
+    click.echo(f"declared {name}" + (f" ({describe_properties(wanted)})" if wanted.properties else ""))
+
+
+@events.command("list")
+@json_option
+@target_options
+def list_(as_json: bool, target: Target) -> None:
+    """List the event types and their properties."""
+    with target.account() as opened:
+        found = opened.event_types
+    if as_json:
+        own = {each.name for each in found.declared}
+        entries = [
+            {
+                "name": each.name,
+                "built_in": each.name not in own,
+                "properties": {p.name: describe_property(p) for p in each.properties},
+            }
+            for each in found
+        ]
+        render.print_json({"event_types": entries})
+    else:
+        width = max(len(each.name) for each in (*BUILT_IN, *found.declared))
+        for each in found:
+            click.echo(f"{each.name:<{width}}  {describe_properties(each) or '(no properties)'}")
+
+
+def _property(text: str) -> EventProperty:
+    name, equals, type_text = text.rpartition("=")
+    if not equals:
+        raise click.UsageError(f"--property {text!r}: write NAME=TYPE, such as 'price=money'")
+    if type_text == MONEY:
+        return EventProperty(name, FieldType.NUMBER, None)
+    if type_text in _TYPES:
+        return EventProperty(name, _TYPES[type_text])
+    match = _NUMBER.fullmatch(type_text)
+    if match is None:
+        raise click.UsageError(
+            f"--property {text!r}: {type_text!r} is not a type; the types are {', '.join(_TYPES)}, number(DECIMALS) and"
+            f" {MONEY}"
+        )
+    return EventProperty(name, FieldType.NUMBER, int(match[1] or 0))
+
+
+def describe_property(of: EventProperty) -> str:
+    """A property's type as it is declared: `category`, `number(2)`, `money`."""
+    if of.type is FieldType.NUMBER:
+        return MONEY if of.scale is None else f"number({of.scale})"
+    return str(of.type.value)
+
+
+def describe_properties(of: EventType) -> str:
+    return ", ".join(f"{p.name} {describe_property(p)}" for p in of.properties)
