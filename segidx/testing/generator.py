@@ -183,11 +183,19 @@ class Generator:
         ci = self.one_in(3)
         if operator is TextOperator.MATCHES:
             pattern = self.regex()
+        elif operator is TextOperator.LIKE:
+            pattern = self.like()
         else:
             whole = self.string_constant()
             start = self.chooser.integer(0, min(len(whole), 8))
             pattern = whole[start : start + self.chooser.integer(0, 8)]
         return TextMatch(self.pick(self.strings).name, operator, pattern, ci)
+
+    def like(self) -> str:
+        pieces = (
+            self.pick(("/", "*", "**", "/*", "a", self.string_constant()[:4])) for _ in range(self.pick((0, 1, 3)))
+        )
+        return self.pick(("/", "*", "**")) + "".join(pieces)
 
     def regex(self) -> str:
         """A pattern of the subset that RE2 and the oracle read alike, with one `*` or `+` at most: Python's engine

@@ -1,7 +1,8 @@
 """The oracle: what every expression answers, in plain Python sets, lists, dicts, Fractions and datetimes.
 
-It is slow and obvious on purpose and shares nothing with the engine but the values of `segidx/model`: no plan, no
-bitmap, no kernel, and its own calendar (`oracle_time`). It must not import `segidx/plan`, `exec`, `kernels` or `store`.
+It is slow and obvious on purpose and shares nothing with the engine but the values of `segidx/model`, and the tables of
+where visits come from (`oracle_event_rows`): no plan, no bitmap, no kernel, and its own calendar (`oracle_time`). It
+must not import `segidx/plan`, `exec`, `kernels` or `store`.
 
 Readings chosen where the words are silent (a test that meets another reading has found a question, not yet a bug):
 
@@ -30,11 +31,14 @@ Readings chosen where the words are silent (a test that meets another reading ha
 15. Equality of bools only; ordering and `between` refuse them. `between` is `>= low and <= high`, missing if any is.
 16. A flag of a channel that was never given is False. An upsert that leaves an address other than the present one
     clears the channel's hard bounce; one that takes the address away, or gives the same again, does not.
-17. Order ids are taken byte for byte, like contact ids; a bad one is INVALID_VALUE. An order is refused whole, for the
-    first thing wrong with it, in the order of its fields and then its lines. A time finer than a millisecond, before
-    1970 or more than 24 hours ahead is INVALID_VALUE. What 2. to 4. say of fields holds for properties.
-18. Of the valid orders of one id in an import the last stands and the earlier ones are duplicates; a bad order leaves
-    what was there. The contacts of duplicates are made all the same, those of rejects are not.
+17. Event ids are taken byte for byte, like contact ids; a bad one is INVALID_VALUE. An event is refused whole, for the
+    first thing wrong with it: its type, its id, contact, time, properties in the type's order, lines, revision. A time
+    finer than a millisecond, before 1970 or more than 24 hours ahead is INVALID_VALUE. What 3. and 4. say of fields
+    holds for properties; one that the type lacks is refused with None too. `order` is written as an Order only.
+18. Of the valid rows of one id in a batch or an import one counts as accepted where one took effect, and all others are
+    duplicates; a bad row leaves what was there. Each row that takes effect makes its contact, also if a later row of
+    the batch replaces it; those that take none, and rejects, make none. A retraction that was remembered took
+    effect, and so did one that only raised the revision of what was retracted.
 19. An amount is rounded half away from zero, so that a return takes back what its sale gave. One that comes out of
     range is INVALID_VALUE, as if it had been given. An order's amount that is given may differ from that of its lines.
 20. What is worked out is set: a line without a quantity has the quantity 1 in filters and sums too. An order of
@@ -42,9 +46,19 @@ Readings chosen where the words are silent (a test that meets another reading ha
 21. In a filter a property is compared with constants, and a constant with a constant. `!=` on a missing property holds,
     being `not (=)`. A property that the kind lacks is UNKNOWN_PROPERTY, all else is as 6. and 15. say.
 22. A window that reaches beyond `evaluated_at` ends there. The newest event, of which the default `evaluated_at` is
-    told, stays the newest when it is replaced by an earlier one.
+    told, stays the newest when it is replaced by an earlier one or retracted. One that another row of its batch
+    replaced or retracted was never there.
 23. The average of orders may be above their greatest amount or below their least: orders that do not count are in the
     sum and not in the divisor. Local days since the first event may be fewer than since the last, where dates repeat.
+24. Events of other types than orders and lines count always, each as one. Their averages are over those that have the
+    property, as those of lines are. A timestamp property is compared as 7. says of fields.
+25. `hour` and `weekday` of an event are those of the wall clock at its time, which every event has. Beside the number
+    that they are they are like properties in filters, and nothing is made of them.
+26. Different values are those that are not equal as they are kept: strings with their case, numbers whatever their
+    digits. Like `count`, what counts them looks at orders that count and at all else.
+27. Of a visit with a url or a referrer that are not empty, what it lacks is filled in by what `derive_source` says of
+    these and of the utm properties given: utm properties and search phrase always, `source` and `paid` where no source
+    was given. None is lacking, an empty string is not.
 """
 
 from __future__ import annotations
@@ -65,7 +79,7 @@ from segidx.model.errors import (
     SegidxError,
     TypeMismatch,
 )
-from segidx.model.events import Order
+from segidx.model.events import EventType, EventTypes
 from segidx.model.expression import (
     Aggregate,
     AggregateFunction,
@@ -102,21 +116,24 @@ from segidx.model.values import scalar as to_scalar
 from segidx.model.writes import ADDRESS_FIELDS, Channel, ChannelFlag
 from segidx.testing import oracle_time
 from segidx.testing.oracle_channels import Flags, is_on_channel, set_flags
+from segidx.testing.oracle_event_rows import EventRefused, EventRow, Taken, take
 from segidx.testing.oracle_events import (
     Event,
-    KeptOrder,
-    OrderRefused,
+    Kept,
     Subject,
     average_of,
     count_of,
+    days_of,
     end_of,
-    keep_order,
     population_of,
+    seen,
     sum_of,
     time_of,
+    values_of,
 )
 from segidx.testing.oracle_rows import check_contact_id, clean_tags, clean_value
 from segidx.testing.oracle_types import check_types
+from segidx.testing.oracle_urls import is_like, path_of
 from segidx.testing.pools import from_millis
 
 Row = tuple[str, Mapping[str, object]]
@@ -143,11 +160,19 @@ class OracleResult:
     rejects: tuple[Reject, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is held of an event id: the revision, and what is kept of the event; None where it is retracted."""
+
+    revision: int
+    kept: Kept | None
+
+
 class Oracle:
-    """One account's contacts and orders in dicts, and the answer to every expression about them.
+    """One account's contacts and events in dicts, and the answer to every expression about them.
 
     `contacts` maps each contact id to its set fields (tags as a non-empty frozenset, instants in UTC); `flags` those
-    that ever had one to the flags that are True; `orders` each order id to what is kept of the order.
+    that ever had one to the flags that are True; `held` each type and event id to what is held of it.
     """
 
     def __init__(self, schema: Schema, zone: str, money_scale: int = 2) -> None:
@@ -156,14 +181,23 @@ class Oracle:
         self.local = oracle_time.LocalTime(zone)
         self.contacts: dict[str, dict[str, FieldData]] = {}
         self.flags: dict[str, Flags] = {}
-        self.orders: dict[str, KeptOrder] = {}
+        self.event_types = EventTypes()
+        self.held: dict[tuple[str, str], Held] = {}
         self.newest_event: int | None = None  # of all that were ever taken, in ms
+
+    def kept(self, type: str) -> dict[str, Kept]:
+        """What is kept of each id of a type, of those that are not retracted."""
+        return {event_id: h.kept for (of, event_id), h in self.held.items() if of == type and h.kept is not None}
 
     # --- writing -------------------------------------------------------------------------------------------
 
     def declare(self, fields: Iterable[Field]) -> None:
         """Add fields. Raises SchemaConflict where one is declared otherwise."""
         self.schema = self.schema.extended(fields)
+
+    def declare_event_types(self, types: Iterable[EventType]) -> None:
+        """Add event types. Raises SchemaConflict where one is declared otherwise."""
+        self.event_types = self.event_types.extended(types)
 
     def upsert(self, rows: Sequence[Row]) -> OracleResult:
         """Apply rows (contact id, fields): a value replaces, None clears, an absent field stays as it is."""
@@ -235,28 +269,41 @@ class Oracle:
             raise ContactNotFound(contact_id)
         set_flags(self.flags.setdefault(contact_id, set()), channels)
 
-    def import_orders(self, orders: Sequence[Order], now_ms: int) -> OracleResult:
-        """Take orders when the clock shows `now_ms`: an id that is known replaces the order and all its lines, a
-        contact that is not known is created."""
+    def write_events(self, rows: Sequence[EventRow], now_ms: int) -> OracleResult:
+        """Write and retract events, in order, when the clock shows `now_ms`. Orders take their lines along; a contact
+        that is not known is created."""
         rejects: list[Reject] = []
-        last: dict[str, KeptOrder] = {}
-        created = duplicates = 0
-        for index, order in enumerate(orders):
+        stand: set[tuple[str, str]] = set()
+        valid = created = 0
+        for index, row in enumerate(rows):
             try:
-                kept = keep_order(order, self.money_scale, now_ms)
-            except OrderRefused as refused:
+                taken = take(row, self.event_types, self.money_scale, now_ms)
+            except EventRefused as refused:
                 error = refused.error
-                rejects.append(Reject(index, order.contact_id, refused.field, error.reason, error.message))
+                contact_id = getattr(row, "contact_id", "")
+                rejects.append(Reject(index, contact_id, refused.field, error.reason, error.message))
                 continue
-            created += kept.contact_id not in self.contacts
-            self.contacts.setdefault(kept.contact_id, {})
-            duplicates += order.order_id in last
-            last[order.order_id] = kept
-        self.orders |= last
-        times = [kept.order.time for kept in last.values()]
+            valid += 1
+            before = len(self.contacts)
+            if self._apply_event(taken):
+                stand.add((taken.type, taken.event_id))
+            created += len(self.contacts) - before
+        times = [kept.event.time for key in stand if (kept := self.held[key].kept) is not None]
         if times:
             self.newest_event = max(times if self.newest_event is None else [self.newest_event, *times])
-        return OracleResult(len(last), created, duplicates, tuple(rejects))
+        return OracleResult(len(stand), created, valid - len(stand), tuple(rejects))
+
+    def _apply_event(self, taken: Taken) -> bool:
+        """Whether it takes effect."""
+        held = self.held.get((taken.type, taken.event_id))
+        if held is not None:
+            again = taken.revision == held.revision and held.kept is not None
+            if not again and taken.revision <= held.revision:
+                return False
+        if taken.kept is not None:
+            self.contacts.setdefault(taken.kept.contact_id, {})
+        self.held[taken.type, taken.event_id] = Held(taken.revision, taken.kept)
+        return True
 
     # --- asking --------------------------------------------------------------------------------------------
 
@@ -272,11 +319,11 @@ class Oracle:
     def members(self, expression: Expression, evaluated_at: datetime) -> set[str]:
         """The ids of the contacts that the expression holds for at an instant (aware, whole milliseconds).
 
-        Raises InvalidExpression and its kinds for what no schema makes valid, UnknownField, UnknownProperty and
-        TypeMismatch for what this schema does not.
+        Raises InvalidExpression and its kinds for what no schema makes valid, UnknownField, UnknownEventType,
+        UnknownProperty and TypeMismatch for what this schema and these event types do not.
         """
         check(expression)
-        check_types(expression, self.schema)
+        check_types(expression, self.schema, self.event_types)
         instant = to_scalar(evaluated_at)
         assert isinstance(instant, datetime)
         return self._members(expression, oracle_time.millis(instant))
@@ -300,10 +347,17 @@ class Oracle:
             case OnChannel(channel=channel, state=state):
                 return {c for c in everyone if is_on_channel(self.flags.get(c, set()), channel, state)}
         holds = self._predicate(node, at)
-        orders_of: dict[str, list[KeptOrder]] = {}
-        for kept in self.orders.values():
-            orders_of.setdefault(kept.contact_id, []).append(kept)
-        return {c for c, fields in self.contacts.items() if holds(Subject(fields, orders_of.get(c, ())))}
+        kept_of: dict[str, list[Kept]] = {}
+        for held in self.held.values():
+            if held.kept is not None:
+                kept_of.setdefault(held.kept.contact_id, []).append(held.kept)
+        # Where contacts are many, most have nothing: what holds for one of these does for all.
+        of_nothing = holds(Subject({}))
+        return {
+            c
+            for c, fields in self.contacts.items()
+            if (holds(Subject(fields, kept_of.get(c, ()))) if fields or c in kept_of else of_nothing)
+        }
 
     def _predicate(self, node: Expression, at: int) -> Condition:
         """The condition that a leaf puts on one contact, or on one event."""
@@ -355,8 +409,8 @@ class Oracle:
                 selected, passes = self._selection(events, at), self._filter(that, at)
 
                 def only(subject: Subject) -> bool:
-                    held = population_of(selected(subject), events.kind, filtered=events.where is not None)
-                    return bool(held) and all(passes(Subject(event.properties)) for event in held)
+                    held = population_of(selected(subject), events.type, filtered=events.where is not None)
+                    return bool(held) and all(passes(seen(event, self.local)) for event in held)
 
                 return only
         raise AssertionError(f"no such node: {node!r}")
@@ -367,9 +421,9 @@ class Oracle:
         passes = self._filter(events.where, at)
         return lambda subject: [
             event
-            for kept in subject.orders
-            for event in kept.events(events.kind)
-            if event.time < at and oracle_time.within(event.time, window) and passes(Subject(event.properties))
+            for kept in subject.kept
+            for event in kept.events(events.type)
+            if event.time < at and oracle_time.within(event.time, window) and passes(seen(event, self.local))
         ]
 
     def _filter(self, node: Expression | None, at: int) -> Condition:
@@ -443,14 +497,18 @@ class Oracle:
         return lambda subject: time_of(selected(subject), first=node.function is AggregateFunction.FIRST)
 
     def _number_of(self, node: Aggregate, at: int) -> Callable[[Subject], Evaluated]:
-        selected, kind, name = self._selection(node.events, at), node.events.kind, node.property or ""
+        selected, type, name = self._selection(node.events, at), node.events.type, node.property or ""
         match node.function:
             case AggregateFunction.COUNT:
                 return lambda subject: count_of(selected(subject))
+            case AggregateFunction.DISTINCT:
+                return lambda subject: Fraction(len(values_of(selected(subject), name)))
+            case AggregateFunction.DISTINCT_DAYS:
+                return lambda subject: Fraction(len(days_of(selected(subject), self.local)))
             case AggregateFunction.SUM:
                 return lambda subject: sum_of(selected(subject), name)
             case AggregateFunction.AVERAGE:
-                return lambda subject: average_of(selected(subject), name, kind)
+                return lambda subject: average_of(selected(subject), name, type)
         return lambda subject: end_of(selected(subject), name, least=node.function is AggregateFunction.MIN)
 
     def _compare(self, left: Evaluated, operator: Operator, right: Evaluated, ci: bool = False) -> bool:
@@ -497,6 +555,11 @@ def _text_condition(node: TextMatch) -> Condition:
             isinstance(text := subject.fields.get(node.field), str) and regex.search(text) is not None
         )
     pattern = fold(node.pattern) if node.ci else node.pattern
+    if node.operator is TextOperator.LIKE:
+        return lambda subject: (
+            isinstance(text := subject.fields.get(node.field), str)
+            and is_like(path_of(fold(text) if node.ci else text), pattern)
+        )
 
     def holds(subject: Subject) -> bool:
         text = subject.fields.get(node.field)

@@ -1,39 +1,23 @@
-"""Orders and lines, by the oracle: what is kept of an order that is sent, and what a contact's events come to.
+"""Events, by the oracle: what is kept of one, and what a contact's events come to.
 
-Written from the words of `segidx/model/events.py` alone. It must not import anything but the model, and what the oracle
-says of values and windows. The readings chosen are in the list of `oracle`.
+Written from the words of `segidx/model/expression/nodes.py` alone. It must not import anything but the model and the
+oracle's calendar. The readings chosen are in the list of `oracle`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache
 
-from segidx.model.errors import InvalidValue, SegidxError, TypeMismatch
-from segidx.model.events import (
-    EVENT_PROPERTIES,
-    MAX_AHEAD_MILLIS,
-    MAX_EVENT_ID_BYTES,
-    MAX_LINES,
-    EventKind,
-    Order,
-    OrderLine,
-)
 from segidx.model.results import FieldData
-from segidx.model.schema import MAX_MINOR_UNITS, Field, Schema
-from segidx.model.values import scalar as to_scalar
-from segidx.testing.oracle_rows import check_contact_id, clean_value
-from segidx.testing.oracle_time import millis
+from segidx.testing.oracle_time import LocalTime
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One order or one line. `properties` holds those that are set, given or worked out."""
+    """One event, an order or a line among others. `properties` holds those that are set, given or worked out."""
 
     time: int
     properties: Mapping[str, FieldData]
@@ -41,121 +25,34 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptOrder:
-    """An order as it is kept, with its lines."""
+class Kept:
+    """What is kept of an id: its event, and of an order the lines."""
 
+    type: str
     contact_id: str
-    order: Event
-    lines: tuple[Event, ...]
+    event: Event
+    lines: tuple[Event, ...] = ()
 
-    def events(self, kind: EventKind) -> tuple[Event, ...]:
-        return (self.order,) if kind is EventKind.ORDER else self.lines
+    def events(self, type: str) -> tuple[Event, ...]:
+        if type == "line":
+            return self.lines
+        return (self.event,) if type == self.type else ()
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a condition looks at: a contact, by its fields and its orders; or an event, by its properties."""
+    """What a condition looks at: a contact, by its fields and its events; or an event, by its properties."""
 
     fields: Mapping[str, FieldData]
-    orders: Sequence[KeptOrder] = ()
+    kept: Sequence[Kept] = ()
 
 
-class OrderRefused(Exception):
-    """An order is not taken, for what is in one field of it."""
-
-    def __init__(self, field: str, error: SegidxError) -> None:
-        super().__init__(f"{field}: {error}")
-        self.field = field
-        self.error = error
-
-
-@contextmanager
-def _looking_at(field: str) -> Iterator[None]:
-    try:
-        yield
-    except SegidxError as error:
-        raise OrderRefused(field, error) from error
-
-
-@lru_cache(maxsize=32)
-def property_schema(kind: EventKind, money_scale: int = 0) -> Schema:
-    """The properties of a kind of events, as if they were the fields of a contact."""
-    return Schema(tuple(Field(p.name, p.type, p.decimals(money_scale)) for p in EVENT_PROPERTIES[kind]))
-
-
-def keep_order(order: Order, money_scale: int, now_ms: int) -> KeptOrder:
-    """The order as it is kept, when the clock shows `now_ms`. Raises OrderRefused for the first thing wrong with it."""
-    with _looking_at("order_id"):
-        _check_order_id(order.order_id)
-    with _looking_at("contact_id"):
-        check_contact_id(order.contact_id)
-    with _looking_at("time"):
-        time = _clean_time(order.time, now_ms)
-    properties = _clean_properties(EventKind.ORDER, order, money_scale)
-    with _looking_at("lines"):
-        if len(order.lines) > MAX_LINES:
-            raise InvalidValue(f"an order has at most {MAX_LINES} lines, not {len(order.lines)}")
-    lines = tuple(_keep_line(line, time, money_scale, f"lines[{n}].") for n, line in enumerate(order.lines))
-    amounts = [_number(line, "amount") for line in lines if "amount" in line.properties]
-    if "amount" not in properties and amounts:
-        with _looking_at("amount"):
-            properties["amount"] = _money(sum(amounts, Fraction(0)), money_scale)
-    counts = any(Fraction(line.properties["quantity"]) > 0 for line in lines)  # type: ignore[arg-type]
-    if not lines:
-        counts = "amount" not in properties or Fraction(properties["amount"]) >= 0  # type: ignore[arg-type]
-    return KeptOrder(order.contact_id, Event(time, properties, counts), lines)
-
-
-def _keep_line(line: OrderLine, time: int, money_scale: int, place: str) -> Event:
-    properties = _clean_properties(EventKind.LINE, line, money_scale, place)
-    properties.setdefault("quantity", Decimal(1))
-    quantity = Fraction(properties["quantity"])  # type: ignore[arg-type]
-    if "amount" not in properties and "unit_price" in properties:
-        with _looking_at(f"{place}amount"):
-            price = Fraction(properties["unit_price"])  # type: ignore[arg-type]
-            properties["amount"] = _money(quantity * price, money_scale)
-    return Event(time, properties, counts=True)
-
-
-def _clean_properties(
-    kind: EventKind, row: Order | OrderLine, money_scale: int, place: str = ""
-) -> dict[str, FieldData]:
-    found: dict[str, FieldData] = {}
-    for field in property_schema(kind, money_scale):
-        with _looking_at(place + field.name):
-            value = clean_value(field, getattr(row, field.name))
-        if value is not None:
-            found[field.name] = value
-    return found
-
-
-def _check_order_id(order_id: object) -> None:
-    try:
-        size = len(order_id.encode()) if isinstance(order_id, str) else 0
-    except UnicodeEncodeError:
-        size = 0
-    if not 1 <= size <= MAX_EVENT_ID_BYTES:
-        raise InvalidValue(f"order id {order_id!r} is not 1 to {MAX_EVENT_ID_BYTES} bytes of UTF-8")
-
-
-def _clean_time(time: object, now_ms: int) -> int:
-    instant = to_scalar(time)
-    if not isinstance(instant, datetime):
-        raise TypeMismatch(f"the time of an order is an instant, not {time!r}")
-    at = millis(instant)
-    if at < 0:
-        raise InvalidValue(f"{instant.isoformat()} is before 1970")
-    if at > now_ms + MAX_AHEAD_MILLIS:
-        raise InvalidValue(f"{instant.isoformat()} is more than 24 hours ahead of the clock")
-    return at
-
-
-def _money(exact: Fraction, scale: int) -> Decimal:
-    """The amount rounded to the scale: half a minor unit away from zero."""
-    minor = int(abs(exact) * 10**scale + Fraction(1, 2))
-    if minor > MAX_MINOR_UNITS:
-        raise InvalidValue("the amount that this comes to is out of range")
-    return Decimal(minor if exact >= 0 else -minor).scaleb(-scale)
+def seen(event: Event, local: LocalTime) -> Subject:
+    """An event as filters see it: its properties, and the hour and the weekday (Monday is 1) at its local time."""
+    day, milliseconds = local.wall(event.time)
+    # The calendar's first day is a Monday.
+    clock = {"hour": Decimal(milliseconds // 3_600_000), "weekday": Decimal((day - 1) % 7 + 1)}
+    return Subject({**event.properties, **clock})
 
 
 def _number(event: Event, name: str) -> Fraction:
@@ -167,10 +64,20 @@ def count_of(events: Iterable[Event]) -> Fraction:
     return Fraction(sum(event.counts for event in events))
 
 
-def average_of(events: Sequence[Event], name: str, kind: EventKind) -> Fraction | None:
+def values_of(events: Iterable[Event], name: str) -> set[FieldData]:
+    """The different values of a property that those which count have."""
+    return {event.properties[name] for event in events if event.counts and name in event.properties}
+
+
+def days_of(events: Iterable[Event], local: LocalTime) -> set[int]:
+    """The local days on which those that count were."""
+    return {local.day(event.time) for event in events if event.counts}
+
+
+def average_of(events: Sequence[Event], name: str, type: str) -> Fraction | None:
     """The sum over how many have the property; of orders, over how many count, with the property or without."""
     total = sum_of(events, name)
-    if kind is EventKind.ORDER:
+    if type == "order":
         divisor = sum(event.counts for event in events)
     else:
         divisor = sum(name in event.properties for event in events)
@@ -189,13 +96,14 @@ def time_of(events: Iterable[Event], *, first: bool) -> int | None:
     return (min if first else max)(times, default=None)
 
 
-def population_of(events: Iterable[Event], kind: EventKind, *, filtered: bool) -> list[Event]:
-    """Those that `only` looks at, of those selected: with a filter all of them, else no cancellations and returns."""
+def population_of(events: Iterable[Event], type: str, *, filtered: bool) -> list[Event]:
+    """Those that `only` looks at, of those selected: with a filter all of them, else no cancellations and returns
+    (which only orders and lines can be)."""
     if filtered:
         return list(events)
-    if kind is EventKind.ORDER:
-        return [event for event in events if event.counts]
-    return [event for event in events if _number(event, "quantity") > 0]
+    if type == "line":
+        return [event for event in events if _number(event, "quantity") > 0]
+    return [event for event in events if event.counts]
 
 
 def sum_of(events: Iterable[Event], name: str) -> Fraction | None:

@@ -6,27 +6,31 @@ from datetime import date, datetime
 from enum import Enum
 
 from segidx.model.errors import InvalidExpression, SegidxError, TypeMismatch, UnknownField, UnknownProperty
-from segidx.model.events import EventKind, event_property
+from segidx.model.events import EventType, EventTypes
 from segidx.model.expression import (
     Aggregate,
     AggregateFunction,
     Anniversary,
     Between,
     Comparison,
+    DaysSinceEvent,
+    Did,
     Expression,
     HasTags,
     In,
     InWindow,
     IsSet,
+    Never,
+    Only,
     Operator,
     TextMatch,
     filters_of,
     node_path,
     walk,
 )
-from segidx.model.schema import FieldType, Schema
+from segidx.model.schema import Field, FieldType, Schema
 from segidx.model.values import Age, Arithmetic, Constant, DaysSince, FieldValue, Negative, Scalar, Value
-from segidx.testing.oracle_events import property_schema
+from segidx.testing.oracle_event_rows import property_schema
 from segidx.testing.oracle_time import counts_days, has_both_ends
 
 
@@ -50,30 +54,33 @@ _KIND_OF_FIELD = {
 }
 
 
-def check_types(expression: Expression, schema: Schema, path: str = "expression") -> None:
-    """Raises UnknownField, UnknownProperty, TypeMismatch or InvalidExpression, with the node's path, at the first node
-    that errs. `path` is that of the expression itself."""
+_OF_TIME = (Field("hour", FieldType.NUMBER), Field("weekday", FieldType.NUMBER))
+
+
+def check_types(expression: Expression, schema: Schema, types: EventTypes, path: str = "expression") -> None:
+    """Raises UnknownField, UnknownEventType, UnknownProperty, TypeMismatch or InvalidExpression, with the node's path,
+    at the first node that errs. `path` is that of the expression itself."""
     for node, place, _depth in walk(expression, path):
         where = node_path(place, node)
         try:
-            _check_node(node, schema)
+            _check_node(node, schema, types)
         except SegidxError as error:
             raise error.at(where) from None
         for found in filters_of(node):
-            _check_filter(found.node, found.kind, f"{where}.{found.place}")
+            _check_filter(found.node, types[found.type], types, f"{where}.{found.place}")
 
 
-def _check_filter(node: Expression, kind: EventKind, path: str) -> None:
-    """A filter's types are those of an expression over a schema of the event's properties."""
-    properties = property_schema(kind)
+def _check_filter(node: Expression, type: EventType, types: EventTypes, path: str) -> None:
+    """A filter's types are those of an expression over a schema of the event's properties and of what its time says."""
+    properties = Schema((*property_schema(type), *_OF_TIME))
     try:
-        check_types(node, properties, path)
+        check_types(node, properties, types, path)
     except UnknownField as error:
         known = [declared.name for declared in properties]
-        raise UnknownProperty(kind.value, error.field, known).at(error.path) from None
+        raise UnknownProperty(type.name, error.field, known).at(error.path) from None
 
 
-def _check_node(node: Expression, schema: Schema) -> None:
+def _check_node(node: Expression, schema: Schema, types: EventTypes) -> None:
     match node:
         case IsSet(field=field):
             schema[field]
@@ -83,13 +90,15 @@ def _check_node(node: Expression, schema: Schema) -> None:
             _wants(schema, field, FieldType.CATEGORY, FieldType.TEXT)
         case Comparison(left=left, right=right, operator=operator, ci=ci):
             ordering = operator not in (Operator.EQ, Operator.NE)
-            _check_pair(left, right, schema, ordering=ordering, ci=ci)
+            _check_pair(left, right, schema, types, ordering=ordering, ci=ci)
         case Between(value=value, low=low, high=high):
             for end in (low, high):
-                _check_pair(value, end, schema, ordering=True)
+                _check_pair(value, end, schema, types, ordering=True)
         case In(value=value, options=options, ci=ci):
             for option in options:
-                _check_pair(value, Constant(option), schema, ci=ci)
+                _check_pair(value, Constant(option), schema, types, ci=ci)
+        case Did(events=events) | Never(events=events) | Only(events=events):
+            types[events.type]
         case InWindow(field=field, window=window):
             _wants(schema, field, FieldType.DATE, FieldType.TIMESTAMP)
             if schema[field].type is FieldType.DATE and not counts_days(window):
@@ -111,8 +120,10 @@ def _wants(schema: Schema, field: str, *types: FieldType) -> None:
         raise TypeMismatch(f"field {field!r} is {found.value}; this condition goes with {wanted}", field=field)
 
 
-def _check_pair(left: Value, right: Value, schema: Schema, *, ordering: bool = False, ci: bool = False) -> None:
-    kinds = kind_of(left, schema), kind_of(right, schema)
+def _check_pair(
+    left: Value, right: Value, schema: Schema, types: EventTypes, *, ordering: bool = False, ci: bool = False
+) -> None:
+    kinds = kind_of(left, schema, types), kind_of(right, schema, types)
     if ci and kinds != (ValueKind.STRING, ValueKind.STRING):
         raise TypeMismatch("'ci' goes with strings only")
     if kinds[0] is kinds[1]:
@@ -128,8 +139,8 @@ def _is_dated_timestamp(one: Value, other: Value, kinds: tuple[ValueKind, ...]) 
     return fits and isinstance(one, FieldValue | Aggregate) and isinstance(other, Constant)
 
 
-def kind_of(value: Value, schema: Schema) -> ValueKind:
-    """The kind of a value. Raises UnknownField, UnknownProperty or TypeMismatch."""
+def kind_of(value: Value, schema: Schema, types: EventTypes) -> ValueKind:
+    """The kind of a value. Raises UnknownField, UnknownEventType, UnknownProperty or TypeMismatch."""
     match value:
         case Constant(value=constant):
             return _kind_of_constant(constant)
@@ -140,22 +151,29 @@ def kind_of(value: Value, schema: Schema) -> ValueKind:
             return kind
         case Age(field=field) | DaysSince(field=field):
             _wants(schema, field, FieldType.DATE, FieldType.TIMESTAMP)
-        case Aggregate(events=events, property=str(name)):
-            declared = event_property(events.kind, name)
-            if declared.type is not FieldType.NUMBER:
+        case Aggregate(events=events, function=function, property=str(name)):
+            if name in [of_time.name for of_time in _OF_TIME]:
+                types[events.type]
+                raise TypeMismatch(f"{name!r} is of the time of events, and stands in filters only", property=name)
+            declared = types[events.type].property(name)
+            if declared.type is not FieldType.NUMBER and function is not AggregateFunction.DISTINCT:
                 raise TypeMismatch(f"property {name!r} is {declared.type.value}, not a number", property=name)
-        case Aggregate(function=AggregateFunction.FIRST | AggregateFunction.LAST):
-            return ValueKind.INSTANT
+        case Aggregate(events=events, function=function):
+            types[events.type]
+            if function.is_time:
+                return ValueKind.INSTANT
+        case DaysSinceEvent(event=event):
+            kind_of(event, schema, types)
         case Negative(operand=operand):
-            _wants_number(operand, schema)
+            _wants_number(operand, schema, types)
         case Arithmetic(left=left, right=right):
-            _wants_number(left, schema)
-            _wants_number(right, schema)
+            _wants_number(left, schema, types)
+            _wants_number(right, schema, types)
     return ValueKind.NUMBER
 
 
-def _wants_number(value: Value, schema: Schema) -> None:
-    kind = kind_of(value, schema)
+def _wants_number(value: Value, schema: Schema, types: EventTypes) -> None:
+    kind = kind_of(value, schema, types)
     if kind is not ValueKind.NUMBER:
         raise TypeMismatch(f"arithmetic goes with numbers, not with {kind.value}")
 

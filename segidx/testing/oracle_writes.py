@@ -9,7 +9,9 @@ Readings chosen where those words are silent:
  2. `must_exist` looks at the contacts as the rows before it left them, in this batch too.
  3. A row whose `fields` bring an address other than the one that the contact then has clears the channel's hard bounce;
     the row's own flags come after that. Taking the address away, or bringing the same again, clears nothing.
- 4. Where several rows of a commit concern a contact, what it changed is at least what differs at the end, and at most
+ 4. What becomes of an event may be said of the contact that has it and of the one that had it, though it was replaced
+    by the same; of none where nothing took effect.
+ 5. Where several rows of a commit concern a contact, what it changed is at least what differs at the end, and at most
     what each of the rows changed.
 """
 
@@ -19,11 +21,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from segidx.model.errors import ContactNotFound, SegidxError
+from segidx.model.events import Order, Retraction
 from segidx.model.results import FieldData, Reject
 from segidx.model.schema import FieldType
 from segidx.model.writes import ADDRESS_FIELDS, ChangeKind, ChannelFlag, ContactWrite
 from segidx.testing.oracle import Oracle, OracleResult, Row
 from segidx.testing.oracle_channels import Flags
+from segidx.testing.oracle_event_rows import EventRow
+from segidx.testing.oracle_events import Kept
 from segidx.testing.oracle_rows import check_contact_id, clean_tags, clean_value
 
 Kinds = frozenset[ChangeKind]
@@ -36,6 +41,7 @@ class State:
     exists: bool
     fields: Mapping[str, FieldData]
     flags: frozenset[object]
+    events: Mapping[tuple[str, str], Kept]  # by type and id
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ class Step:
     contact_id: str
     before: State
     after: State
+    kinds: Kinds = frozenset()  # what it may be said to change, though nothing differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,9 @@ class Written:
 def state_of(oracle: Oracle, contact_id: str) -> State:
     fields = oracle.contacts.get(contact_id)
     flags = frozenset(oracle.flags.get(contact_id, ()))
-    return State(fields is not None, dict(fields or {}), flags)
+    held = {key: held.kept for key, held in oracle.held.items() if held.kept is not None}
+    events = {key: kept for key, kept in held.items() if kept.contact_id == contact_id}
+    return State(fields is not None, dict(fields or {}), flags, events)
 
 
 def write(oracle: Oracle, rows: Sequence[ContactWrite]) -> Written:
@@ -142,6 +151,22 @@ def tag(
     return Written(result, steps)
 
 
+def write_events(oracle: Oracle, rows: Sequence[EventRow], now_ms: int) -> Written:
+    """`Oracle.write_events`, with the steps it takes: one of each contact that an event is written to or taken from.
+    `result.accepted` counts events here."""
+    concerned = {row.contact_id for row in rows if not isinstance(row, Retraction)}
+    for row in rows:
+        key = ("order", row.order_id) if isinstance(row, Order) else (row.type, row.event_id)
+        held = oracle.held.get(key)
+        if held is not None and held.kept is not None:
+            concerned.add(held.kept.contact_id)
+    before = {name: state_of(oracle, name) for name in concerned}
+    result = oracle.write_events(rows, now_ms)
+    events = frozenset({ChangeKind.EVENTS})
+    after = {name: state_of(oracle, name) for name in concerned}
+    return Written(result, tuple(Step(name, before[name], after[name], events) for name in sorted(concerned)))
+
+
 def kinds_between(oracle: Oracle, before: State, after: State) -> Kinds:
     """In what ways two states of a contact differ."""
     kinds = set()
@@ -152,6 +177,8 @@ def kinds_between(oracle: Oracle, before: State, after: State) -> Kinds:
             kinds.add(ChangeKind.TAGS if field.type is FieldType.TAGS else ChangeKind.FIELDS)
     if before.flags != after.flags:
         kinds.add(ChangeKind.CHANNELS)
+    if before.events != after.events:
+        kinds.add(ChangeKind.EVENTS)
     return frozenset(kinds)
 
 
@@ -162,6 +189,6 @@ def changes_of(oracle: Oracle, steps: Iterable[Step]) -> dict[str, tuple[Kinds, 
     for step in steps:
         whole = first.setdefault(step.contact_id, step)
         first[step.contact_id] = replace(whole, after=step.after)
-        kinds = kinds_between(oracle, step.before, step.after)
+        kinds = kinds_between(oracle, step.before, step.after) | step.kinds
         most[step.contact_id] = most.get(step.contact_id, frozenset()) | kinds
     return {name: (kinds_between(oracle, whole.before, whole.after), most[name]) for name, whole in first.items()}

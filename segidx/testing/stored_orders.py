@@ -14,11 +14,12 @@ import pyarrow as pa
 
 from segidx.database import Account
 from segidx.kernels.events import CONTACT, EVENT, LINE, TIME
-from segidx.model.events import EVENT_PROPERTIES, EventKind
+from segidx.model.events import LINE as LINES
+from segidx.model.events import ORDER, EventType
 from segidx.model.schema import FieldType
 from segidx.store.environment import WriteTransaction
 from segidx.store.event_blocks import FIRST_PROPERTY, LAST_MONTH
-from segidx.store.events import EventRows, write_orders
+from segidx.store.events import EventRows, write_events
 from segidx.store.feed import append_changes
 from segidx.store.layout import DB_CHANGES, DB_STRINGS, ORDER_IDS_TABLE, RANGE_BITS, event_table
 from segidx.store.snapshot import Snapshot
@@ -82,24 +83,23 @@ def write_stored(write: WriteTransaction, orders: Sequence[StoredOrder]) -> None
         for order, number in zip(orders, numbers.tolist(), strict=True)
         for index, line in enumerate(order.lines)
     ]
-    write_orders(
-        write,
-        write.catalog(),
-        EventRows(
+    rows = {
+        ORDER: EventRows(
             np.array([order.contact for order in orders], np.uint32),
             np.array([order.time for order in orders], np.int64),
             numbers.astype(np.uint32),
             np.array([len(order.lines) for order in orders], np.int64),
-            _properties(write, EventKind.ORDER, [o.properties() for o in orders], [o.counts for o in orders]),
+            _properties(write, ORDER, [o.properties() for o in orders], [o.counts for o in orders]),
         ),
-        EventRows(
+        LINES: EventRows(
             np.array([order.contact for order, *_ in lines], np.uint32),
             np.array([order.time for order, *_ in lines], np.int64),
             np.array([number for _, number, *_ in lines], np.uint32),
             np.array([index for _, _, index, _ in lines], np.int64),
-            _properties(write, EventKind.LINE, [x[3].properties() for x in lines], [x[3].counts for x in lines]),
+            _properties(write, LINES, [x[3].properties() for x in lines], [x[3].counts for x in lines]),
         ),
-    )
+    }
+    write_events(write, write.catalog(), rows)
 
 
 def _codes(write: WriteTransaction, table: int, strings: Sequence[str | None]) -> npt.NDArray[np.int64]:
@@ -109,14 +109,14 @@ def _codes(write: WriteTransaction, table: int, strings: Sequence[str | None]) -
 
 
 def _properties(
-    write: WriteTransaction, kind: EventKind, rows: Sequence[Sequence[Value]], counts: Iterable[bool]
+    write: WriteTransaction, type: EventType, rows: Sequence[Sequence[Value]], counts: Iterable[bool]
 ) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
     columns = []
-    for index, each in enumerate(EVENT_PROPERTIES[kind]):
+    for index, each in enumerate(type.properties):
         given = [row[index] for row in rows]
         present = np.array([value is not None for value in given], np.bool_)
         if each.type is FieldType.CATEGORY:
-            values = _codes(write, event_table(kind, index), [None if v is None else str(v) for v in given])
+            values = _codes(write, event_table(type, index), [None if v is None else str(v) for v in given])
         else:
             values = np.array([value or 0 for value in given], np.int64)
         columns.append((values, present))
@@ -128,12 +128,12 @@ def read_orders(account: Account) -> dict[str, StoredOrder]:
     """All orders of an account by id, as its blocks hold them. Checks that each row counts as it should."""
     with account._store.snapshot() as snapshot:
         lines: dict[int, list[tuple[int, int, StoredLine]]] = {}
-        for contact, time, event, _, properties, counts in _rows(snapshot, EventKind.LINE):
+        for contact, time, event, _, properties, counts in _rows(snapshot, LINES):
             line = StoredLine(*properties)  # type: ignore[arg-type]
             assert line.counts == counts
             lines.setdefault(event, []).append((contact, time, line))
         found = {}
-        for contact, time, event, number, properties, counts in _rows(snapshot, EventKind.ORDER):
+        for contact, time, event, number, properties, counts in _rows(snapshot, ORDER):
             source, paid, amount = properties
             own = lines.pop(event, [])
             assert number == len(own)
@@ -154,17 +154,17 @@ def read_orders(account: Account) -> dict[str, StoredOrder]:
     return found
 
 
-def _rows(snapshot: Snapshot, kind: EventKind) -> list[tuple[int, int, int, int, list[Value], bool]]:
+def _rows(snapshot: Snapshot, type: EventType) -> list[tuple[int, int, int, int, list[Value], bool]]:
     """(contact, time, event, line, properties, whether it counts) of every row, in order."""
     rows = []
-    for number in snapshot.event_ranges(kind):
-        for block in snapshot.event_blocks(kind, number, 0, LAST_MONTH):
+    for number in snapshot.event_ranges(type):
+        for block in snapshot.event_blocks(type, number, 0, LAST_MONTH):
             cells = block.decode()
             decoded: list[list[Value]] = []
-            for index, each in enumerate(EVENT_PROPERTIES[kind]):
+            for index, each in enumerate(type.properties):
                 values, present = (part.tolist() for part in cells[FIRST_PROPERTY + index])
                 if each.type is FieldType.CATEGORY:
-                    table = snapshot.event_dictionary(kind, index)
+                    table = snapshot.event_dictionary(type, index)
                     decoded.append([table.get_one(v) if p else None for v, p in zip(values, present, strict=True)])
                 else:
                     decoded.append([v if p else None for v, p in zip(values, present, strict=True)])

@@ -20,7 +20,8 @@ from segidx.model.expression import Expression
 from segidx.model.schema import MAX_CONTACT_ID_BYTES, MAX_MINOR_UNITS, MAX_STRING_BYTES, Field, FieldType, Schema
 from segidx.model.writes import Channel, ChannelFlag
 from segidx.testing.bulk import random_contacts
-from segidx.testing.event_lives import EventGenerator, OrderGenerator
+from segidx.testing.event_lives import OrderGenerator
+from segidx.testing.event_questions import EventGenerator
 from segidx.testing.generator import Generator, random_expression
 from segidx.testing.pools import DEFAULT_INSTANT, NOTABLE_INSTANTS, ZONES, Pools, pools_for
 

@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 
 from segidx.database import Account, Database
-from segidx.model.events import EventKind, Order, OrderLine
+from segidx.model.events import Order, OrderLine
 from segidx.model.expression import Aggregate, AggregateFunction, And, Comparison, Did, Events, Expression, Operator
 from segidx.model.expression import field as field_of
 from segidx.model.schema import AccountInfo, Field, FieldType, Schema
 from segidx.model.values import Constant
 from segidx.model.windows import to_millis
 from segidx.testing.checks import check_expression
-from segidx.testing.event_lives import random_event_expression, random_life
+from segidx.testing.event_lives import random_life
+from segidx.testing.event_questions import random_event_expression
 from segidx.testing.oracle import Oracle
 from segidx.testing.pools import ZONES, pools_for
 from segidx.testing.strategies import EVERY_TYPE, random_contacts
@@ -38,7 +39,7 @@ def new_account(database: Database, zone: str, money_scale: int) -> Account:
 def import_both(account: Account, oracle: Oracle, orders: list[Order], now: int) -> None:
     # The API rounds instants down to milliseconds where the oracle refuses them.
     orders = [o for o in orders if not o.time.microsecond % 1000]
-    wanted, got = oracle.import_orders(orders, now), account.import_orders(orders)
+    wanted, got = oracle.write_events(orders, now), account.import_orders(orders)
     assert (got.accepted, got.created, got.duplicates) == (wanted.accepted, wanted.created, wanted.duplicates)
     assert [(r.index, r.field) for r in got.rejects] == [(r.index, r.field) for r in wanted.rejects]
 
@@ -119,7 +120,7 @@ def test_a_contact_with_more_events_than_a_block_holds(tmp_path: Path) -> None:
     with Database.open(tmp_path / "data", create=True, clock=lambda: now + 1) as database:
         account = database.account()
         account.import_orders(orders)
-        lines = Events(EventKind.LINE)
+        lines = Events("line")
         total = Aggregate(AggregateFunction.SUM, lines, "amount")
         assert account.count(Comparison(total, Operator.EQ, Constant(40_000))).count == 1
         assert account.count(Comparison(total, Operator.EQ, Constant(10_000))).count == 1

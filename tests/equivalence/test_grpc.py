@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,16 @@ import pytest
 from segidx.client import connect
 from segidx.database import Database
 from segidx.model.errors import SegidxError
+from segidx.model.events import Event, Order, Retraction
 from segidx.model.expression import Expression
 from segidx.model.schema import AccountInfo
 from segidx.model.syntax import format_expression
-from segidx.model.windows import to_millis
+from segidx.model.windows import from_millis, to_millis
 from segidx.service.server import start
-from segidx.testing.event_lives import random_event_expression, random_life
+from segidx.testing.event_lives import SeededChooser, random_life
+from segidx.testing.event_pools import ALL_TYPES, DECLARED
+from segidx.testing.event_questions import random_event_expression
+from segidx.testing.generator_events import EventRow, EventRowGenerator
 from segidx.testing.oracle import Oracle
 from segidx.testing.pools import ZONES, pools_for
 from segidx.testing.strategies import EVERY_TYPE, random_contacts, random_expression
@@ -71,7 +76,7 @@ def test_counts_of_events_over_grpc_agree_with_the_oracle(tmp_path: Path) -> Non
     orders = [order for order in orders if to_millis(order.time) < now]
     oracle = Oracle(EVERY_TYPE, zone)
     oracle.upsert(rows)
-    oracle.import_orders(orders, now)
+    oracle.write_events(orders, now)
     with (
         Database.open(tmp_path / "d", create=True, clock=lambda: now) as database,
         start(database, port=0) as server,
@@ -88,3 +93,60 @@ def test_counts_of_events_over_grpc_agree_with_the_oracle(tmp_path: Path) -> Non
             found = [a.reason if isinstance(a, SegidxError) else a.count for a in answers]
             for expression, wanted, got in zip(expressions, expected, found, strict=True):
                 assert got == wanted, format_expression(expression)
+
+
+def test_events_of_every_type_over_grpc_agree_with_the_oracle(tmp_path: Path) -> None:
+    """Declared, written, sent again and retracted over the wire, and asked for before and after a merge."""
+    rng = random.Random(17)
+    zone = "Europe/Warsaw"
+    at = datetime.fromisoformat("2025-10-26T00:30:00+00:00")
+    now = to_millis(at) - 1
+    pools = pools_for(at, zone)
+    contacts = random_contacts(np.random.default_rng(17), EVERY_TYPE, 60, pools)
+    ids = [*(contact_id for contact_id, _ in contacts), "new-1", "new-2"]
+    # An evaluation is one millisecond after the clock or the newest event, so none is ahead of it.
+    generator = EventRowGenerator(SeededChooser(rng), ids, at, zone, types=tuple(ALL_TYPES), latest=from_millis(now))
+    refused: list[EventRow] = [
+        Event("no_such_type", "x", "new-3", at),
+        Event("visit", "x", "new-3", at, {"no_such_property": "x"}),
+        Event("visit", "x", "new-3", at, {"paid": "yes"}),
+        Event("visit", "x", "", at),
+        Event("visit", "x", "new-3", from_millis(now + 90_000_000)),
+        Event("line", "x", "new-3", at),
+        Event("visit", "x", "new-3", at, revision=0),
+        Retraction("line", "x"),
+        Retraction("visit", ""),
+        Retraction("order", "x", -1),
+        Order("x", "new-3", at, amount=Decimal("0.001")),
+    ]
+    oracle = Oracle(EVERY_TYPE, zone)
+    oracle.declare_event_types(DECLARED)
+    oracle.upsert(contacts)
+    with (
+        Database.open(tmp_path / "d", create=True, clock=lambda: now) as database,
+        start(database, port=0) as server,
+        connect(server.address) as client,
+    ):
+        account = client.create_account(AccountInfo("test", zone))
+        account.update_schema(EVERY_TYPE.fields)
+        assert account.declare_event_types(DECLARED) == account.event_types == ALL_TYPES
+        account.upsert(contacts)
+        for number in range(6):
+            rows = generator.rows(100)
+            for bad in rng.sample(refused, 4):
+                rows.insert(rng.randrange(len(rows)), bad)
+            wanted, got = oracle.write_events(rows, now), account.write_events(rows, batch_key=f"batch {number}")
+            assert [(r.index, r.field) for r in got.event_rejects] == [(r.index, r.field) for r in wanted.rejects]
+            answer = (wanted.accepted, wanted.duplicates, wanted.created)
+            assert (got.events_accepted, got.events_duplicates, got.created) == answer
+            again = account.write_events(rows, batch_key=f"batch {number}")
+            assert (again.replayed, again.events_accepted, again.events_duplicates, again.created) == (True, *answer)
+            expressions = [random_event_expression(rng, EVERY_TYPE, pools, types=tuple(ALL_TYPES)) for _ in range(30)]
+            expected = [oracle_count(oracle, expression, at) for expression in expressions]
+            for asked in (expressions, [format_expression(e) for e in expressions]):
+                answers = account.count_many(asked)
+                found = [a.reason if isinstance(a, SegidxError) else a.count for a in answers]
+                for expression, hoped, counted in zip(expressions, expected, found, strict=True):
+                    assert counted == hoped, format_expression(expression)
+            if number % 2:
+                database.account("test").merge()

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segidx.model.errors import InvalidExpression, SegidxError, TypeMismatch, UnknownProperty
-from segidx.model.events import EVENT_PROPERTIES, EventKind, Order, OrderLine
+from segidx.model.events import EventTypes, Order, OrderLine
 from segidx.model.expression import (
     Aggregate,
     AggregateFunction,
@@ -42,7 +42,8 @@ from segidx.model.expression.builder import ValueBuilder
 from segidx.model.schema import Field, FieldType, Schema
 from segidx.model.values import Arithmetic, ArithmeticOperator, Constant, DaysSince, FieldValue, Value
 from segidx.model.windows import Absolute, AllTime, Direction, Rolling, Unit
-from segidx.testing.event_lives import EventGenerator, SeededChooser, random_event_expression, random_life
+from segidx.testing.event_lives import SeededChooser, random_life
+from segidx.testing.event_questions import EventGenerator, random_event_expression
 from segidx.testing.oracle import Oracle
 from segidx.testing.pools import pools_for
 from segidx.testing.strategies import EVERY_TYPE, contacts_for, evaluated_ats, event_expressions_for, lives_for, zones
@@ -112,7 +113,7 @@ def oracle() -> Oracle:
     made = Oracle(SCHEMA, "UTC")
     names = ("ann", "bob", "cid", "dee", "eve", "fay")
     made.upsert([(name, {"seen": SEEN[name]} if name in SEEN else {}) for name in names])
-    assert made.import_orders(HISTORY, NOW_MS).rejects == ()
+    assert made.write_events(HISTORY, NOW_MS).rejects == ()
     return made
 
 
@@ -303,7 +304,7 @@ def test_as_of_another_instant(oracle: Oracle) -> None:
 
 def test_an_order_that_is_sent_again_takes_its_old_self_away() -> None:
     oracle = Oracle(SCHEMA, "UTC")
-    oracle.import_orders(
+    oracle.write_events(
         [
             Order("1", "ann", NOON - 9 * DAY, paid=True, amount=d("90")),
             Order("2", "ann", NOON - 5 * DAY, paid=False, amount=d("10")),
@@ -311,7 +312,7 @@ def test_an_order_that_is_sent_again_takes_its_old_self_away() -> None:
         NOW_MS,
     )
     assert members(oracle, (orders().average("amount") == 50) & (orders().max("amount") == 90)) == "ann"
-    oracle.import_orders([Order("1", "bob", NOON - 7 * DAY, paid=True, amount=d("80"))], NOW_MS)
+    oracle.write_events([Order("1", "bob", NOON - 7 * DAY, paid=True, amount=d("80"))], NOW_MS)
     assert members(oracle, (orders().average("amount") == 10) & (orders().max("amount") == 10)) == "ann"
     assert members(oracle, orders().first_time() == NOON - 5 * DAY) == "ann"
     assert members(oracle, orders().days_since_first() == 7) == "bob"
@@ -348,7 +349,7 @@ def test_local_dates(zone: str, time: str, day: str) -> None:
     then, on = datetime.fromisoformat(time), date.fromisoformat(day)
     oracle = Oracle(SCHEMA, zone)
     oracle.upsert([("ann", {"seen": then}), ("none", {})])
-    oracle.import_orders([Order("o", "ann", then, lines=[OrderLine()])], NOW_MS)
+    oracle.write_events([Order("o", "ann", then, lines=[OrderLine()])], NOW_MS)
     for value in (orders().first_time(), orders().last_time(), lines().first_time(), field("seen")):
         assert members(oracle, value == on) == "ann"
         assert members(oracle, value != on) == "none"
@@ -373,7 +374,7 @@ def test_a_day_ends_at_local_midnight() -> None:
     """Days since an order of a minute before midnight are 1 a minute later, and a date on however many hours."""
     oracle = Oracle(SCHEMA, "Europe/Warsaw")
     midnight = datetime(2024, 3, 30, 23, tzinfo=UTC)  # of the 31st, a day of 23 hours
-    oracle.import_orders([Order("o", "ann", midnight - 60_000 * MS)], NOW_MS)
+    oracle.write_events([Order("o", "ann", midnight - 60_000 * MS)], NOW_MS)
     since = orders().days_since_last()
     for at, days in (
         (midnight - MS, 0),
@@ -496,7 +497,7 @@ class Life:
         self.everyone = set(self.oracle.contacts)
         now = round((self.at - datetime(1970, 1, 1, tzinfo=UTC)) / MS)
         for batch in draw(lives_for(list(self.oracle.contacts), self.at, self.zone)):
-            assert self.oracle.import_orders(batch, now).rejects == ()
+            assert self.oracle.write_events(batch, now).rejects == ()
         seed = draw(st.integers(0, 1 << 30))
         self.generator = EventGenerator(SeededChooser(random.Random(seed)), EVERY_TYPE, self.pools)
 
@@ -514,7 +515,7 @@ def compare(left: Value, operator: str, right: Value) -> Comparison:
 
 def narrowed(events: Events, condition: Expression) -> Events:
     """Those of the events that pass the condition too."""
-    return Events(events.kind, condition if events.where is None else And((events.where, condition)), events.window)
+    return Events(events.type, condition if events.where is None else And((events.where, condition)), events.window)
 
 
 @quick
@@ -523,7 +524,7 @@ def test_laws_of_numbers(data: Any) -> None:
     life = Life(data.draw)
     for _ in range(4):
         events = life.generator.events()
-        for declared in EVENT_PROPERTIES[events.kind]:
+        for declared in EventTypes()[events.type].properties:
             if declared.type is not FieldType.NUMBER:
                 continue
             least, average, most, total = (
@@ -533,10 +534,10 @@ def test_laws_of_numbers(data: Any) -> None:
             there = life.present(total)
             assert life.present(least) == life.present(most) == there
             assert life.members(compare(least, "<=", most)) == there
-            counted = life.members(Did(events)) if events.kind is EventKind.ORDER else there
+            counted = life.members(Did(events)) if events.type == "order" else there
             assert life.present(average) == there & counted
             divisor = count
-            if events.kind is EventKind.LINE:
+            if events.type == "line":
                 # Lines without the property are in no average, which so lies between the least and the greatest.
                 assert life.members(Between(average, least, most)) == there
                 divisor = Aggregate(AggregateFunction.COUNT, narrowed(events, IsSet(declared.name)))
@@ -575,11 +576,11 @@ def test_laws_of_times(data: Any) -> None:
                 assert life.members(compare(value, "<", ago)) == life.members(
                     compare(DaysSinceEvent(value), ">", Constant(Decimal(days)))
                 )
-        whole = Events(events.kind, events.where)
+        whole = Events(events.type, events.where)
         first, last = (Aggregate(f, whole) for f in (FIRST, LAST))
         for instant in (life.generator.pick(life.pools.instants) for _ in range(4)):
-            after = Did(Events(whole.kind, whole.where, Absolute(instant, None)))
-            before = Did(Events(whole.kind, whole.where, Absolute(None, instant)))
+            after = Did(Events(whole.type, whole.where, Absolute(instant, None)))
+            before = Did(Events(whole.type, whole.where, Absolute(None, instant)))
             assert life.members(compare(last, ">=", Constant(instant))) == life.members(after)
             assert life.members(compare(first, "<", Constant(instant))) == life.members(before)
 
@@ -590,20 +591,20 @@ def test_laws_of_only(data: Any) -> None:
     life = Life(data.draw)
     for _ in range(4):
         events = life.generator.events()
-        filters = life.generator.filters[events.kind]
+        filters = life.generator.filters[events.type]
         one, other = filters.expression(2), filters.expression(1)
         some, both = life.members(Only(events)), life.members(Only(events, And((one, other))))
         held = life.members(Only(events, one))
         assert held <= some
         assert held & life.members(Only(events, Not(one))) == set()
         assert both == held & life.members(Only(events, other))
-        if events.where is not None and events.kind is EventKind.ORDER:
+        if events.where is not None and events.type == "order":
             # Orders that do not count are looked at, which no `did` sees; but they are there.
             assert life.members(Did(events)) <= some
             assert held <= life.members(Only(narrowed(events, one))) <= some
             continue
         seen = events
-        if events.where is None and events.kind is EventKind.LINE:
+        if events.where is None and events.type == "line":
             seen = narrowed(events, compare(FieldValue("quantity"), ">", Constant(Decimal(0))))
         assert some == life.members(Did(seen))
         assert held == some - life.members(Did(narrowed(seen, Not(one))))
@@ -622,7 +623,7 @@ def test_a_time_is_as_a_timestamp_field(data: Any) -> None:
     for n in range(data.draw(st.integers(1, 12))):
         time = data.draw(st.sampled_from(times))
         oracle.upsert([(f"c{n}", {"seen": time})])
-        oracle.import_orders([Order(f"o{n}", f"c{n}", time, lines=[OrderLine()])], now)
+        oracle.write_events([Order(f"o{n}", f"c{n}", time, lines=[OrderLine()])], now)
     oracle.upsert([("none", {})])
     event = Aggregate(data.draw(st.sampled_from((FIRST, LAST))), data.draw(st.sampled_from((ORDERS, LINES))))
     seen, thirty = FieldValue("seen"), Constant(Decimal(30))
@@ -702,7 +703,7 @@ def test_the_values_of_events_are_generated_and_tell() -> None:
     instants = [t for t in pools.instants if 2022 <= t.year <= 2024]
     oracle.upsert([(c, {"signup": rng.choice(instants), "seen": rng.choice(instants)}) for c in ids])
     for batch in random_life(rng, ids, (60, 60, 60), at=NOON, zone="Europe/Warsaw"):
-        oracle.import_orders(batch, NOW_MS)
+        oracle.write_events(batch, NOW_MS)
     asked: Counter[str] = Counter()
     telling: Counter[str] = Counter()
     for _ in range(2000):

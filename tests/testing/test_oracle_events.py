@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segidx.model.errors import InvalidExpression, InvalidPattern, SegidxError, TypeMismatch, UnknownProperty
-from segidx.model.events import MAX_LINES, EventKind, Order, OrderLine
+from segidx.model.events import MAX_LINES, Order, OrderLine
 from segidx.model.expression import (
     Aggregate,
     AggregateFunction,
@@ -60,7 +60,8 @@ from segidx.model.windows import (
     Window,
 )
 from segidx.testing.bulk import random_contacts
-from segidx.testing.event_lives import OrderGenerator, SeededChooser, random_event_expression, random_life
+from segidx.testing.event_lives import OrderGenerator, SeededChooser, random_life
+from segidx.testing.event_questions import random_event_expression
 from segidx.testing.oracle import Oracle
 from segidx.testing.pools import pools_for
 from segidx.testing.strategies import EVERY_TYPE, contacts_for, evaluated_ats, event_expressions_for, lives_for, zones
@@ -86,11 +87,11 @@ def compare(left: Value, operator: str, right: object) -> Comparison:
 
 
 def orders(where: Expression | None = None, window: Window = ALL_TIME) -> Events:
-    return Events(EventKind.ORDER, where, window)
+    return Events("order", where, window)
 
 
 def lines(where: Expression | None = None, window: Window = ALL_TIME) -> Events:
-    return Events(EventKind.LINE, where, window)
+    return Events("line", where, window)
 
 
 def count(events: Events) -> Aggregate:
@@ -149,7 +150,7 @@ def oracle() -> Oracle:
     made.upsert(
         [("ann", {"score": 2}), ("bob", {"score": 0}), ("cid", {}), ("dee", {"score": 5}), ("eve", {"score": -1})]
     )
-    result = made.import_orders(HISTORY, NOW_MS)
+    result = made.write_events(HISTORY, NOW_MS)
     assert (result.accepted, result.created, result.duplicates, result.rejects) == (8, 0, 0, ())
     return made
 
@@ -273,7 +274,7 @@ def with_times(times: dict[str, datetime], zone: str = "UTC", now: datetime = NO
     """An oracle with a contact by each name, and one order of it at that time."""
     made = Oracle(SCHEMA, zone)
     sent = [Order(f"of {name}", name, time, lines=[OrderLine("P", unit_price=d("1"))]) for name, time in times.items()]
-    assert made.import_orders(sent, round(now.timestamp() * 1000)).rejects == ()
+    assert made.write_events(sent, round(now.timestamp() * 1000)).rejects == ()
     return made
 
 
@@ -320,7 +321,7 @@ def test_the_edges_of_windows(zone: str, window: Window, start: str | None, end:
 
 def test_the_window_is_that_of_its_own_aggregate() -> None:
     oracle = with_times({"new": NOON - DAY, "old": NOON - 100 * DAY})
-    oracle.import_orders([Order("both 1", "both", NOON - DAY), Order("both 2", "both", NOON - 100 * DAY)], NOW_MS)
+    oracle.write_events([Order("both 1", "both", NOON - DAY), Order("both 2", "both", NOON - 100 * DAY)], NOW_MS)
     recent, earlier = (orders(window=w) for w in (Rolling(LAST, 90, Unit.DAY), Ago(180, 90, Unit.DAY)))
     half = calculate(Constant(d("0.5")), "*", count(earlier))
     assert members(oracle, compare(count(recent), "<", half)) == "old"
@@ -332,8 +333,8 @@ def test_the_window_is_that_of_its_own_aggregate() -> None:
 
 def kept_line(line: OrderLine, money_scale: int = 2) -> dict[str, object]:
     oracle = Oracle(SCHEMA, "UTC", money_scale)
-    assert oracle.import_orders([Order("o", "ann", NOON, lines=[line])], NOW_MS).rejects == ()
-    return dict(oracle.orders["o"].lines[0].properties)
+    assert oracle.write_events([Order("o", "ann", NOON, lines=[line])], NOW_MS).rejects == ()
+    return dict(oracle.kept("order")["o"].lines[0].properties)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +366,7 @@ def test_what_is_missing_stays_missing() -> None:
     assert kept_line(OrderLine()) == {"quantity": 1}
     assert kept_line(OrderLine(quantity=d("3"))) == {"quantity": 3}
     oracle = Oracle(SCHEMA, "UTC")
-    oracle.import_orders(
+    oracle.write_events(
         [
             Order("nothing", "ann", NOON, lines=[OrderLine(), OrderLine(quantity=d("2"))]),
             Order("some", "ann", NOON, lines=[OrderLine(), OrderLine(unit_price=d("2")), OrderLine(amount=d("-5"))]),
@@ -376,7 +377,7 @@ def test_what_is_missing_stays_missing() -> None:
         ],
         NOW_MS,
     )
-    amounts = {order_id: kept.order.properties.get("amount") for order_id, kept in oracle.orders.items()}
+    amounts = {order_id: kept.event.properties.get("amount") for order_id, kept in oracle.kept("order").items()}
     assert amounts == {"nothing": None, "some": d("-3"), "given": 8, "bare": None, "halves": d("0.02")}
 
 
@@ -400,7 +401,7 @@ def test_which_orders_count(quantities: Sequence[str | None], amount: str | None
     oracle = Oracle(SCHEMA, "UTC")
     bought = [OrderLine(quantity=None if q is None else d(q)) for q in quantities]
     sent = Order("o", "ann", NOON - DAY, amount=None if amount is None else d(amount), lines=bought)
-    assert oracle.import_orders([sent], NOW_MS).created == 1
+    assert oracle.write_events([sent], NOW_MS).created == 1
     assert members(oracle, Did(orders())) == ("ann" if counts else "")
     assert members(oracle, compare(count(lines()), "=", len(quantities))) == "ann"
     positive = sum(q is None or d(q) > 0 for q in quantities)
@@ -410,10 +411,10 @@ def test_which_orders_count(quantities: Sequence[str | None], amount: str | None
 def test_a_known_id_replaces_the_order_with_contact_time_and_lines() -> None:
     oracle = Oracle(SCHEMA, "UTC")
     first = Order("o", "ann", NOON - DAY, "email", True, None, [OrderLine("P1"), OrderLine("P2", amount=d("2"))])
-    assert oracle.import_orders([first], NOW_MS).created == 1
+    assert oracle.write_events([first], NOW_MS).created == 1
     assert members(oracle, compare(count(lines()), "=", 2)) == "ann"
     again = Order("o", "bob", NOON - 50 * DAY, lines=[OrderLine("P3", unit_price=d("4"))])
-    result = oracle.import_orders([again], NOW_MS)
+    result = oracle.write_events([again], NOW_MS)
     assert (result.accepted, result.created, result.duplicates) == (1, 1, 0)
     assert members(oracle, Never(orders())) == "ann"
     assert members(oracle, Never(lines())) == "ann"
@@ -434,7 +435,7 @@ def test_the_last_of_an_id_in_an_import_stands() -> None:
         Order("o", "bob", NOON - DAY, "three"),
         Order("o", "cid", NOON - DAY, "four", amount=d("0.001")),
     ]
-    result = oracle.import_orders(sent, NOW_MS)
+    result = oracle.write_events(sent, NOW_MS)
     assert (result.accepted, result.created, result.duplicates) == (2, 2, 1)
     assert [(r.index, r.contact_id, r.field, r.reason) for r in result.rejects] == [
         (3, "cid", "amount", "INVALID_VALUE")
@@ -443,13 +444,13 @@ def test_the_last_of_an_id_in_an_import_stands() -> None:
     assert members(oracle, Did(orders(compare(SOURCE, "=", "three")))) == "bob"
     assert members(oracle, Did(orders(compare(SOURCE, "=", "two")))) == "ann"
     # A bad order that is sent again leaves what was there.
-    assert len(oracle.import_orders([Order("p", "ann", NOON, paid=1)], NOW_MS).rejects) == 1  # type: ignore[arg-type]
-    assert oracle.orders["p"].order.properties == {"source": "two"}
+    assert len(oracle.write_events([Order("p", "ann", NOON, paid=1)], NOW_MS).rejects) == 1  # type: ignore[arg-type]
+    assert oracle.kept("order")["p"].event.properties == {"source": "two"}
 
 
 def test_ids_are_bytes_and_strings_are_normal() -> None:
     oracle = Oracle(SCHEMA, "UTC")
-    oracle.import_orders(
+    oracle.write_events(
         [Order("é", "ann", NOON - DAY, "cafe\u0301"), Order("e\u0301", "ann", NOON - DAY, "caf\u00e9")], NOW_MS
     )
     assert members(oracle, compare(count(orders(compare(SOURCE, "=", "cafe\u0301"))), "=", 2)) == "ann"
@@ -458,7 +459,7 @@ def test_ids_are_bytes_and_strings_are_normal() -> None:
 def test_ties_are_all_counted() -> None:
     oracle = Oracle(SCHEMA, "UTC")
     alike = [Order(f"o{n}", "ann", NOON - DAY, lines=[OrderLine("P", amount=d("1"))] * 2) for n in range(3)]
-    oracle.import_orders(alike, NOW_MS)
+    oracle.write_events(alike, NOW_MS)
     assert members(oracle, compare(count(orders()), "=", 3)) == "ann"
     assert members(oracle, compare(count(lines()), "=", 6)) == "ann"
     assert members(oracle, compare(total(orders()), "=", 6)) == "ann"
@@ -497,9 +498,9 @@ REFUSED: list[tuple[Order, str, str]] = [
 @pytest.mark.parametrize(("order", "field_name", "reason"), REFUSED)
 def test_bad_orders_are_refused_whole(order: Order, field_name: str, reason: str) -> None:
     oracle = Oracle(SCHEMA, "UTC")
-    result = oracle.import_orders([Order("good", "bob", NOON), order], NOW_MS)
+    result = oracle.write_events([Order("good", "bob", NOON), order], NOW_MS)
     assert [(r.index, r.field, r.reason) for r in result.rejects] == [(1, field_name, reason)]
-    assert (result.accepted, set(oracle.contacts), set(oracle.orders)) == (1, {"bob"}, {"good"})
+    assert (result.accepted, set(oracle.contacts), set(oracle.kept("order"))) == (1, {"bob"}, {"good"})
 
 
 def test_the_limits_are_taken() -> None:
@@ -511,18 +512,18 @@ def test_the_limits_are_taken() -> None:
         Order("long", "ann", NOON, amount=LARGEST, lines=[OrderLine()] * MAX_LINES),
         Order("fine", "ann", NOON, amount=d("1.500")),
     ]
-    assert oracle.import_orders(limits, NOW_MS).rejects == ()
-    assert oracle.orders["sum"].order.properties["amount"] == 0
+    assert oracle.write_events(limits, NOW_MS).rejects == ()
+    assert oracle.kept("order")["sum"].event.properties["amount"] == 0
 
 
 def test_the_default_instant_sees_the_newest_event() -> None:
     oracle = Oracle(SCHEMA, "UTC")
     assert oracle.default_instant(NOW_MS) == NOON + MS
-    oracle.import_orders([Order("o", "ann", NOON - DAY)], NOW_MS)
+    oracle.write_events([Order("o", "ann", NOON - DAY)], NOW_MS)
     assert oracle.default_instant(NOW_MS) == NOON + MS
-    oracle.import_orders([Order("o", "ann", NOON + DAY)], NOW_MS)
+    oracle.write_events([Order("o", "ann", NOON + DAY)], NOW_MS)
     assert oracle.default_instant(NOW_MS) == NOON + DAY + MS
-    oracle.import_orders([Order("o", "ann", NOON - DAY)], NOW_MS)
+    oracle.write_events([Order("o", "ann", NOON - DAY)], NOW_MS)
     assert oracle.default_instant(NOW_MS) == NOON + DAY + MS
 
 
@@ -533,7 +534,7 @@ def test_what_is_made_of_orders_and_lines() -> None:
     """Ann's second order is a return: it lowers the average order value and is no order. Bob's line has no amount."""
     oracle = Oracle(SCHEMA, "Europe/Warsaw")
     late = datetime(2024, 5, 31, 22, 30, tzinfo=UTC)  # the first of June in Warsaw
-    oracle.import_orders(
+    oracle.write_events(
         [
             Order("1", "ann", NOON - 100 * DAY, paid=True, lines=[OrderLine("P", amount=d("30")), OrderLine("Q")]),
             Order("2", "ann", NOON - 2 * DAY, lines=[OrderLine("P", quantity=d("-1"), amount=d("-10"))]),
@@ -683,23 +684,23 @@ def lived(seed: int, sizes: Sequence[int] = (60, 60, 60), zone: str = "Europe/Wa
     rows = random_contacts(np.random.default_rng(seed), EVERY_TYPE, len(IDS))
     oracle.upsert([(contact_id, fields) for contact_id, (_, fields) in zip(IDS, rows, strict=True)])
     for batch in random_life(rng, IDS, sizes, at=NOON, zone=zone):
-        assert oracle.import_orders(batch, NOW_MS).rejects == ()
+        assert oracle.write_events(batch, NOW_MS).rejects == ()
     return oracle
 
 
 def test_lives_have_what_matters() -> None:
     oracle = lived(1)
-    sizes = Counter(kept.contact_id for kept in oracle.orders.values())
+    sizes = Counter(kept.contact_id for kept in oracle.kept("order").values())
     assert 10 < len(sizes) < len(IDS)
-    assert len(oracle.orders) < 180
-    times = [kept.order.time for kept in oracle.orders.values()]
+    assert len(oracle.kept("order")) < 180
+    times = [kept.event.time for kept in oracle.kept("order").values()]
     assert len(set(times)) < len(times)
     assert any(time >= NOW_MS for time in times)
     assert any(time < NOW_MS - 365 * 86_400_000 for time in times)
-    kept = list(oracle.orders.values())
-    assert {order.order.counts for order in kept} == {True, False}
+    kept = list(oracle.kept("order").values())
+    assert {order.event.counts for order in kept} == {True, False}
     assert {bool(order.lines) for order in kept} == {True, False}
-    for kind, names in ((EventKind.ORDER, ("source", "paid", "amount")), (EventKind.LINE, ("product", "amount"))):
+    for kind, names in (("order", ("source", "paid", "amount")), ("line", ("product", "amount"))):
         for name in names:
             there = {name in event.properties for order in kept for event in order.events(kind)}
             assert there == {True, False}, name
@@ -709,7 +710,7 @@ def test_bad_orders_are_bad() -> None:
     generator = OrderGenerator(SeededChooser(random.Random(5)), IDS, NOON)
     fields = set()
     for _ in range(200):
-        (reject,) = Oracle(EVERY_TYPE, "UTC").import_orders([generator.bad_order()], NOW_MS).rejects
+        (reject,) = Oracle(EVERY_TYPE, "UTC").write_events([generator.bad_order()], NOW_MS).rejects
         fields.add(reject.field.split("]")[-1])
     assert {"order_id", "contact_id", "time", "source", "paid", "amount", ".quantity", ".product", ".amount"} <= fields
 
@@ -784,7 +785,7 @@ def test_laws_of_events(data: Any) -> None:
     now = round((at - datetime(1970, 1, 1, tzinfo=UTC)) / MS)
     batches = data.draw(lives_for(ids, at, zone))
     for batch in batches:
-        result = oracle.import_orders(batch, now)
+        result = oracle.write_events(batch, now)
         assert (result.rejects, result.created) == ((), 0)
         assert result.accepted + result.duplicates == len(batch)
     everyone = set(ids)
@@ -798,10 +799,10 @@ def test_laws_of_events(data: Any) -> None:
             assert did == oracle.members(compare(count(events), ">=", 1), at)
             # No event is lost between a filter and its negation.
             where = IsSet("amount") if events.where is None else events.where
-            whole, part, rest = (Events(events.kind, w, events.window) for w in (None, where, Not(where)))
+            whole, part, rest = (Events(events.type, w, events.window) for w in (None, where, Not(where)))
             parts = calculate(count(part), "+", count(rest))
             assert oracle.members(compare(count(whole), "=", parts), at) == everyone
-    before = dict(oracle.orders)
+    before = dict(oracle.held)
     for batch in batches:
-        oracle.import_orders(batch, now)
-    assert oracle.orders == before
+        oracle.write_events(batch, now)
+    assert oracle.held == before

@@ -1,0 +1,383 @@
+"""Random expressions over events and fields, from the pools that random events are made of.
+
+`random_event_expression` takes a `random.Random`; hypothesis drives the same generators in `strategies`. It must import
+nothing but `segidx/model` and the other generators.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from decimal import Decimal
+
+from segidx.model.events import LINE, ORDER, EventProperty, EventType
+from segidx.model.expression import (
+    Aggregate,
+    AggregateFunction,
+    Between,
+    Comparison,
+    DaysSinceEvent,
+    Did,
+    Events,
+    Expression,
+    In,
+    IsSet,
+    Never,
+    Not,
+    Only,
+    Operator,
+    TextMatch,
+    TextOperator,
+)
+from segidx.model.schema import FieldType, Schema
+from segidx.model.values import Arithmetic, ArithmeticOperator, Constant, FieldValue, Negative, Scalar, Value
+from segidx.model.windows import (
+    Ago,
+    AllTime,
+    Calendar,
+    CalendarPosition,
+    Direction,
+    OlderThan,
+    Rolling,
+    Unit,
+    Window,
+)
+from segidx.testing.event_lives import SPANS, SeededChooser
+from segidx.testing.event_pools import ABSENT_EVENT_STRINGS, AMOUNTS, numbers_of, strings_of
+from segidx.testing.generator import Chooser, Generator
+from segidx.testing.pools import Pools, pools_for
+
+_SUMS = (*AMOUNTS, "50", "150", "500", "2000", "-0.005", "33.333")
+_DAYS = ("30", "7", "0", "1", "90", "2", "365", "-1", "0.5")
+_MADE_OF = (AggregateFunction.AVERAGE, AggregateFunction.MIN, AggregateFunction.MAX)
+_COUNTS = ("1", "2", "0", "3", "4", "5", "10", "1.5", "-1")
+
+# What the clock shows at the time of an event.
+_CLOCKS = {"hour": tuple(map(str, range(24))), "weekday": tuple(map(str, range(1, 8)))}
+
+# Windows that hold a good part of a history, and not all of it.
+_TELLING_WINDOWS: tuple[Window, ...] = (
+    AllTime(),
+    *(Rolling(Direction.LAST, count, Unit.DAY) for count in (1, 7, 30, 90, 180, 400)),
+    *(Rolling(Direction.LAST, count, Unit.MONTH) for count in (1, 2, 6)),
+    Rolling(Direction.LAST, 1, Unit.YEAR),
+    Rolling(Direction.LAST, 12, Unit.HOUR),
+    Ago(180, 90, Unit.DAY),
+    Ago(60, 30, Unit.DAY),
+    Ago(3, 1, Unit.MONTH),
+    Ago(2, 0, Unit.WEEK),
+    OlderThan(30, Unit.DAY),
+    OlderThan(1, Unit.YEAR),
+    OlderThan(2, Unit.MONTH),
+    *(Calendar(CalendarPosition.LAST, unit, 3) for unit in (Unit.WEEK, Unit.MONTH)),
+    *(Calendar(CalendarPosition.THIS, unit) for unit in (Unit.WEEK, Unit.MONTH, Unit.YEAR)),
+    Calendar(CalendarPosition.LAST, Unit.YEAR, 1),
+)
+
+
+class FilterGenerator(Generator):
+    """Random filters of events of one type: trees of conditions on single properties with constants."""
+
+    def __init__(self, chooser: Chooser, type: EventType, pools: Pools) -> None:
+        super().__init__(chooser, Schema(()), pools)
+        self.properties = type.properties
+        self.leaves = [self.compared, self.compared, self.listed, self.enclosed, self.matched, self.has_value]
+        self.leaves.append(self.clocked)
+        if not self._of(FieldType.CATEGORY):
+            self.leaves.remove(self.matched)
+        if not self.properties:
+            self.leaves = [self.constants, self.clocked]
+
+    def constants(self) -> Expression:
+        """All that is left to say of events without properties."""
+        return Comparison(self.number_constant(), self.pick(tuple(Operator)), self.number_constant())
+
+    def clocked(self) -> Expression:
+        """What the local time of the event says."""
+        chosen = self.pick(tuple(_CLOCKS))
+        clock, shape = FieldValue(chosen), self.chooser.integer(0, 5)
+
+        def number() -> Decimal:
+            return Decimal(self.pick(("9.5", "-1", "24", "1e20")) if self.one_in(10) else self.pick(_CLOCKS[chosen]))
+
+        if shape == 0:
+            return IsSet(chosen) if self.one_in(3) else In(clock, self.several(number, 6))
+        if shape <= 2:
+            low, high = number(), number()
+            return Between(clock, Constant(min(low, high)), Constant(max(low, high)))
+        left, right = self._sides(clock, Constant(number()))
+        return Comparison(left, self.pick(tuple(Operator)), right)
+
+    def _of(self, *types: FieldType) -> list[EventProperty]:
+        return [p for p in self.properties if p.type in types]
+
+    def _property(self, *types: FieldType) -> EventProperty:
+        return self.pick(self._of(*types))
+
+    def _sides(self, left: Value, right: Value) -> tuple[Value, Value]:
+        return (right, left) if self.one_in(6) else (left, right)
+
+    def compared(self) -> Expression:
+        chosen = self.pick(self.properties)
+        ci = chosen.type is FieldType.CATEGORY and self.one_in(4)
+        # Strings have an order too, which is asked for less.
+        all_operators = chosen.type in (FieldType.NUMBER, FieldType.TIMESTAMP) or (
+            chosen.type is FieldType.CATEGORY and not ci and self.one_in(5)
+        )
+        operator = self.pick(tuple(Operator) if all_operators else (Operator.EQ, Operator.NE))
+        left, right = self._sides(FieldValue(chosen.name), Constant(self._constant(chosen)))
+        return Comparison(left, operator, right, ci)
+
+    def listed(self) -> Expression:
+        chosen = self.pick(self.properties)
+        options = self.several(lambda: self._constant(chosen), 4)
+        return In(FieldValue(chosen.name), options, chosen.type is FieldType.CATEGORY and self.one_in(4))
+
+    def enclosed(self) -> Expression:
+        chosen = self._property(FieldType.NUMBER, FieldType.CATEGORY, FieldType.TIMESTAMP)
+        ends = [self._constant(chosen), self._constant(chosen)]
+        # A date and an instant are not put into order.
+        if type(ends[0]) is type(ends[1]) and not self.one_in(6):
+            ends.sort()
+        return Between(FieldValue(chosen.name), Constant(ends[0]), Constant(ends[1]))
+
+    def matched(self) -> Expression:
+        chosen = self._property(FieldType.CATEGORY)
+        operator, ci = self.pick(tuple(TextOperator)), self.one_in(3)
+        if operator is TextOperator.MATCHES:
+            return TextMatch(chosen.name, operator, self.regex(), ci)
+        if operator is TextOperator.LIKE:
+            return TextMatch(chosen.name, operator, self.like(), ci)
+        whole = self.pick(strings_of(chosen.name))
+        length = self.chooser.integer(0, 3)
+        part = whole[-length:] if operator is TextOperator.ENDS_WITH and length else whole[:length]
+        return TextMatch(chosen.name, operator, part, ci)
+
+    def has_value(self) -> Expression:
+        return IsSet(self.pick(self.properties).name)
+
+    def _constant(self, declared: EventProperty) -> Scalar:
+        if declared.type is FieldType.BOOL:
+            return not self.one_in(3)
+        if declared.type is FieldType.CATEGORY:
+            return self.pick(ABSENT_EVENT_STRINGS if self.one_in(8) else strings_of(declared.name))
+        if declared.type is FieldType.TIMESTAMP:
+            return self.pick(self.pools.dates if self.one_in(3) else self.pools.instants)
+        if self.one_in(10):
+            return self.pick(self.pools.absent_numbers)
+        return Decimal(self.pick(numbers_of(declared.name)))
+
+
+class EventGenerator(Generator):
+    """Random expressions over fields and events of some types. Three leaves in four ask about events."""
+
+    def __init__(
+        self, chooser: Chooser, schema: Schema, pools: Pools, types: Iterable[EventType] = (ORDER, LINE)
+    ) -> None:
+        super().__init__(chooser, schema, pools)
+        self.types = tuple(types)
+        self.measured = [type for type in self.types if _numbers_in(type)]
+        self.filters = {type.name: FilterGenerator(chooser, type, pools) for type in self.types}
+        self.event_leaves: list[Callable[[], Expression]] = [
+            self.did,
+            self.count_compared,
+            self.sum_compared,
+            self.never,
+            self.aggregates_compared,
+            self.aggregate_listed,
+            self.distinct_compared,
+            self.distinct_compared,
+            self.end_compared,
+            self.average_calculated,
+            self.event_time_compared,
+            self.event_time_enclosed,
+            self.event_times_compared,
+            self.days_compared,
+            self.only,
+            self.only,
+        ]
+
+    def leaf(self) -> Expression:
+        return super().leaf() if self.one_in(4) else self.pick(self.event_leaves)()
+
+    def did(self) -> Expression:
+        return Did(self.events())
+
+    def never(self) -> Expression:
+        return Never(self.events())
+
+    def only(self) -> Expression:
+        """A filter that many events pass, more often than not; with a filter of the population and a window, and
+        without."""
+        events = self.events()
+        that = None if self.one_in(6) else self.filters[events.type].expression(self.pick((1, 1, 2)))
+        if that is not None and self.one_in(2):
+            that = Not(that)
+        if self.one_in(3):
+            events = replace(events, where=None)
+        return Only(replace(events, window=AllTime()) if self.one_in(4) else events, that)
+
+    def end_compared(self) -> Expression:
+        return self._compared(self.of_property(_MADE_OF), _SUMS)
+
+    def average_calculated(self) -> Expression:
+        """An average that is calculated with: times a count it may be the sum again, exactly."""
+        average = self.of_property((AggregateFunction.AVERAGE,))
+        others = [replace(average, function=AggregateFunction.SUM), Aggregate(AggregateFunction.COUNT, average.events)]
+        if self.one_in(3):
+            calculated = Arithmetic(ArithmeticOperator.MULTIPLY, average, others[1])
+            return Comparison(calculated, self.pick(tuple(Operator)), others[0])
+        other = self.pick((Constant(self._often(("3", "2", "7", "0.5"))), others[1], self.measure(0)))
+        return self._compared(Arithmetic(self.pick(tuple(ArithmeticOperator)), average, other), _SUMS)
+
+    def event_time_compared(self) -> Expression:
+        time, operator = self.event_time(), self.pick(tuple(Operator))
+        if self.one_in(5):
+            # Dates rather than instants, which are hardly ever met.
+            return In(time, self.several(lambda: self._moment(not self.one_in(4)), 4))
+        other = Constant(self._moment(self.one_in(2)))
+        return Comparison(other, operator, time) if self.one_in(8) else Comparison(time, operator, other)
+
+    def event_time_enclosed(self) -> Expression:
+        time, day = self.event_time(), self.one_in(2)
+        if self.one_in(4):
+            # A date and an instant, or another instant that is no constant, which are not put into order.
+            return Between(time, Constant(self._moment(True)), self._other_time())
+        low, high = sorted((self._moment(day), self._moment(day)))
+        return Between(time, Constant(low), Constant(high))
+
+    def event_times_compared(self) -> Expression:
+        """With another instant that is no constant: a timestamp field, or the other end of the same events."""
+        time, operator = self.event_time(), self.pick(tuple(Operator))
+        if self.one_in(3):
+            ends = (AggregateFunction.FIRST, AggregateFunction.LAST)
+            return Comparison(replace(time, function=ends[0]), operator, replace(time, function=ends[1]))
+        other = self._other_time()
+        return Comparison(other, operator, time) if self.one_in(6) else Comparison(time, operator, other)
+
+    def _other_time(self) -> Value:
+        """An instant: a timestamp field where there is one, the time of other events, or a constant."""
+        if self.timestamps and not self.one_in(3):
+            return FieldValue(self.pick(self.timestamps).name)
+        return Constant(self._moment(False)) if self.one_in(3) else self.event_time()
+
+    def days_compared(self) -> Expression:
+        return self._compared(self.days_since_event(), _DAYS)
+
+    def _moment(self, day: bool) -> date:
+        """A date or an instant: of the pool, the first more often, for those lie about the instant of evaluation; or
+        anywhere that orders lie. The very first of the pools are that instant and its local date."""
+        pool: Sequence[date] = self.pools.dates if day else self.pools.instants
+        if self.one_in(2):
+            span = timedelta(days=self.pick(SPANS))
+            # Less whole days from a date, and milliseconds from an instant.
+            step = timedelta(days=1) if day else timedelta(milliseconds=1)
+            return pool[0] - step * self.chooser.integer(0, span // step)
+        last = len(pool) - 1
+        return pool[min(self.chooser.integer(0, last), self.chooser.integer(0, last))]
+
+    def event_time(self) -> Aggregate:
+        return Aggregate(self.pick((AggregateFunction.FIRST, AggregateFunction.LAST)), self.events())
+
+    def days_since_event(self) -> DaysSinceEvent:
+        return DaysSinceEvent(self.event_time())
+
+    def count_compared(self) -> Expression:
+        return self._compared(self.count(), _COUNTS)
+
+    def distinct_compared(self) -> Expression:
+        return self._compared(self.distinct(), _COUNTS)
+
+    def sum_compared(self) -> Expression:
+        total = self.sum()
+        return self._compared(total, _COUNTS if total.property == "quantity" else _SUMS)
+
+    def _compared(self, value: Value, pool: Sequence[str]) -> Expression:
+        if self.one_in(6):
+            low, high = sorted((self._often(pool), self._often(pool)))
+            return Between(value, Constant(low), Constant(high))
+        left, right = value, Constant(self._often(pool))
+        operator = self.pick(tuple(Operator))
+        return Comparison(right, operator, left) if self.one_in(8) else Comparison(left, operator, right)
+
+    def _often(self, pool: Sequence[str]) -> Decimal:
+        """One of the numbers, the first ones more often: most contacts have few events in a window."""
+        last = len(pool) - 1
+        return Decimal(pool[min(self.chooser.integer(0, last), self.chooser.integer(0, last))])
+
+    def aggregates_compared(self) -> Expression:
+        return Comparison(self.measure(2), self.pick(tuple(Operator)), self.measure(1))
+
+    def aggregate_listed(self) -> Expression:
+        return In(self.count(), self.several(lambda: self._often(_COUNTS), 3))
+
+    def measure(self, depth: int) -> Value:
+        """A number that has to do with events, of at most so many levels of arithmetic."""
+        shape = self.chooser.integer(0, 9)
+        if depth and shape >= 4:
+            if shape == 9:
+                return Negative(self.measure(depth - 1))
+            operator = self.pick(tuple(ArithmeticOperator))
+            return Arithmetic(operator, self.measure(depth - 1), self.measure(depth - 1))
+        if shape <= 3:
+            if self.one_in(4):
+                return self.days_since_event()
+            if shape == 2 and self.one_in(2):
+                return self.distinct()
+            return self.count() if shape in (0, 2) else self.of_property((AggregateFunction.SUM, *_MADE_OF))
+        if shape <= 7:
+            return Constant(Decimal(self.pick(("2", "0.5", "1", "10", "-1", "0", "100"))))
+        return self.number(0)
+
+    def count(self) -> Aggregate:
+        return Aggregate(AggregateFunction.COUNT, self.events())
+
+    def distinct(self) -> Aggregate:
+        """How many different values of a property of any type, or days."""
+        type = self.pick(self.types)
+        if not type.properties or self.one_in(2):
+            return Aggregate(AggregateFunction.DISTINCT_DAYS, self.events(type.name))
+        return Aggregate(AggregateFunction.DISTINCT, self.events(type.name), self.pick(type.properties).name)
+
+    def sum(self) -> Aggregate:
+        return self.of_property((AggregateFunction.SUM,))
+
+    def of_property(self, functions: Sequence[AggregateFunction]) -> Aggregate:
+        type = self.pick(self.measured)
+        names = _numbers_in(type)
+        # Amounts most of all: they come last.
+        name = self.pick(names) if self.one_in(2) else names[-1]
+        return Aggregate(self.pick(functions), self.events(type.name), name)
+
+    def events(self, type: str | None = None) -> Events:
+        """A selection: half of them with a filter, of one condition more often than of several."""
+        chosen = self.pick(self.types).name if type is None else type
+        where = None
+        if self.one_in(2):
+            where = self.filters[chosen].expression(self.pick((1, 1, 2, 4)))
+        return Events(chosen, where, self._window_of_events())
+
+    def _window_of_events(self) -> Window:
+        if self.one_in(3):
+            return self.window(days_only=False)
+        return self.pick(_TELLING_WINDOWS)
+
+
+def _numbers_in(type: EventType) -> list[str]:
+    return [p.name for p in type.properties if p.type is FieldType.NUMBER]
+
+
+def random_event_expression(
+    rng: random.Random,
+    schema: Schema,
+    pools: Pools | None = None,
+    *,
+    types: Iterable[EventType] = (ORDER, LINE),
+    max_leaves: int = 6,
+) -> Expression:
+    """A well-typed expression over fields and events of the types, of at most `max_leaves` leaves. `pools` are those of
+    the instant that it will be asked at."""
+    generator = EventGenerator(SeededChooser(rng), schema, pools or pools_for(), types)
+    return generator.expression(rng.randint(1, max_leaves))
