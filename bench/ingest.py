@@ -1,7 +1,8 @@
-"""The ingest benchmark: durable contact updates a second over gRPC, through merges, and what they do to the counts.
+"""The ingest benchmark: durable writes a second over gRPC, through merges, and what they do to the counts.
 
 A server process of its own serves a copy of the corpus on the loopback; client processes stream updates of five fields
-and two tags each to random contacts. The answers are checked at the end of every run, against an independent recount.
+and two tags each to random contacts, or orders of three lines and eight properties. The answers are checked at the end
+of every run, against an independent recount.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from bench.live.report import FullOverlay, IngestReport, Run
 from bench.live.server import ServerProcess
 from bench.live.streaming import Plan, stream
 from bench.live.unmerged import merge_all, write_unmerged
-from bench.live.updates import UpdateStream
+from bench.live.writer import STREAMS
 from bench.machine import this_machine
 from bench.systems import disk_bytes
+from segidx.client import Batch
 from segidx.ingest.merger import ROOM_BYTES
 from segidx.model.results import Stats
 from segidx.model.writes import ContactWrite
@@ -57,12 +59,13 @@ def main(arguments: Sequence[str]) -> int:
     """Run it. Exit codes: 0 done, whether the bars are met or not; 1 an answer is wrong; 2 wrong options."""
     parser = argparse.ArgumentParser(prog="python -m bench ingest", description=__doc__)
     parser.add_argument("--scale", choices=SCALES, default="smoke", help="100k, 1M or 10M contacts (default: smoke)")
+    parser.add_argument("--what", choices=list(STREAMS), default="updates", help="is streamed (default: %(default)s)")
     parser.add_argument("--seconds", type=float, help="of streaming, each (default: 4, 60 or 600 by scale)")
     parser.add_argument("--rest-seconds", type=float, help="of counting without writing, each (default: by scale)")
     parser.add_argument("--clients", default="1,4", help="numbers of streaming clients, a run each (default: 1,4)")
-    parser.add_argument("--rows", type=int, default=500, help="updates a batch (default: %(default)s)")
+    parser.add_argument("--rows", type=int, default=500, help="of a batch (default: %(default)s)")
     parser.add_argument("--window", type=int, default=8, help="batches of a client in flight (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=0.0, help="updates a second of all clients (default: no limit)")
+    parser.add_argument("--rate", type=float, default=0.0, help="rows a second of all clients (default: no limit)")
     parser.add_argument("--workers", type=int, default=0, help="of the server (default: one process does everything)")
     parser.add_argument("--dir", type=Path, metavar="DIR", help="keep the loaded data here and reuse it (default: no)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
@@ -73,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError:
         parser.error(f"--clients takes numbers with commas, not {options.clients!r}")
     scale = HOW_LONG[options.scale]
-    plan = Plan(options.seconds or scale.seconds, options.rows, options.window, options.rate)
+    plan = Plan(options.seconds or scale.seconds, options.rows, options.window, options.rate, options.what)
     if min(clients) < 1 or min(plan.seconds, plan.rows, plan.window) <= 0 or plan.rate < 0 or options.seed < 0:
         parser.error("--clients, --seconds, --rows and --window are above 0, --rate and --seed not below")
     rest = options.rest_seconds or scale.rest
@@ -101,7 +104,7 @@ def _run(
         if wrong:
             print(f"{len(wrong)} answers are wrong", file=sys.stderr)
             return 1
-        print(f"answers agree: after {run.streamed.updates:,} updates of {number} client(s)", flush=True)
+        print(f"answers agree: after {run.streamed.updates:,} {plan.what} of {number} client(s)", flush=True)
         runs.append(run)
     full = bench.full_overlay(scale.overlay_bytes)
     if full.full.answers != full.merged.answers:
@@ -160,10 +163,10 @@ class _Bench:
         with self._served(read_only=True) as server:
             return count_for(server.address, self._corpus.seed, self._rest)
 
-    def _more(self) -> Iterator[list[ContactWrite]]:
+    def _more(self) -> Iterator[list[ContactWrite] | Batch]:
         # One client of one more than any run has: other updates than were sent before.
-        source = UpdateStream(self._corpus.size, self._corpus.seed + 1, 0, 1, self._plan.rows)
-        return (source.writes(source.columns(number)) for number in itertools.count())
+        source = STREAMS[self._plan.what](self._corpus.size, self._corpus.seed + 1, 0, 1, self._plan.rows)
+        return (source.batch(source.columns(number)) for number in itertools.count())  # type: ignore[arg-type]
 
     def _served(self, *, read_only: bool = False) -> ServerProcess:
         return ServerProcess(self._work, self._log, workers=self._workers, read_only=read_only)

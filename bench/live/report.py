@@ -14,7 +14,7 @@ from bench.live.unmerged import Unmerged
 from bench.machine import Machine
 from bench.report import contention_line, markdown_table, rounded
 
-BAR_RATE = 20_000.0
+BAR_RATE = {"updates": 20_000.0, "orders": 5_000.0}  # of one client, a second
 BAR_COUNTS = 3.0
 BAR_GROWTH = 3.0
 
@@ -76,9 +76,9 @@ class IngestReport:
     foreign_cpu: float | None
 
     def bars(self) -> list[Bar]:
-        first = self.runs[0]
+        first, what = self.runs[0], self.plan.what
         return [
-            Bar(f"updates/s, {first.streamed.clients} client(s)", first.streamed.rate, BAR_RATE, at_least=True),
+            Bar(f"{what}/s, {first.streamed.clients} client(s)", first.streamed.rate, BAR_RATE[what], at_least=True),
             Bar(
                 "counts' p99 while writing / at rest with the overlay full",
                 _ratio(first.streamed.counts, self.full.full),
@@ -96,15 +96,16 @@ class IngestReport:
 
     def text(self) -> str:
         """Tables and lines, Markdown."""
-        heads = ["updates", *(f"{run.streamed.clients} client(s)" for run in self.runs)]
-        columns = [_facts(run) for run in self.runs]
+        heads = [self.plan.what, *(f"{run.streamed.clients} client(s)" for run in self.runs)]
+        columns = [_facts(run, self.plan.what) for run in self.runs]
         rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
         overlay = self.full.overlay
         lines = [
             markdown_table(heads, rows),
             "",
             f"fdatasync of 64 KB appends: {self.fdatasync}",
-            f"medium counts, overlay full ({overlay.log_bytes / 1e6:.0f} MB of log, {overlay.changes:,} updates),"
+            f"medium counts, overlay full ({overlay.log_bytes / 1e6:.0f} MB of log, {overlay.changes:,}"
+            f" {self.plan.what}),"
             f" nothing written: {self.full.full}",
             f"medium counts, the same merged: {self.full.merged}",
             "",
@@ -155,14 +156,16 @@ def _ratio(one: Counted, other: Counted) -> float | None:
     return one.times.p99 / other.times.p99 if one.times and other.times else None
 
 
-def _facts(run: Run) -> dict[str, str]:
+def _facts(run: Run, what: str) -> dict[str, str]:
     did, samples = run.streamed, run.streamed.samples
     return {
-        "updates acknowledged": f"{did.updates:,}",
-        "updates/s, mean": f"{did.rate:,.0f}",
-        f"updates/s, worst {did.worst_seconds:g} s": f"{did.worst_rate:,.0f}",
+        f"{what} acknowledged": f"{did.updates:,}",
+        f"{what}/s, mean": f"{did.rate:,.0f}",
+        f"{what}/s, worst {did.worst_seconds:g} s": f"{did.worst_rate:,.0f}",
         "batch, sent to acknowledged": str(did.acknowledged),
-        "acknowledged to visible": f"{did.visible}; {did.visible_at_once:.0%} at the first look",
+        "acknowledged to visible": (
+            f"{did.visible}; {did.visible_at_once:.0%} at the first look" if did.visible else "not probed"
+        ),
         "medium counts at rest": str(run.rest),
         "medium counts while writing": str(did.counts),
         "CPU seconds: server": f"{did.server_cpu:.1f}",

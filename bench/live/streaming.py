@@ -17,10 +17,11 @@ from bench.live.children import Child
 from bench.live.corpus import LiveCorpus
 from bench.live.counting import Counted, counting
 from bench.live.figures import Memory, Percentiles, memory, percentiles, rate, worst_rate
+from bench.live.purchases import PurchaseTruth
 from bench.live.sampler import Sampler, Samples
 from bench.live.server import ServerProcess
-from bench.live.truth import Truth, disagreements
-from bench.live.updates import Updates, UpdateStream
+from bench.live.truth import Truth, disagreements, wrong_counts
+from bench.live.writer import STREAMS
 from segidx.client import connect
 
 WORST_SECONDS = 10.0
@@ -29,13 +30,14 @@ READ_BACK = 300  # contacts that are read back, nine of ten of them written
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to stream: `rows` a batch, at most `window` batches of a client without an acknowledgement, `rate` updates a
-    second of all clients together (0: no limit)."""
+    """What to stream (see `bench.live.writer.STREAMS`) and how: `rows` a batch, at most `window` batches of a client
+    without an acknowledgement, `rate` rows a second of all clients together (0: no limit)."""
 
     seconds: float
     rows: int
     window: int
     rate: float
+    what: str = "updates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ def _writer_options(
     server: ServerProcess, corpus: LiveCorpus, client: int, clients: int, plan: Plan, probe: int
 ) -> dict[str, Any]:
     return {
+        "what": plan.what,
         "address": server.address,
         "size": corpus.size,
         "seed": corpus.seed,
@@ -144,13 +147,18 @@ def _wrong_answers(
 ) -> list[str]:
     """Recount from what the clients sent, which follows from the seed, and compare."""
     clients = len(batches)
-    truth = Truth(corpus)
 
-    def sent() -> Iterator[Updates]:
+    def sent() -> Iterator[Any]:
         for client, count in enumerate(batches):
-            source = UpdateStream(corpus.size, corpus.seed, client, clients, plan.rows)
+            source = STREAMS[plan.what](corpus.size, corpus.seed, client, clients, plan.rows)
             yield from (source.columns(number) for number in range(count))
 
+    if plan.what == "orders":
+        purchases = PurchaseTruth(corpus.size)
+        purchases.apply(sent())
+        with connect(server.address) as client:
+            return wrong_counts(purchases.counts(), client.account("default"), generation)
+    truth = Truth(corpus)
     truth.apply(sent())
     rng = np.random.default_rng([corpus.seed, clients, generation])
     written = np.flatnonzero(truth.seen != corpus.seen)

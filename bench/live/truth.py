@@ -105,16 +105,21 @@ def _contains(ascending: npt.NDArray[np.uint32], value: int) -> bool:
 def disagreements(truth: Truth, account: RemoteAccount, rows: Iterable[int], generation: int) -> list[str]:
     """One line for every count and every contact of `rows` that the server answers otherwise, asked for `generation` or
     later."""
-    wrong = []
-    expected = truth.counts()
-    answers = account.count_many(list(expected), min_generation=generation)
-    for (question, count), answer in zip(expected.items(), answers, strict=True):
-        got = getattr(answer, "count", answer)
-        if got != count:
-            wrong.append(f"{question}: {got}, not {count}")
+    wrong = wrong_counts(truth.counts(), account, generation)
     for row in rows:
         contact = account.get(f"c{row:09d}", min_generation=generation)
         fields = truth.contact(row)
         if dict(contact.fields) != fields:
             wrong.append(f"{contact.contact_id}: {dict(contact.fields)}, not {fields}")
+    return wrong
+
+
+def wrong_counts(expected: dict[str, int], account: RemoteAccount, generation: int) -> list[str]:
+    """One line for every question that the server answers with another count."""
+    wrong = []
+    answers = account.count_many(list(expected), min_generation=generation)
+    for (question, count), answer in zip(expected.items(), answers, strict=True):
+        got = getattr(answer, "count", answer)
+        if got != count:
+            wrong.append(f"{question}: {got}, not {count}")
     return wrong

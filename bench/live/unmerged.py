@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.live.hold import merging_held
+from segidx.client import Batch
 from segidx.database import Account, Database
 from segidx.model.results import Stats, WriteResult
 from segidx.model.writes import ContactWrite
@@ -27,7 +28,7 @@ class Unmerged:
     log_records: int
 
 
-def write_unmerged(path: Path, batches: Iterable[list[ContactWrite]], log_bytes: int | None = None) -> Unmerged:
+def write_unmerged(path: Path, batches: Iterable[list[ContactWrite] | Batch], log_bytes: int | None = None) -> Unmerged:
     """Write batches until there is no more or the log holds so many bytes, and merge nothing.
 
     Raises RuntimeError when a row is refused.
@@ -41,8 +42,9 @@ def write_unmerged(path: Path, batches: Iterable[list[ContactWrite]], log_bytes:
                 _check(waiting.popleft())
             if log_bytes is not None and number % _LOOK_EVERY == 0 and _log_bytes(account) >= log_bytes:
                 break
-            waiting.append(account.submit(batch))
-            rows += len(batch)
+            given = batch if isinstance(batch, Batch) else Batch(batch)
+            waiting.append(account.submit(given.rows, events=given.events))
+            rows += len([*given.rows, *given.events])
         for future in waiting:
             _check(future)
         stats: Stats = account.stats()
@@ -64,5 +66,6 @@ def _log_bytes(account: Account) -> int:
 
 def _check(future: Future[WriteResult]) -> None:
     result = future.result()
-    if result.rejects:
-        raise RuntimeError(f"{len(result.rejects)} rows were refused; the first: {result.rejects[0].message}")
+    refused = (*result.rejects, *result.event_rejects)
+    if refused:
+        raise RuntimeError(f"{len(refused)} rows were refused; the first: {refused[0].message}")

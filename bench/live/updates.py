@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from bench.corpus import COUNTRIES, INCOME_LIMIT, TAGS, country_names, tag_name
 from bench.live.corpus import START_MS, city_names, city_shares
+from segidx.model.results import WriteResult
 from segidx.model.writes import ContactWrite
 
 _STREAM = 1001  # tells these random streams from the corpus's
@@ -38,6 +39,8 @@ class Updates:
 class UpdateStream:
     """The batches of client `client` of `clients`, `rows` rows each, to the contacts 0..size of a corpus."""
 
+    what = "updates"
+
     def __init__(self, size: int, seed: int, client: int, clients: int, rows: int) -> None:
         self._size, self._seed, self._client, self._clients, self._rows = size, seed, client, clients, rows
         self._shares = city_shares()
@@ -59,7 +62,7 @@ class UpdateStream:
             tags=np.stack([first_tag, (first_tag + rng.integers(1, TAGS, rows)) % TAGS], axis=1),
         )
 
-    def writes(self, updates: Updates) -> list[ContactWrite]:
+    def batch(self, updates: Updates) -> list[ContactWrite]:
         """The rows as the client sends them."""
         cities, countries, tags = self._cities, self._countries, self._tags
         seen = updates.seen.astype("datetime64[ms]").tolist()
@@ -86,3 +89,11 @@ class UpdateStream:
                 strict=True,
             )
         ]
+
+    def probe(self, updates: Updates) -> tuple[int, int]:
+        """The contact of the last row and its `seen`."""
+        return int(updates.contacts[-1]), int(updates.seen[-1])
+
+    def accepted(self, result: WriteResult) -> int:
+        """The rows that a result speaks of, refused ones not."""
+        return result.accepted + result.duplicates

@@ -29,7 +29,9 @@ from bench.own import BATCH_ROWS
 from bench.systems import stored
 from segidx.database import Account, Database
 from segidx.ingest.batch import ContactBatch, FieldChange
-from segidx.ingest.orders import EventColumn, OrderBatch, with_counts_of_lines, with_counts_of_orders
+from segidx.ingest.event_batch import EventBatch, EventColumn
+from segidx.ingest.orders import with_counts_of_lines, with_counts_of_orders
+from segidx.model.events import ORDER
 from segidx.model.schema import Field, FieldType
 from segidx.store import events, layout
 from segidx.store.layout import FORMAT_VERSION
@@ -71,7 +73,7 @@ def _load_orders(corpus: OrderCorpus, account: Account) -> tuple[int, float]:
     for piece in corpus.pieces():
         batch = order_batch(piece)
         started = time.perf_counter()
-        account.apply_orders(batch)
+        account.apply_events(batch)
         seconds += time.perf_counter() - started
         lines += len(piece.product)
     return lines, seconds
@@ -86,7 +88,7 @@ def _contacts(corpus: OrderCorpus, first: int, last: int) -> ContactBatch:
     return ContactBatch(ids, {"tags": FieldChange(rows, tags, np.zeros(0, np.int64))})
 
 
-def order_batch(piece: Orders) -> OrderBatch:
+def order_batch(piece: Orders) -> EventBatch:
     """A piece as the writer takes it."""
     lines = with_counts_of_lines(
         (
@@ -103,11 +105,14 @@ def order_batch(piece: Orders) -> OrderBatch:
         EventColumn(np.maximum(piece.paid, 0), piece.paid != MISSING),
         _numbers(piece.amount),
     )
-    return OrderBatch(
+    return EventBatch(
+        type=ORDER,
         ids=pa.array(piece.ids(), pa.string()),
         contacts=pa.array([f"c{row:09d}" for row in piece.contact.tolist()], pa.string()),
         times=piece.time,
         properties=with_counts_of_orders(properties, piece.line_counts, lines[-1]),
+        revisions=np.zeros(len(piece.time), np.int64),
+        retracts=np.zeros(len(piece.time), np.bool_),
         line_counts=piece.line_counts,
         lines=lines,
     )

@@ -6,7 +6,6 @@ Covers what `bench.orders.cases` asks, and refuses the rest. Windows are left to
 from __future__ import annotations
 
 from bench.orders.corpus import AT, MONEY_SCALE, TAG
-from segidx.model.events import EventKind
 from segidx.model.expression import (
     Aggregate,
     AggregateFunction,
@@ -23,8 +22,8 @@ from segidx.model.values import Constant, FieldValue
 from segidx.model.windows import AllTime, Direction, Rolling, Window
 
 _AT = f"TIMESTAMP '{AT:%Y-%m-%d %H:%M:%S}'"
-_TABLES = {EventKind.ORDER: "orders", EventKind.LINE: "lines"}
-_COUNTS = {EventKind.ORDER: "counts", EventKind.LINE: "true"}
+_TABLES = {"order": "orders", "line": "lines"}
+_COUNTS = {"order": "counts", "line": "true"}
 
 
 def count_query(expression: Expression) -> str:
@@ -66,7 +65,7 @@ def _bound(comparison: Comparison) -> int:
 
 
 def _counting(events: Events, *, tagged: bool) -> str:
-    return f"{_rows(events, tagged=tagged)} AND {_COUNTS[events.kind]}"
+    return f"{_rows(events, tagged=tagged)} AND {_COUNTS[events.type]}"
 
 
 def _rows(events: Events, *, tagged: bool) -> str:
@@ -81,7 +80,7 @@ def _rows(events: Events, *, tagged: bool) -> str:
             raise TypeError(f"no SQL for {events.where}")
     if tagged:
         conditions.append(f"contact IN (SELECT contact FROM contacts WHERE {TAG})")
-    return f"{_TABLES[events.kind]} WHERE {' AND '.join(conditions)}"
+    return f"{_TABLES[events.type]} WHERE {' AND '.join(conditions)}"
 
 
 def _window(window: Window) -> list[str]:

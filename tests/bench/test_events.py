@@ -33,7 +33,7 @@ from bench.orders.corpus import (
 )
 from bench.orders.own import order_batch
 from bench.orders.sql import count_query
-from segidx.ingest.orders import orders_from_rows
+from segidx.ingest.event_rows import orders_from_rows
 from segidx.model.events import Order, OrderLine
 from segidx.model.expression import Expression
 from segidx.model.schema import AccountInfo

@@ -10,6 +10,7 @@ import pytest
 
 from bench.live.corpus import START_MS, make_live_corpus, store
 from bench.live.figures import memory, percentiles, rate, worst_rate
+from bench.live.purchases import PurchaseStream, PurchaseTruth
 from bench.live.sampler import Samples
 from bench.live.truth import Truth
 from bench.live.unmerged import merge_all, write_unmerged
@@ -39,7 +40,7 @@ def test_every_update_has_five_fields_and_two_tags_and_is_later_than_all_before(
         assert np.all(updates.tags[:, 0] != updates.tags[:, 1])
         assert int(updates.seen[0]) == last + 1
         last = int(updates.seen[-1])
-        for row, write in enumerate(stream.writes(updates)):
+        for row, write in enumerate(stream.batch(updates)):
             assert write.contact_id == f"c{updates.contacts[row]:09d}"
             assert set(write.fields) == {"income", "country", "active", "seen", "city"}
             assert len(set(write.tags_added["tags"])) == 2
@@ -53,7 +54,7 @@ def test_the_recount_is_what_the_store_holds(tmp_path: Path) -> None:
     sent = [stream.columns(number) for number in range(4)]
     truth = Truth(corpus)
     truth.apply(sent)
-    held = write_unmerged(tmp_path / "data", [stream.writes(updates) for updates in sent])
+    held = write_unmerged(tmp_path / "data", [stream.batch(updates) for updates in sent])
     assert held.changes == 2000
     assert held.log_bytes > 0
     for _ in range(2):
@@ -82,7 +83,7 @@ def test_the_last_of_several_updates_of_a_contact_counts() -> None:
 def test_writing_unmerged_stops_at_the_size_asked_for(tmp_path: Path) -> None:
     store(make_live_corpus(SIZE, SEED), tmp_path / "data")
     stream = UpdateStream(SIZE, SEED, 0, 1, 100)
-    endless = (stream.writes(stream.columns(number)) for number in range(10**9))
+    endless = (stream.batch(stream.columns(number)) for number in range(10**9))
     held = write_unmerged(tmp_path / "data", endless, log_bytes=200_000)
     assert 200_000 <= held.log_bytes < 1_000_000
 
@@ -112,3 +113,24 @@ def test_memory_that_climbs_is_not_flat() -> None:
 def test_samples_of_nothing_say_nothing() -> None:
     nothing = Samples()
     assert (nothing.merges(), nothing.record_bytes(), nothing.most_overlay_bytes()) == (0, 0.0, 0)
+
+
+def test_the_recount_of_orders_is_what_the_store_holds(tmp_path: Path) -> None:
+    """As above, of orders: some of them sent again, and so replaced."""
+    store(make_live_corpus(SIZE, SEED), tmp_path / "data")
+    streams = [PurchaseStream(SIZE, SEED, client, 2, 500) for client in range(2)]
+    sent = [stream.columns(number) for number in range(4) for stream in streams]
+    truth = PurchaseTruth(SIZE)
+    truth.apply(sent)
+    expected = truth.counts()
+    again = sum(len(p.numbers) for p in sent) - len(np.unique([(p.client, n) for p in sent for n in p.numbers], axis=0))
+    assert again > 20
+    batches = [stream.batch(stream.columns(number)) for number in range(4) for stream in streams]
+    assert write_unmerged(tmp_path / "data", batches).changes == 4000
+    for _ in range(2):
+        with Database.open(tmp_path / "data", read_only=True) as database:
+            answers = database.account().count_many(list(expected))
+            assert [getattr(answer, "count", answer) for answer in answers] == list(expected.values())
+        assert merge_all(tmp_path / "data").log_bytes == 0
+    truth.apply([streams[0].columns(4)])
+    assert truth.counts() != expected
