@@ -1,39 +1,66 @@
-"""The load's batches as calls of segidx's public API, and what an account holds as plain values."""
+"""The load's batches as calls of segidx's public API. What an account holds is read in `stored`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from typing import Any
 
+from crashkit.events import DECIMALS, DECLARED, TIMES, EventRow, Retraction
 from crashkit.load import FIELDS, Batch, Row
 from crashkit.orders import Line, Order, as_time
 from segidx.database import Account
 from segidx.ingest import merger
 from segidx.model import events as model_events
 from segidx.model.errors import SegidxError
+from segidx.model.events import EventProperty, EventType
 from segidx.model.expression import Expression
 from segidx.model.results import WriteResult
 from segidx.model.schema import Field, FieldType
 from segidx.model.syntax import parse
 from segidx.model.writes import Channel, ChannelFlag, ContactWrite
-from segidx.store import base, events, log
-from segidx.testing.stored_orders import StoredOrder, read_orders
+from segidx.store import base, event_groups, event_merge, log
+from segidx.store import merge as store_merge
+from segidx.store.catalog import write_events_merged
+
+PADDING = "padding"  # with what the ids of padding begin
 
 
 def declare(account: Account) -> None:
     account.update_schema([Field(name, FieldType(type_), scale) for name, (type_, scale) in FIELDS.items()])
+    account.declare_event_types(
+        EventType(type, tuple(EventProperty(name, FieldType(of), scale) for name, (of, scale) in properties.items()))
+        for type, properties in DECLARED.items()
+    )
 
 
 def use_small_pieces() -> None:
     """Let this process cut its log and its merges into many small pieces, so that kills and power cuts fall between
     them; with the sizes that segidx ships with, all that a crash test writes is one piece."""
     merger.SEGMENT_BYTES = 32 << 10
-    base.SLICE_BYTES = 16 << 10
+    base.SLICE_BYTES = 1 << 10
     base.SLICE_STRINGS = 50
     log.PART_BYTES = 4 << 10
-    events.MAX_BLOCK_BYTES = 512
+    event_groups.MAX_BLOCK_BYTES = 512
+
+
+def tell_folds(say: Callable[[str], None]) -> None:
+    """Let this process say "folding" and "folded" (see `report`), so that it may be killed while a merge has folded
+    some of the events."""
+
+    def telling(word: str) -> Callable[..., None]:
+        def write(*arguments: Any) -> None:
+            write_events_merged(*arguments)
+            say(word)
+
+        return write
+
+    event_merge.write_events_merged = telling("folding")
+    store_merge.write_events_merged = telling("folded")
 
 
 def submit(account: Account, batch: Batch) -> Future[WriteResult]:
@@ -41,7 +68,8 @@ def submit(account: Account, batch: Batch) -> Future[WriteResult]:
     future: Future[WriteResult] = Future()
     try:
         if batch.kind == "write":
-            return account.submit([_write(row) for row in batch.rows], batch_key=batch.key)
+            rows = [_write(row) for row in batch.rows]
+            return account.submit(rows, events=[_event(row) for row in batch.events], batch_key=batch.key)
         future.set_result(_call(account, batch))
     except SegidxError as error:
         future.set_exception(error)
@@ -52,7 +80,11 @@ def _call(account: Account, batch: Batch) -> WriteResult:
     if batch.kind == "upsert":
         return account.upsert([(row.contact_id, _fields(row)) for row in batch.rows])
     if batch.kind == "orders":
-        return account.import_orders(map(_order, batch.orders))
+        result = account.import_orders(map(_order, batch.orders))
+        # They are what it has accepted and refused already.
+        return replace(result, events_accepted=0, events_duplicates=0, event_rejects=())
+    if batch.kind == "padding":
+        return account.upsert((f"{PADDING}{batch.number} {n}", {}) for n in range(batch.padding))
     assert batch.kind == "tag"
     (edited,) = {(frozenset(r.tags_added.items()), frozenset(r.tags_removed.items())) for r in batch.rows}
     added, removed = dict(edited[0]), dict(edited[1])
@@ -96,7 +128,23 @@ def _order(order: Order) -> model_events.Order:
         order.paid,
         _money(order.amount),
         [_line(line) for line in order.lines],
+        order.revision,
     )
+
+
+def _event(row: EventRow) -> model_events.Order | model_events.Event | model_events.Retraction:
+    if isinstance(row, Order):
+        return _order(row)
+    if isinstance(row, Retraction):
+        return model_events.Retraction(row.type, row.event_id, row.revision)
+    properties = {name: _property(name, value) for name, value in row.properties.items()}
+    return model_events.Event(row.type, row.event_id, row.contact_id, as_time(row.time), properties, row.revision)
+
+
+def _property(name: str, value: str | bool | int) -> str | bool | int | Decimal | datetime:
+    if name in TIMES:
+        return as_time(int(value))
+    return Decimal(value) / 10 ** DECIMALS[name] if name in DECIMALS else value
 
 
 def _line(line: Line) -> model_events.OrderLine:
@@ -128,50 +176,35 @@ def feed_gaps(account: Account) -> list[str]:
     return []
 
 
-def contacts(account: Account) -> dict[str, dict[str, Any]]:
-    """Contact id to its fields, as the model has them: numbers as text, tags as sorted lists."""
-    preview = account.preview("everyone", limit=1000)
-    return {contact.contact_id: {k: _plain(v) for k, v in contact.fields.items()} for contact in preview.contacts}
+def hand_over_orders(account: Account, ids: Iterable[str], contact_id: str, time: int, revision: int) -> None:
+    """Import orders of these ids, each of this contact, at this time and without lines."""
+    account.import_orders([_handed_over(id_, contact_id, time, revision) for id_ in ids])
 
 
-def orders(account: Account) -> dict[str, dict[str, Any]]:
-    """Order id to the order, as the model has it, from the rows that are stored.
-
-    Raises AssertionError for rows that contradict each other: an order that is there twice, a line without its order.
-    """
-    stored = read_orders(account)
-    with account._store.snapshot() as snapshot:
-        return {id_: _plain_order(order, str(snapshot.ids.get_one(order.contact))) for id_, order in stored.items()}
-
-
-def _plain_order(order: StoredOrder, contact_id: str) -> dict[str, Any]:
-    return {
-        "contact": contact_id,
-        "time": order.time,
-        "source": order.source,
-        "paid": order.paid,
-        "amount": order.amount,
-        "lines": [line.properties() for line in order.lines],
-    }
+def hand_over_events(
+    account: Account, found: Mapping[str, Iterable[str]], contact_id: str, time: int, revision: int
+) -> None:
+    """Write live, in one batch: an order as above, or an event, of each id, given by type."""
+    account.write_events(
+        _handed_over(id_, contact_id, time, revision)
+        if type == model_events.ORDER.name
+        else model_events.Event(type, id_, contact_id, as_time(time), {}, revision)
+        for type, ids in found.items()
+        for id_ in ids
+    )
 
 
-def hand_over_orders(account: Account, contact_id: str, time: int) -> int:
-    """Send all orders that are there again, each as one of this contact at this time without lines, and a new one
-    beside them; how many."""
-    ids = [*orders(account), "probe"]
-    account.import_orders([model_events.Order(id_, contact_id, as_time(time)) for id_ in ids])
-    return len(ids)
+def retract(account: Account, type: str, ids: Iterable[str], revision: int) -> None:
+    account.write_events(model_events.Retraction(type, id_, revision) for id_ in ids)
+
+
+def _handed_over(order_id: str, contact_id: str, time: int, revision: int) -> model_events.Order:
+    return model_events.Order(order_id, contact_id, as_time(time), revision=revision)
 
 
 def import_long_ids(account: Account, contact_id: str, number: int) -> None:
     """Import so many orders of a contact whose ids take much room."""
     account.import_orders(model_events.Order(f"{n:0250}", contact_id, as_time(0)) for n in range(number))
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Decimal):
-        return str(value)
-    return sorted(value) if isinstance(value, frozenset) else value
 
 
 def count(account: Account, text: str) -> int:

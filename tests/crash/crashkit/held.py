@@ -1,4 +1,5 @@
-"""What an order comes to once it is held, and the conditions about orders that are asked with the model's answers.
+"""What an order or an event comes to once it is held, and the conditions about them that are asked with the model's
+answers.
 
 Imports the load only, nothing of segidx.
 """
@@ -8,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from crashkit.events import Event
 from crashkit.orders import MIDDLE, Line, Order
 
 # {"contact", "time", "source", "paid", "amount", "lines"} as JSON has it; a line is [product, producer, category,
-# quantity, unit price, amount]. Quantities are in thousandths, money in hundredths.
+# quantity, unit price, amount]. Quantities are in thousandths, money in hundredths. Of other events {"contact", "time",
+# "properties": what is set}.
 Held = Mapping[str, Any]
 _QUANTITY, _AMOUNT = 3, 5  # of a line
 
@@ -29,6 +32,10 @@ def held(order: Order) -> Held:
         "amount": amount,
         "lines": lines,
     }
+
+
+def held_event(event: Event) -> Held:
+    return {"contact": event.contact_id, "time": event.time, "properties": dict(event.properties)}
 
 
 def _line(line: Line) -> list[Any]:
@@ -62,4 +69,29 @@ ORDER_QUESTIONS: Mapping[str, Callable[[list[Held]], bool]] = {
     "sum(line.quantity) < 3": lambda orders: (
         any(o["lines"] for o in orders) and sum(line[_QUANTITY] for o in orders for line in o["lines"]) < 3_000
     ),
+}
+
+
+def _visited(events: list[Held], **properties: Any) -> int:
+    return sum(properties.items() <= event["properties"].items() for event in events)
+
+
+# Expression to whether a contact with these visits and these tasks is in it.
+EVENT_QUESTIONS: Mapping[str, Callable[[list[Held], list[Held]], bool]] = {
+    "did(visit)": lambda visits, tasks: bool(visits),
+    "count(visit) >= 3": lambda visits, tasks: len(visits) >= 3,
+    "never(task)": lambda visits, tasks: not tasks,
+    "count(task) >= count(visit)": lambda visits, tasks: len(tasks) >= len(visits),
+    'did(visit where source = "shop" and paid)': lambda visits, tasks: _visited(visits, source="shop", paid=True) > 0,
+    'did(visit where utm_campaign = "spring" until 2024-03-01)': lambda visits, tasks: any(
+        v["time"] < MIDDLE and v["properties"].get("utm_campaign") == "spring" for v in visits
+    ),
+    "sum(visit.dwell) > 300": lambda visits, tasks: sum(v["properties"].get("dwell", 0) for v in visits) > 300_000,
+    'count(task where kind = "call" from 2024-03-01) >= 1': lambda visits, tasks: any(
+        t["time"] >= MIDDLE and t["properties"].get("kind") == "call" for t in tasks
+    ),
+    "did(task where done and effort > 5)": lambda visits, tasks: any(
+        t["properties"].get("done") is True and t["properties"].get("effort", 0) > 50 for t in tasks
+    ),
+    "sum(task.cost) >= 50": lambda visits, tasks: sum(t["properties"].get("cost", 0) for t in tasks) >= 5_000,
 }

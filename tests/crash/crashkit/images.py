@@ -80,9 +80,10 @@ class Image:
 
 def draw_cuts(events: Sequence[Event], number: int, seed: int, *, after: int) -> list[Cut]:
     """Cuts in order of their place, none before event `after`: some anywhere, some right after an acknowledgement, some
-    about a sync or a write through O_DSYNC, some within a merge, some within an import of orders."""
+    about a sync or a write through O_DSYNC, some within a merge, some within one that has folded some of the events,
+    some within an import of orders."""
     rng = random.Random(seed)
-    acks, synced, merges, imports = [], [], [], []
+    acks, synced, merges, folds, imports = [], [], [], [], []
     run = Run()
     for i, event in enumerate(events):
         if event.kind == cutlog.MARK:
@@ -95,9 +96,12 @@ def draw_cuts(events: Sequence[Event], number: int, seed: int, *, after: int) ->
             synced.append(i)
         if run.merging:
             merges.append(i)
+        if run.folding:
+            folds.append(i)
         if run.importing:
             imports.append(i)
-    kinds: list[Sequence[int]] = [kind for kind in (range(after, len(events)), acks, synced, merges, imports) if kind]
+    drawn: tuple[Sequence[int], ...] = (range(after, len(events)), acks, synced, merges, folds, imports)
+    kinds = [kind for kind in drawn if kind]
     cuts = []
     for n in range(number):
         at = rng.choice(kinds[n % len(kinds)])

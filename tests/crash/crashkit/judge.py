@@ -8,11 +8,12 @@ one that was refused may have, too.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from crashkit.load import batch
-from crashkit.model import Model
-from crashkit.report import Run
+from crashkit.model import Answer, Model
+from crashkit.report import Ack, Run
 
 
 class Lost(AssertionError):
@@ -28,7 +29,7 @@ class Ledger:
         self.generation = 0
         self.settled: list[int] = []  # numbers of the batches that are there
         self.begun = 0  # imports that have left the contacts they create, and no order
-        self._acks: dict[int, tuple[int, int, int, int]] = {}  # of keyed batches, by number
+        self._acks: dict[int, Ack] = {}  # of keyed batches, by number
 
     def settle(self, run: Run, observation: dict[str, Any]) -> int:
         """Judge what is left after a run, and take it as what is there from now on. Returns how many of the batches in
@@ -81,8 +82,9 @@ class Ledger:
         return in_flight
 
     def _is_left(self, observation: dict[str, Any]) -> bool:
-        found = {id_: _sets(fields) for id_, fields in observation["contacts"].items()}
-        return found == self.model.visible() and observation["orders"] == self.model.orders()
+        contacts = {id_: _sets(fields) for id_, fields in observation["contacts"].items()}
+        found = contacts, observation["events"], observation["revised"], observation["padding"]
+        return found == self.model.seen()
 
     def _may_have_begun(self, run: Run, index: int, observation: dict[str, Any]) -> bool:
         """Whether the batch is an import that has contacts to create, and all of them are there."""
@@ -104,7 +106,7 @@ class Ledger:
             self.settled.append(number)
         if ack is None:
             return
-        said = (ack.generation, ack.accepted, ack.created, ack.rejects)
+        said = replace(ack, replayed=False)
         if answer is None:
             if not ack.replayed:
                 raise Lost(f"batch {number} was there already, and its key was taken for a new one")
@@ -116,7 +118,7 @@ class Ledger:
                 raise Lost(f"batch {number} was answered as sent again, but nothing of it was there")
             # Rows with one id may be counted as one or, where one must see what the other did, each.
             plausible = answer.accepted <= ack.accepted <= answer.rows
-            if not plausible or (ack.created, ack.rejects) != (answer.created, answer.rejects):
+            if not plausible or _counted(ack) != _counted(answer):
                 raise Lost(f"batch {number} was answered with {ack}, which should have been {answer}")
         if wanted.key:
             self._acks[number] = said
@@ -126,7 +128,7 @@ class Ledger:
         ahead = self.model.copy()
         for n, number in enumerate(numbers):
             ahead.apply(batch(number, self.seed))
-            if ahead.visible() != self.model.visible() or ahead.orders() != self.model.orders():
+            if ahead.seen() != self.model.seen():
                 return n
         return len(numbers)
 
@@ -146,14 +148,24 @@ class Ledger:
             f" contacts at generation {observation['generation']}, whose newest batches are {newest};"
             f" last submitted {run.numbers[-5:]}; {len(differing)} contacts differ from all of them, such as"
             f" {differing[:1]}: {[(found.get(id_), wanted.get(id_)) for id_ in differing[:1]]}"
-            f"{self._differing_orders(observation['orders'])}"
+            f"{self._differing_events(observation)}"
         )
 
-    def _differing_orders(self, found: dict[str, Any]) -> str:
-        wanted = self.model.orders()
-        differing = [id_ for id_ in sorted({*found, *wanted}) if found.get(id_) != wanted.get(id_)]
-        shown = [(id_, found.get(id_), wanted.get(id_)) for id_ in differing[:1]]
-        return f"; {len(differing)} orders differ, such as (found, wanted) {shown}" if differing else ""
+    def _differing_events(self, observation: dict[str, Any]) -> str:
+        told = ""
+        pairs = [("revisions", observation["revised"], self.model.revised())]
+        for type in sorted({*observation["events"], *self.model.events()}):
+            pairs.append((f"{type}s", observation["events"].get(type, {}), self.model.events().get(type, {})))
+        for what, found, wanted in pairs:
+            differing = [id_ for id_ in sorted({*found, *wanted}) if found.get(id_) != wanted.get(id_)]
+            shown = [(id_, found.get(id_), wanted.get(id_)) for id_ in differing[:1]]
+            told += f"; {len(differing)} {what} differ, such as (found, wanted) {shown}" if differing else ""
+        return told
+
+
+def _counted(answer: Ack | Answer) -> tuple[int, ...]:
+    events = answer.events, answer.event_duplicates, answer.event_rejects
+    return (answer.created, answer.rejects, *events)
 
 
 def newest_acknowledged(run: Run) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from crashkit.events import EventRow, draw_events
 from crashkit.orders import CONTACTS, Order, draw_orders
 
 CITIES = tuple(f"city-{i}" for i in range(7))
@@ -47,20 +48,33 @@ class Row:
 @dataclass(frozen=True)
 class Batch:
     """`kind` says by which call it is written: "upsert" (of rows with one id the last counts), "tag" (one edit of the
-    tags of many contacts that exist), "write" (rows apply in their order) or "orders" (an import of `orders`)."""
+    tags of many contacts that exist), "write" (rows apply in their order, then the `events` in theirs), "orders" (an
+    import of `orders`), or "padding" (that many contacts with nothing set)."""
 
     number: int
     kind: str
     rows: tuple[Row, ...]
     key: str  # "" for none
     orders: tuple[Order, ...] = ()
+    events: tuple[EventRow, ...] = ()
+    padding: int = 0
+
+
+# What is handed in before the load's own batches, where contacts and their events are to lie in several ranges (of
+# 16,384 ordinals): padding as many as a range, through the log, and more, straight into the base.
+PADDING = {-1: 16_384, -2: 20_000}
+SPREAD = (1, 2, 3, -1, 4, 5, 6, -2)
 
 
 @lru_cache(maxsize=1000)
 def batch(number: int, seed: int) -> Batch:
     """Batch `number` of a load; the same one at every call."""
+    if number in PADDING:
+        return Batch(number, "padding", (), "", padding=PADDING[number])
     rng = random.Random(seed * 1_000_003 + number)
-    kind = rng.choices(("upsert", "tag", "write", "orders"), (3, 1, 6, 2))[0]
+    kind = rng.choices(("upsert", "tag", "write", "events", "orders"), (3, 1, 6, 4, 3))[0]
+    if kind == "events":
+        return Batch(number, "write", (), f"batch {number}" if rng.random() < 0.3 else "", (), draw_events(rng, number))
     if kind == "orders":
         return Batch(number, kind, (), "", draw_orders(rng, number))
     if kind == "tag":
@@ -78,7 +92,8 @@ def batch(number: int, seed: int) -> Batch:
     if size > 1:  # one contact twice
         rows.append(make(rng, rows[1].contact_id, number))
     key = f"batch {number}" if kind == "write" and rng.random() < 0.5 else ""
-    return Batch(number, kind, tuple(rows), key)
+    events = draw_events(rng, number) if kind == "write" and rng.random() < 0.5 else ()
+    return Batch(number, kind, tuple(rows), key, (), events)
 
 
 def _ids(rng: random.Random, size: int) -> list[str]:

@@ -5,28 +5,34 @@ Imports the load only, nothing of segidx.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from crashkit.held import ORDER_QUESTIONS, Held, held
+from crashkit.events import EventRow, Retraction, key_of
+from crashkit.held import EVENT_QUESTIONS, ORDER_QUESTIONS, Held, held, held_event
 from crashkit.load import CHANNELS, CITIES, FIELDS, LABELS, TAGS, Batch, Row
+from crashkit.orders import Order
 
 TAG_FIELDS = ("tags", "labels")
 SUPPRESSING = ("unsubscribed", "hard_bounced", "complained")
 
 Fields = Mapping[str, Any]
 Flags = set[tuple[str, str]]
+Key = tuple[str, str]  # the type and the id of an event
 
 
 @dataclass
 class Contact:
-    """`fields` has what is set, tags as non-empty frozensets; `flags` the (channel, flag) pairs that are set; `orders`
-    those by id that are the contact's now."""
+    """`fields` has what is set, tags as non-empty frozensets; `flags` the (channel, flag) pairs that are set; `events`
+    those by type and id that are the contact's now."""
 
     fields: dict[str, Any] = field(default_factory=dict)
     flags: Flags = field(default_factory=set)
-    orders: dict[str, Held] = field(default_factory=dict)
+    events: dict[Key, Held] = field(default_factory=dict)
+
+    def of(self, type: str) -> list[Held]:
+        return [event for (name, _), event in self.events.items() if name == type]
 
 
 @dataclass
@@ -37,19 +43,26 @@ class Answer:
     rows: int = 0  # accepted, those with an id that an earlier one has included
     created: int = 0
     rejects: int = 0
+    events: int = 0  # that took effect and stand
+    event_duplicates: int = 0
+    event_rejects: int = 0
 
 
 class Model:
-    """The contacts with their orders after some batches, and the batch keys that were used."""
+    """The contacts with their events after some batches, and the batch keys that were used."""
 
     def __init__(self) -> None:
         self.contacts: dict[str, Contact] = {}
+        self.padding = 0  # contacts more that hold nothing
         self.keys: set[str] = set()
+        self._events: dict[Key, tuple[int, str | None]] = {}  # the revision held, and whose it is: None taken back
 
     def copy(self) -> Model:
         other = Model()
-        other.contacts = {i: Contact(dict(c.fields), set(c.flags), dict(c.orders)) for i, c in self.contacts.items()}
+        other.contacts = {i: Contact(dict(c.fields), set(c.flags), dict(c.events)) for i, c in self.contacts.items()}
+        other.padding = self.padding
         other.keys = set(self.keys)
+        other._events = dict(self._events)
         return other
 
     def apply(self, batch: Batch) -> Answer | None:
@@ -60,6 +73,9 @@ class Model:
             self.keys.add(batch.key)
         if batch.kind == "orders":
             return self._import(batch)
+        if batch.padding:
+            self.padding += batch.padding
+            return Answer(batch.padding, batch.padding, batch.padding)
         answer = Answer()
         rows = [row for row in batch.rows if not row.bad]
         answer.rejects = len(batch.rows) - len(rows)
@@ -78,11 +94,18 @@ class Model:
             answer.rows += 1
             _apply(contact, row)
         answer.accepted = len(touched)
+        answer.event_rejects = sum(event.bad for event in batch.events)
+        accepted, created = self._write(batch.events)
+        answer.created += created
+        answer.events = accepted
+        answer.event_duplicates = len(batch.events) - accepted - answer.event_rejects
         return answer
 
     def buyers_missing(self, batch: Batch) -> set[str]:
-        """The contacts that an import creates before it writes orders."""
-        return {order.contact_id for order in batch.orders if not order.bad} - set(self.contacts)
+        """The contacts that an import creates before it writes orders: those of orders that take effect."""
+        held = dict(self._events)
+        buyers = {order.contact_id for order in batch.orders if not order.bad and _take(held, order)}
+        return buyers - set(self.contacts)
 
     def create_buyers(self, batch: Batch) -> int:
         """The first half of an import; how many it creates."""
@@ -91,26 +114,69 @@ class Model:
         return len(missing)
 
     def _import(self, batch: Batch) -> Answer:
-        created = self.create_buyers(batch)
-        valid = {order.order_id: order for order in batch.orders if not order.bad}
-        for contact in self.contacts.values():
-            for id_ in valid.keys() & contact.orders.keys():
-                del contact.orders[id_]
-        for id_, order in valid.items():
-            self.contacts[order.contact_id].orders[id_] = held(order)
-        return Answer(len(valid), len(valid), created, sum(order.bad for order in batch.orders))
+        accepted, created = self._write(batch.orders)
+        return Answer(accepted, accepted, created, sum(order.bad for order in batch.orders))
+
+    def _write(self, rows: Iterable[EventRow]) -> tuple[int, int]:
+        """Apply events one after another; of how many ids something took effect, and how many contacts are new."""
+        touched: set[Key] = set()
+        before = len(self.contacts)
+        for row in rows:
+            key = key_of(row)
+            _, owner = self._events.get(key, (0, None))
+            if row.bad or not _take(self._events, row):
+                continue
+            touched.add(key)
+            if owner is not None:
+                del self.contacts[owner].events[key]
+            if not isinstance(row, Retraction):
+                contact = self.contacts.setdefault(row.contact_id, Contact())
+                contact.events[key] = held(row) if isinstance(row, Order) else held_event(row)
+        return len(touched), len(self.contacts) - before
 
     def visible(self) -> dict[str, dict[str, Any]]:
         """Contact id to fields."""
         return {id_: contact.fields for id_, contact in self.contacts.items()}
 
+    def events(self) -> dict[str, dict[str, Held]]:
+        """Type to id to the event, of the types that there are events of."""
+        found: dict[str, dict[str, Held]] = {}
+        for contact in self.contacts.values():
+            for (type, id_), event in contact.events.items():
+                found.setdefault(type, {})[id_] = event
+        return found
+
     def orders(self) -> dict[str, Held]:
-        """Order id to the order."""
-        return {id_: order for contact in self.contacts.values() for id_, order in contact.orders.items()}
+        return self.events().get("order", {})
+
+    def revised(self) -> dict[str, list[Any]]:
+        """Type and id to [revision, whether it is taken back] of what has a revision or is taken back."""
+        return {
+            f"{type} {id_}": [revision, owner is None]
+            for (type, id_), (revision, owner) in self._events.items()
+            if revision or owner is None
+        }
+
+    def seen(self) -> tuple[Any, ...]:
+        """All that can be seen of it but counts."""
+        return self.visible(), self.events(), self.revised(), self.padding
 
     def counts(self) -> dict[str, int]:
         """The answer to each of QUESTIONS."""
-        return {text: sum(map(holds, self.contacts.values())) for text, holds in QUESTIONS.items()}
+        return {
+            text: sum(map(holds, self.contacts.values())) + self.padding * holds(Contact())
+            for text, holds in QUESTIONS.items()
+        }
+
+
+def _take(held: dict[Key, tuple[int, str | None]], row: EventRow) -> bool:
+    """Note what a row leaves held, if it takes effect; whether it does."""
+    key, revision = key_of(row), row.revision or 0
+    before = held.get(key)
+    if before is not None and (revision < before[0] or (revision == before[0] and before[1] is None)):
+        return False
+    held[key] = revision, None if isinstance(row, Retraction) else row.contact_id
+    return True
 
 
 def _apply(contact: Contact, row: Row) -> None:
@@ -174,5 +240,6 @@ def _channel_questions() -> dict[str, Callable[[Flags], bool]]:
 QUESTIONS: Mapping[str, Callable[[Contact], bool]] = {
     **{text: lambda c, holds=holds: holds(c.fields) for text, holds in _field_questions().items()},
     **{text: lambda c, holds=holds: holds(c.flags) for text, holds in _channel_questions().items()},
-    **{text: lambda c, holds=holds: holds(list(c.orders.values())) for text, holds in ORDER_QUESTIONS.items()},
+    **{text: lambda c, holds=holds: holds(c.of("order")) for text, holds in ORDER_QUESTIONS.items()},
+    **{text: lambda c, holds=holds: holds(c.of("visit"), c.of("task")) for text, holds in EVENT_QUESTIONS.items()},
 }

@@ -1,7 +1,7 @@
 """The orders of the load: what an import sends, the same for the writer and for the model. Knows nothing of segidx.
 
-Ids come back with another contact, another time and other lines. Some contacts are written by nothing else, so that
-imports have to create them.
+Ids come back with another contact, another time and other lines. Some contacts are written by nothing but orders and
+events, which have to create them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 CONTACTS = 400  # c0 and so on, as all batches write them; many are not there yet when an import names them
-BUYERS = 500  # b0 and so on, whom only imports name; with the contacts still fewer than a preview may hold
+BUYERS = 500  # b0 and so on, whom only orders and events name; with the contacts still fewer than a preview may hold
 WINDOW = 120  # order ids that an import draws from; the window moves on slowly, so that there are always new ones
 FIRST_TIME = 1_704_067_200_000  # 2024-01-01
 DAYS = 130
@@ -46,20 +46,26 @@ class Order:
     amount: int | None  # in hundredths
     lines: tuple[Line, ...]
     bad: bool = False  # its contact has no id, for which every writer refuses it
+    revision: int | None = None
 
 
 def draw_orders(rng: random.Random, number: int) -> tuple[Order, ...]:
-    """The orders of import `number`. Each import changes something that can be seen: its first order is at a time of
-    its own, and valid."""
+    """The orders of import `number`. Each import changes something that can be seen: its first order has an id of its
+    own, and is valid."""
     ids = [number // 20 + n for n in rng.sample(range(WINDOW), rng.choice((1, 8, 25, 60)))]
-    orders = [_order(rng, f"o{n}", number) for n in ids]
+    orders = [draw_order(rng, f"o{n}", number) for n in ids]
     if len(orders) > 1:  # one id twice: the later one counts
-        orders.insert(1, _order(rng, orders[-1].order_id, number))
-    first = _order(rng, f"o{ids[0]}", number, time=FIRST_TIME + DAYS * DAY + number, bad=False)
-    return (first, *orders[1:])
+        orders.insert(1, draw_order(rng, orders[-1].order_id, number))
+    return (draw_order(rng, f"only {number}", number, bad=False), *orders[1:])
 
 
-def _order(rng: random.Random, order_id: str, number: int, time: int | None = None, bad: bool | None = None) -> Order:
+def draw_revision(rng: random.Random, number: int) -> int | None:
+    """Mostly none, so that what has one outlives much that is sent behind it; some outdo all but the newest."""
+    return rng.choice((None, None, None, None, None, None, 1 + rng.randrange(3), 4 + number // 20))
+
+
+def draw_order(rng: random.Random, order_id: str, number: int, *, bad: bool | None = None) -> Order:
+    """An order of this id."""
     bad = rng.random() < 0.03 if bad is None else bad
     shared = rng.random() < 0.7
     contact = f"c{rng.randrange(CONTACTS)}" if shared else f"b{(number // 6 + rng.randrange(30)) % BUYERS}"
@@ -68,12 +74,13 @@ def _order(rng: random.Random, order_id: str, number: int, time: int | None = No
     return Order(
         order_id,
         "" if bad else contact,
-        drawn if time is None else time,
+        drawn,
         rng.choice((None, *SOURCES, f"campaign {number}")),
         rng.choice((None, True, False)),
         rng.choice((None, None, rng.randrange(-5_000, 50_000))),
         tuple(_line(rng, number) for _ in range(rng.choice((0, 1, 1, 2, 5)))),
         bad,
+        draw_revision(rng, number),
     )
 
 

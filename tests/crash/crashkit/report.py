@@ -2,9 +2,10 @@
 
     open GENERATION             the directory is open
     submit INDEX NUMBER KIND    batch NUMBER is about to be handed in, as the INDEXth of this process
-    ack INDEX GENERATION ACCEPTED CREATED REJECTS REPLAYED
+    ack INDEX GENERATION ACCEPTED CREATED REJECTS REPLAYED [EVENTS EVENT_DUPLICATES EVENT_REJECTS]
     fail INDEX REASON           the batch was refused whole with this error
     merging / merged / unmerged REASON
+    folding / folded            a merge is about to commit some events, or the last of what it merges
     done                        the writer stopped by itself
 
 A line is written after what it tells of has happened ("submit" and "merging": before it begins). Imports nothing of
@@ -40,6 +41,9 @@ class Ack:
     created: int
     rejects: int
     replayed: bool
+    events: int = 0
+    event_duplicates: int = 0
+    event_rejects: int = 0
 
 
 @dataclass
@@ -52,6 +56,8 @@ class Run:
     failures: dict[int, str] = field(default_factory=dict)  # by index
     merges: int = 0
     merging: bool = False  # at the end
+    folds: int = 0
+    folding: bool = False  # at the end: a merge has folded some of the events, and not all
     unmerged: list[str] = field(default_factory=list)
     opened: int | None = None
     done: bool = False
@@ -73,8 +79,8 @@ class Run:
                 if kind == "orders":
                     self.imports.append(int(index))
             case ["ack", index, *rest]:
-                generation, accepted, created, rejects, replayed = map(int, rest)
-                self.acks[int(index)] = Ack(generation, accepted, created, rejects, bool(replayed))
+                generation, accepted, created, rejects, replayed, *events = map(int, rest)
+                self.acks[int(index)] = Ack(generation, accepted, created, rejects, bool(replayed), *events)
             case ["fail", index, reason]:
                 self.failures[int(index)] = reason
             case ["merging"]:
@@ -84,6 +90,10 @@ class Run:
             case ["unmerged", reason]:
                 self.merging = False
                 self.unmerged.append(reason)
+            case ["folding"]:
+                self.folding, self.folds = True, self.folds + 1
+            case ["folded"]:
+                self.folding = False
             case ["done"]:
                 self.done = True
             case _:

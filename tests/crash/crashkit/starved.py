@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from crashkit import adapter
+from crashkit import adapter, stored
 from crashkit.judge import Ledger
 from crashkit.steps import Steps
 from segidx.database import Account, Database, system_clock
@@ -84,7 +84,7 @@ def check_refusal(account: Account) -> None:
     """The error of a full disk is typed and says what became of the batch."""
     with pytest.raises(StorageFull, match="nothing of this batch was written"):
         account.upsert([(f"c{i}", {"note": "x" * 2000}) for i in range(4000)])
-    known = next(iter(adapter.contacts(account)))
+    known = next(iter(stored.contacts(account)[0]))
     with pytest.raises(StorageFull, match="nothing of this batch was written"):
         adapter.import_long_ids(account, known, 30_000)
 

@@ -13,6 +13,7 @@ import argparse
 import errno
 import os
 import random
+import signal
 import threading
 import traceback
 from collections.abc import Iterator
@@ -77,7 +78,8 @@ class Source:
                 self._say(f"fail {index} {error.reason}")
             else:
                 counts = f"{result.accepted} {result.created} {len(result.rejects)}"
-                self._say(f"ack {index} {result.generation} {counts} {int(result.replayed)}")
+                events = f"{result.events_accepted} {result.events_duplicates} {len(result.event_rejects)}"
+                self._say(f"ack {index} {result.generation} {counts} {int(result.replayed)} {events}")
                 self.acknowledged.set()
         self._room.release()
 
@@ -131,13 +133,33 @@ def write_under_load(account: Account, numbers: Iterator[int], seed: int, say: r
     say("done")
 
 
+def dying(say: report.Report, fold: int, seconds: float) -> report.Report:
+    """`say`, which kills this process so many seconds after it has said "folding" for the `fold`th time."""
+    left = count(fold, -1)
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def said(line: str) -> None:
+        say(line)
+        if line == "folding" and next(left) == 1:
+            if seconds:
+                threading.Timer(seconds, die).start()
+            else:
+                die()
+
+    return said
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("directory", type=Path)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--first", type=int, default=1)
-    parser.add_argument("--replay", default="")  # numbers to hand in again before the new ones
+    parser.add_argument("--replay", default="")  # numbers to hand in before the new ones
     parser.add_argument("--batches", type=int, default=0)  # 0: until killed
+    parser.add_argument("--die-in-fold", type=int)
+    parser.add_argument("--die-after", type=float, default=0.0)  # seconds
     parser.add_argument("--ignore", choices=("sync", "dsync"))  # under cutpower.c: what does nothing from now on
     parser.add_argument("--fail-syncs", type=int)  # under cutpower.c: after so many, two fail
     arguments = parser.parse_args()
@@ -153,6 +175,8 @@ def main() -> None:
             preloaded.honour(sync_calls=arguments.ignore != "sync", dsync=arguments.ignore != "dsync")
         if arguments.fail_syncs is not None:
             preloaded.fail("sync", arguments.fail_syncs, errno.EIO, times=2)
+        fold = arguments.die_in_fold
+        adapter.tell_folds(say if fold is None else dying(say, fold, arguments.die_after))
         say(f"open {account.stats().generation}")
         write_under_load(account, chain(replayed, fresh), arguments.seed, say)
 
