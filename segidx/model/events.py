@@ -177,7 +177,7 @@ class EventTypes:
 
 
 EVENT_TYPE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-# Words that the text syntax has a meaning for where an event type or a property may stand.
+# Words that the text syntax has a meaning for where an event type may stand; names of properties may be quoted there.
 _RESERVED = frozenset(
     (
         *("a", "above", "after", "ago", "all", "among", "and", "anniversary", "any", "are", "at", "became", "before"),
@@ -189,19 +189,22 @@ _RESERVED = frozenset(
         *("interaction", "touch"),  # not of this version
     )
 )
+_RESERVED_PROPERTIES = frozenset(("time", *CLOCK_PROPERTIES))  # every event has these
 _PROPERTY_TYPES = (FieldType.CATEGORY, FieldType.BOOL, FieldType.NUMBER, FieldType.TIMESTAMP)
 
 
 def check_event_type(new: EventType) -> None:
     """Whether the type may be declared. Raises InvalidSchema."""
-    for name, what in (
-        (new.name, "event type"),
-        *((p.name, f"event type {new.name}: property") for p in new.properties),
+    for name, what, reserved, but in (
+        (new.name, "event type", _RESERVED, "no word of the text syntax"),
+        *(
+            (p.name, f"event type {new.name}: property", _RESERVED_PROPERTIES, "not 'time', 'hour' or 'weekday'")
+            for p in new.properties
+        ),
     ):
-        if not EVENT_TYPE_NAME.fullmatch(name) or name in _RESERVED:
+        if not EVENT_TYPE_NAME.fullmatch(name) or name in reserved:
             raise InvalidSchema(
-                f"{what} {name!r} must be 1 to 64 of a-z, 0-9 and '_', beginning with a letter, and no word of the"
-                " text syntax",
+                f"{what} {name!r} must be 1 to 64 of a-z, 0-9 and '_', beginning with a letter, and {but}",
                 event_type=new.name,
             )
     names = [p.name for p in new.properties]

@@ -25,9 +25,9 @@ from segidx.model.events import (
     EventType,
     EventTypes,
 )
-from segidx.model.expression import Events
+from segidx.model.expression import Did, Events, field
 from segidx.model.schema import MAX_SCALE, FieldType
-from segidx.model.syntax import RESERVED
+from segidx.model.syntax import RESERVED, format_expression, parse
 
 GAME = EventType(
     "game",
@@ -110,7 +110,7 @@ def test_another_meaning_is_a_conflict(changed: EventType) -> None:
             (of(name=name), "must be 1 to 64 of a-z, 0-9 and '_', beginning with a letter")
             for name in ("", "Game", "1st", "_a", "a b", "gąme", "a\n", "x" * 65, "where", "among", "during")
         ),
-        (of(EventProperty("older", FieldType.BOOL)), "event type game: property 'older' must be"),
+        (of(EventProperty("time", FieldType.BOOL)), "event type game: property 'time' must be"),
         *(
             (of(EventProperty(name, FieldType.NUMBER)), f"event type game: property '{name}' must be")
             for name in ("hour", "weekday")
@@ -160,3 +160,11 @@ def test_no_type_is_called_like_a_reserved_word(word: str) -> None:
 def test_an_expression_names_types_that_there_can_be(name: str) -> None:
     with pytest.raises(InvalidExpression, match="is no name of an event type"):
         Events(name)
+
+
+def test_a_property_may_be_called_like_a_word_of_the_syntax_and_is_quoted_there() -> None:
+    (declared,) = EventTypes().extended([of(EventProperty("first", FieldType.CATEGORY))]).declared
+    assert declared.property("first").type is FieldType.CATEGORY
+    wanted = Did(Events(declared.name, field("where") == "x"))
+    assert format_expression(wanted) == 'did(game where `where` = "x")'
+    assert parse(format_expression(wanted)) == wanted
