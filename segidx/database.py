@@ -50,8 +50,9 @@ from segidx.model.errors import (
     ReadOnly,
     SegidxError,
 )
+from segidx.model.event_groups import EventGroup, event_group, member
 from segidx.model.events import Event, EventType, EventTypes, Order, Retraction
-from segidx.model.expression import Expression
+from segidx.model.expression import Events, Expression
 from segidx.model.results import (
     Contact,
     Count,
@@ -68,6 +69,7 @@ from segidx.model.syntax import format_expression
 from segidx.model.windows import from_millis
 from segidx.model.writes import Changes, ContactWrite
 from segidx.plan.context import BindContext
+from segidx.plan.events import bind_events
 from segidx.store.directory import DataDirectory
 from segidx.store.environment import AccountStore, create_account, open_account
 from segidx.store.snapshot import Snapshot
@@ -362,6 +364,27 @@ class Account:
         for one that has other properties, InvalidSchema for one that cannot be."""
         self._check_writable()
         return self._writer.declare_event_types(types)
+
+    @property
+    def event_groups(self) -> Mapping[str, EventGroup]:
+        """The groups of events by name: `interaction` and `touch`."""
+        with self._store.snapshot() as snapshot:
+            return snapshot.catalog.event_groups
+
+    def set_event_group(self, name: str, members: Iterable[Events | str]) -> EventGroup:
+        """Say which events a group has, `interaction` or `touch`: each an `Events` without a window, or its text as in
+        `did(...)`, such as `message where kind = "clicked"`. Conditions on the group ask for these from now on.
+
+        Raises InvalidArgument for what cannot be a group, and what an evaluation of its members raises.
+        """
+        self._check_writable()
+        group = event_group(name, [member(each) if isinstance(each, str) else each for each in members])
+        with self._store.snapshot() as snapshot:
+            context = BindContext(snapshot, self._clock(), self.info.tz)
+            for number, each in enumerate(group.members):
+                bind_events(each, context, f"event_group.members[{number}]")
+        self._writer.set_event_group(group)
+        return group
 
     def write_events(self, events: Iterable[Order | Event | Retraction], *, batch_key: str = "") -> WriteResult:
         """Write, replace and retract events and orders: one batch, applied in order and committed together.

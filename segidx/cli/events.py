@@ -1,4 +1,4 @@
-"""`segidx events`: the types of events that an account has."""
+"""`segidx events`: the types of events that an account has, and its groups of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 from segidx.cli import render
 from segidx.cli.queries import json_option
 from segidx.cli.target import Target, target_options
+from segidx.model.event_groups import EventGroup, member_text
 from segidx.model.events import BUILT_IN, EventProperty, EventType
 from segidx.model.schema import FieldType
 
@@ -19,7 +20,7 @@ _NUMBER = re.compile(r"number(?:\(([0-9]{1,3})\))?")
 
 @click.group("events")
 def events() -> None:
-    """Show and declare types of events."""
+    """Show and declare types of events, and say what groups of them have."""
 
 
 @events.command("declare")
@@ -47,13 +48,30 @@ def declare(name: str, properties: tuple[str, ...], target: Target) -> None:
     click.echo(f"declared {name}" + (f" ({describe_properties(wanted)})" if wanted.properties else ""))
 
 
+@events.command("group")
+@click.argument("name")
+@click.argument("members", nargs=-1, required=True, metavar="MEMBER...")
+@target_options
+def group(name: str, members: tuple[str, ...], target: Target) -> None:
+    """Say which events the group NAME has: `interaction` or `touch`.
+
+    \b
+    segidx events group interaction visit order 'message where kind = "clicked"' --data DIR
+
+    A MEMBER is written as in did(...), without a window. Conditions on the group ask for these from now on.
+    """
+    with target.account(write=True) as opened:
+        found = opened.set_event_group(name, members)
+    click.echo(f"group {found.name}: {describe_members(found)}")
+
+
 @events.command("list")
 @json_option
 @target_options
 def list_(as_json: bool, target: Target) -> None:
-    """List the event types and their properties."""
+    """List the event types and their properties, and the groups and their members."""
     with target.account() as opened:
-        found = opened.event_types
+        found, groups = opened.event_types, opened.event_groups.values()
     if as_json:
         own = {each.name for each in found.declared}
         entries = [
@@ -64,11 +82,14 @@ def list_(as_json: bool, target: Target) -> None:
             }
             for each in found
         ]
-        render.print_json({"event_types": entries})
+        grouped = [{"name": each.name, "members": [member_text(m) for m in each.members]} for each in groups]
+        render.print_json({"event_types": entries, "event_groups": grouped})
     else:
         width = max(len(each.name) for each in (*BUILT_IN, *found.declared))
         for each in found:
             click.echo(f"{each.name:<{width}}  {describe_properties(each) or '(no properties)'}")
+        for each_group in groups:
+            click.echo(f"group {each_group.name}: {describe_members(each_group)}")
 
 
 def _property(text: str) -> EventProperty:
@@ -97,3 +118,7 @@ def describe_property(of: EventProperty) -> str:
 
 def describe_properties(of: EventType) -> str:
     return ", ".join(f"{p.name} {describe_property(p)}" for p in of.properties)
+
+
+def describe_members(of: EventGroup) -> str:
+    return ", ".join(map(member_text, of.members))

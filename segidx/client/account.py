@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from segidx.client.arguments import as_generation, as_limit, as_text
 from segidx.client.streams import read_changes_stream
 from segidx.client.writes import RemoteWrites
 from segidx.model.errors import SegidxError
+from segidx.model.event_groups import EventGroup, member
 from segidx.model.events import EventType, EventTypes
-from segidx.model.expression import Expression
+from segidx.model.expression import Events, Expression
 from segidx.model.results import Contact, Count, Evaluation, Explanation, Preview, Stats, Suggestion
 from segidx.model.schema import AccountInfo, Field, Schema
 from segidx.model.writes import Changes
@@ -23,7 +24,7 @@ from segidx.v1 import (
     schema_pb2,
     schema_pb2_grpc,
 )
-from segidx.wire import contacts, event_types, results
+from segidx.wire import contacts, event_groups, event_types, results
 from segidx.wire.decode import decoder
 from segidx.wire.errors import restore
 from segidx.wire.expressions import write_expression
@@ -52,6 +53,17 @@ class RemoteAccount(RemoteWrites):
             "/segidx.v1.CountService/ExplainExpression",
             request_serializer=counts_pb2.ExplainExpressionRequest.SerializeToString,
             response_deserializer=decoder(counts_pb2.ExplainExpressionResponse),
+        )
+        # So do the filters in groups of events.
+        self._list_event_types = channel.unary_unary(
+            "/segidx.v1.SchemaService/ListEventTypes",
+            request_serializer=schema_pb2.ListEventTypesRequest.SerializeToString,
+            response_deserializer=decoder(schema_pb2.ListEventTypesResponse),
+        )
+        self._set_event_group = channel.unary_unary(
+            "/segidx.v1.SchemaService/SetEventGroup",
+            request_serializer=schema_pb2.SetEventGroupRequest.SerializeToString,
+            response_deserializer=decoder(schema_pb2.SetEventGroupResponse),
         )
 
     @property
@@ -223,7 +235,7 @@ class RemoteAccount(RemoteWrites):
     def event_types(self) -> EventTypes:
         """The event types that every account has, and those declared in this one."""
         request = schema_pb2.ListEventTypesRequest(account=self._account)
-        return event_types.read_event_types(self._client._call(self._schemas.ListEventTypes, request, None).event_types)
+        return event_types.read_event_types(self._client._call(self._list_event_types, request, None).event_types)
 
     def declare_event_types(self, types: Iterable[EventType], *, timeout: float | None = None) -> EventTypes:
         """Adds types of events and returns all of them. Raises SchemaConflict for a type that has other properties, and
@@ -232,6 +244,26 @@ class RemoteAccount(RemoteWrites):
         event_types.write_event_types(types, request.event_types)
         response = self._client._call(self._schemas.DeclareEventTypes, request, timeout)
         return event_types.read_event_types(response.event_types)
+
+    @property
+    def event_groups(self) -> Mapping[str, EventGroup]:
+        """The groups of events by name: `interaction` and `touch`."""
+        request = schema_pb2.ListEventTypesRequest(account=self._account)
+        response = self._client._call(self._list_event_types, request, None)
+        return {each.name: event_groups.read_event_group(each) for each in response.event_groups}
+
+    def set_event_group(
+        self, name: str, members: Iterable[Events | str], *, timeout: float | None = None
+    ) -> EventGroup:
+        """Say which events a group has, `interaction` or `touch`: each an `Events` without a window, or its text as in
+        `did(...)`, such as `message where kind = "clicked"`. Conditions on the group ask for these from now on.
+
+        Raises InvalidArgument for what cannot be a group, and what an evaluation of its members raises.
+        """
+        request = schema_pb2.SetEventGroupRequest(account=self._account)
+        given = tuple(member(each) if isinstance(each, str) else each for each in members)
+        event_groups.write_event_group(EventGroup(name, given), request.event_group)
+        return event_groups.read_event_group(self._client._call(self._set_event_group, request, timeout).event_group)
 
     def stats(self, *, min_generation: int = 0, timeout: float | None = None) -> Stats:
         request = schema_pb2.GetStatsRequest(account=self._account, min_generation=as_generation(min_generation))

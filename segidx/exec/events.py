@@ -38,6 +38,13 @@ _HOW = {
     AggregateFunction.DISTINCT_DAYS: "distinct_days",
 }
 
+# How numbers of events of several types become one: where it begins, and what is done with each.
+_JOINED = {
+    AggregateFunction.COUNT: (0, np.add.at),
+    AggregateFunction.MIN: (np.iinfo(np.int64).max, np.minimum.at),
+    AggregateFunction.MAX: (np.iinfo(np.int64).min, np.maximum.at),
+}
+
 # Blocks (or as many rows in layers) from which on a second thread pays; below, handing work over costs more.
 _PARALLEL_BLOCKS = 64
 
@@ -74,7 +81,31 @@ def _collected(
     high: int | None = None,
 ) -> tuple[Ordinals, Numbers]:
     """The contacts, of `among` where it is given, whose events make a number within the bounds; ascending."""
-    events = aggregate.events
+    if not aggregate.also:
+        return _collected_of(aggregate.events, aggregate, among, context, low, high)
+    parts = [_collected_of(events, aggregate, among, context) for events in (aggregate.events, *aggregate.also)]
+    everyone = np.concatenate([ordinals for ordinals, _ in parts])
+    ordinals, owner = np.unique(everyone, return_inverse=True)
+    given = np.concatenate([numbers for _, numbers in parts])
+    nothing, join = _JOINED[aggregate.function]
+    found = np.full(len(ordinals), nothing, np.int64)
+    join(found, owner, given)
+    inside = np.ones(len(ordinals), np.bool_)
+    if low is not None:
+        inside &= found >= low
+    if high is not None:
+        inside &= found <= high
+    return ordinals[inside], found[inside]
+
+
+def _collected_of(
+    events: BoundEvents,
+    aggregate: BoundAggregate,
+    among: Ordinals | None,
+    context: BindContext,
+    low: int | None = None,
+    high: int | None = None,
+) -> tuple[Ordinals, Numbers]:
     rows = EventFilter(events.where) if events.where else None
     how = _HOW[aggregate.function]
     layers = context.snapshot.event_layers(events.type)

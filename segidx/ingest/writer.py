@@ -35,12 +35,13 @@ from segidx.model.errors import (
     TypeMismatch,
     UnknownEventType,
 )
+from segidx.model.event_groups import EventGroup
 from segidx.model.events import ORDER, EventType, EventTypes
 from segidx.model.results import Reject, WriteResult
 from segidx.model.schema import Field, FieldType, Schema
 from segidx.model.writes import MAX_BATCH_KEY_BYTES, ChangeKind
 from segidx.store.base import OneTransaction, fold
-from segidx.store.catalog import write_event_types, write_schema
+from segidx.store.catalog import write_event_group, write_event_types, write_schema
 from segidx.store.environment import AccountStore
 from segidx.store.feed import KIND_BITS, append_changes
 from segidx.store.layout import DB_CHANGES, DB_LOG, DB_META
@@ -108,6 +109,13 @@ class Writer:
                 write_event_types(write.txn, write.dbs[DB_META], new)
                 write.save_state(replace(write.state, schema=write.state.schema + 1))
             return new
+
+    def set_event_group(self, group: EventGroup) -> None:
+        """Say anew which events a group has. Not a generation."""
+        with self._store.write() as write:
+            if write.catalog().event_groups[group.name] != group:
+                write_event_group(write.txn, write.dbs[DB_META], group)
+                write.save_state(replace(write.state, schema=write.state.schema + 1))
 
     def submit(self, batches: Sequence[Batch], batch_key: str = "") -> Future[WriteResult]:
         """Queue batches, of contacts and of events, to be applied one behind another and committed together, behind all

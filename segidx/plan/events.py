@@ -8,7 +8,8 @@ from dataclasses import replace
 from fractions import Fraction
 
 from segidx.kernels.events import TIME
-from segidx.model.errors import TypeMismatch
+from segidx.model.errors import InvalidExpression, TypeMismatch, UnknownEventType
+from segidx.model.event_groups import GROUPS, check_asked
 from segidx.model.events import CLOCK_PROPERTIES, ORDER, EventType
 from segidx.model.expression import (
     Aggregate,
@@ -49,14 +50,15 @@ def counts_column(type: EventType) -> int:
 def bind_aggregate(aggregate: Aggregate, context: BindContext, path: str) -> BoundAggregate | BoundArithmetic:
     """The aggregate with its window resolved. Raises UnknownProperty, TypeMismatch, InvalidExpression, InvalidPattern,
     those of a filter with the path of the leaf behind `path`, that of the aggregate."""
-    events = bind_events(aggregate.events, context, f"{path}.events")
-    type, function = events.type, aggregate.function
+    function = aggregate.function
+    events, *others = _members(aggregate.events, function, context, f"{path}.events")
+    type, also = events.type, tuple(_counting(each) for each in others)
     if function is AggregateFunction.COUNT:
-        return _count(_counting(events))
+        return BoundAggregate(ValueKind.NUMBER, function, _counting(events), also=also)
     if function is AggregateFunction.DISTINCT_DAYS:
         return BoundAggregate(ValueKind.NUMBER, function, _counting(events))
     if function in _PICKS:
-        return BoundAggregate(ValueKind.INSTANT, _PICKS[function], _counting(events), TIME)
+        return BoundAggregate(ValueKind.INSTANT, _PICKS[function], _counting(events), TIME, also=also)
     assert aggregate.property is not None
     clock = CLOCK_PROPERTIES.get(aggregate.property)
     if clock is not None:
@@ -84,12 +86,15 @@ def bind_aggregate(aggregate: Aggregate, context: BindContext, path: str) -> Bou
 
 def bind_did(events: Events, context: BindContext, path: str) -> Plan:
     """The contacts with at least one such event. `path` is the predicate's."""
-    bound = _counting(bind_events(events, context, f"{path}.events"))
-    return _scan(_count(bound), 1, None, context, path)
+    members = _members(events, AggregateFunction.COUNT, context, f"{path}.events")
+    scans = [_scan(_count(_counting(each)), 1, None, context, path) for each in members]
+    return scans[0] if len(scans) == 1 else any_of(scans, context.total, path)
 
 
 def bind_only(only: Only, context: BindContext, path: str) -> Plan:
     """The contacts with an event of the population that passes, and none that does not. `path` is the predicate's."""
+    if only.events.type in GROUPS:
+        raise InvalidExpression(f"'only' looks at events of one type, and {only.events.type!r} is a group of them")
     population = bind_events(only.events, context, f"{path}.events")
     type = population.type
     if only.events.where is None:
@@ -161,7 +166,8 @@ def _passing(events: BoundEvents, *filter: FilterOp) -> BoundEvents:
 
 def _scan(aggregate: BoundAggregate, low: int | None, high: int | None, context: BindContext, path: str) -> Plan:
     events = aggregate.events
-    label = f"{aggregate.function.value} of {events.type.name} events"
+    types = dict.fromkeys(each.type.name for each in (events, *aggregate.also))
+    label = f"{aggregate.function.value} of {', '.join(types)} events"
     if events.start >= events.end:
         return nothing("the window holds no instant", path)
     if (low is not None and low > _HIGH) or (high is not None and high < _LOW):
@@ -171,9 +177,21 @@ def _scan(aggregate: BoundAggregate, low: int | None, high: int | None, context:
     return EventScan(estimate, path, aggregate, low, high, label)
 
 
+def _members(events: Events, function: AggregateFunction, context: BindContext, path: str) -> tuple[BoundEvents, ...]:
+    """The selection, or of a group those of its members; one at least."""
+    group = context.snapshot.catalog.event_groups.get(events.type)
+    if group is None:
+        return (bind_events(events, context, path),)
+    check_asked(group, events, function)
+    return tuple(bind_events(replace(each, window=events.window), context, path) for each in group.members)
+
+
 def bind_events(events: Events, context: BindContext, path: str) -> BoundEvents:
     """The selection with its window resolved and cut off at the instant of evaluation."""
-    type = context.snapshot.catalog.event_types[events.type]
+    catalog = context.snapshot.catalog
+    if events.type not in catalog.event_types:
+        raise UnknownEventType(events.type, [*(each.name for each in catalog.event_types), *catalog.event_groups])
+    type = catalog.event_types[events.type]
     start, end = resolve_instants(events.window, context.at, context.zone)
     start = MIN_INSTANT if start is None else start
     end = min(context.at, MAX_INSTANT if end is None else end)

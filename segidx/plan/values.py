@@ -92,12 +92,14 @@ class BoundEvents:
 @dataclass(frozen=True, slots=True)
 class BoundAggregate(BoundValue):
     """What each contact's events come to: their COUNT or DISTINCT_DAYS, the SUM, MIN or MAX of the column `measure`
-    over 10**scale, or how many DISTINCT values that has. The MIN or MAX of the column of times is an instant."""
+    over 10**scale, or how many DISTINCT values that has. The MIN or MAX of the column of times is an instant.
+    `also` are events of more types, which COUNT, MIN and MAX of times take in."""
 
     function: AggregateFunction
     events: BoundEvents
     measure: int = -1
     scale: int = 0
+    also: tuple[BoundEvents, ...] = ()
 
 
 def reads_nothing(value: BoundValue) -> bool:

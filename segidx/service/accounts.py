@@ -42,7 +42,7 @@ class AccountService(accounts_pb2_grpc.AccountServiceServicer):
 
 
 class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
-    """Declares fields and types of events, and describes what is stored."""
+    """Declares fields and events, and describes what is stored."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -71,7 +71,17 @@ class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
         self, request: schema_pb2.ListEventTypesRequest, context: grpc.ServicerContext
     ) -> schema_pb2.ListEventTypesResponse:
         check_alive(context)
-        return convert.event_types_response(self._database.account(convert.account_of(request)).event_types)
+        account = self._database.account(convert.account_of(request))
+        groups = account.event_groups  # before the types, so that those of the members are among them
+        return convert.event_types_response(account.event_types, groups.values())
+
+    def SetEventGroup(
+        self, request: schema_pb2.SetEventGroupRequest, context: grpc.ServicerContext
+    ) -> schema_pb2.SetEventGroupResponse:
+        check_alive(context)
+        account = self._database.account(convert.account_of(request))
+        group = convert.event_group_of(request)
+        return convert.event_group_response(account.set_event_group(group.name, group.members))
 
     def SuggestValues(
         self, request: schema_pb2.SuggestValuesRequest, context: grpc.ServicerContext

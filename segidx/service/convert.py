@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from segidx.model.errors import ExpressionTooLarge, InvalidArgument, SegidxError
+from segidx.model.event_groups import EventGroup
 from segidx.model.events import EventType, EventTypes
 from segidx.model.expression import Expression
 from segidx.model.results import (
@@ -31,7 +32,7 @@ from segidx.model.results import (
 )
 from segidx.model.schema import AccountInfo, Field, Schema
 from segidx.v1 import accounts_pb2, contacts_pb2, counts_pb2, ingest_pb2, schema_pb2
-from segidx.wire import contacts, event_types, results
+from segidx.wire import contacts, event_groups, event_types, results
 from segidx.wire.contacts import MAX_STREAM_REJECTS, Row, RowErrors
 from segidx.wire.errors import wire_message, wire_metadata, wire_path
 from segidx.wire.expressions import read_expression
@@ -201,9 +202,21 @@ def declared_types_response(types: EventTypes) -> schema_pb2.DeclareEventTypesRe
     return response
 
 
-def event_types_response(types: EventTypes) -> schema_pb2.ListEventTypesResponse:
+def event_types_response(types: EventTypes, groups: Iterable[EventGroup]) -> schema_pb2.ListEventTypesResponse:
     response = schema_pb2.ListEventTypesResponse()
     event_types.write_event_types(types, response.event_types)
+    for group in groups:
+        event_groups.write_event_group(group, response.event_groups.add())
+    return response
+
+
+def event_group_of(request: schema_pb2.SetEventGroupRequest) -> EventGroup:
+    return event_groups.read_event_group(request.event_group)
+
+
+def event_group_response(group: EventGroup) -> schema_pb2.SetEventGroupResponse:
+    response = schema_pb2.SetEventGroupResponse()
+    event_groups.write_event_group(group, response.event_group)
     return response
 
 

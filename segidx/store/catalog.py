@@ -8,11 +8,13 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from segidx.model.errors import CorruptData
+from segidx.model.errors import CorruptData, InvalidArgument
+from segidx.model.event_groups import GROUPS, EventGroup, event_group, member, member_text
 from segidx.model.events import EventProperty, EventType, EventTypes
 from segidx.model.schema import AccountInfo, Field, FieldType, Schema
 from segidx.store.layout import (
     META_ACCOUNT,
+    META_EVENT_GROUPS,
     META_EVENT_TYPES,
     META_EVENTS_MERGED,
     META_FORMAT,
@@ -76,6 +78,7 @@ class Catalog:
     field_ids: Mapping[str, int]
     hash_key: bytes
     event_types: EventTypes = field(default_factory=EventTypes)
+    event_groups: Mapping[str, EventGroup] = field(default_factory=lambda: dict(GROUPS))
 
     @property
     def fields_by_id(self) -> dict[int, Field]:
@@ -112,9 +115,19 @@ def read_catalog(txn: Reader, db: Handle) -> Catalog:
             field_ids={f["name"]: f["id"] for f in fields},
             hash_key=hash_key,
             event_types=_event_types(txn.get(META_EVENT_TYPES, db=db)),
+            event_groups=GROUPS | _event_groups(txn.get(META_EVENT_GROUPS, db=db)),
         )
     except (ValueError, TypeError, KeyError, struct.error) as error:
         raise CorruptData(f"the catalog cannot be read ({error}); restore from a backup") from error
+
+
+def _event_groups(value: memoryview | bytes | None) -> dict[str, EventGroup]:
+    """Those that the account has said anew."""
+    rows: dict[str, list[str]] = {} if value is None else json.loads(bytes(value))
+    try:
+        return {name: event_group(name, [member(text) for text in texts]) for name, texts in rows.items()}
+    except InvalidArgument as error:
+        raise CorruptData(f"the event groups cannot be read ({error}); restore from a backup") from error
 
 
 def _event_types(value: memoryview | bytes | None) -> EventTypes:
@@ -199,6 +212,13 @@ def write_schema(txn: Writer, db: Handle, catalog: Catalog) -> None:
         for f in catalog.schema
     ]
     txn.put(META_SCHEMA, json.dumps(rows, ensure_ascii=False).encode(), db=db)
+
+
+def write_event_group(txn: Writer, db: Handle, group: EventGroup) -> None:
+    """Say anew which events a group has."""
+    groups = _event_groups(txn.get(META_EVENT_GROUPS, db=db)) | {group.name: group}
+    rows = {name: [member_text(each) for each in found.members] for name, found in sorted(groups.items())}
+    txn.put(META_EVENT_GROUPS, json.dumps(rows, ensure_ascii=False).encode(), db=db)
 
 
 def write_event_types(txn: Writer, db: Handle, types: EventTypes) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
+from segidx.model.event_groups import GROUPS, EventGroup
 from segidx.model.events import LINE, ORDER, EventProperty, EventType
 from segidx.model.expression import (
     Aggregate,
@@ -203,10 +204,10 @@ class EventGenerator(Generator):
         return super().leaf() if self.one_in(4) else self.pick(self.event_leaves)()
 
     def did(self) -> Expression:
-        return Did(self.events())
+        return Did(self.events_or_group())
 
     def never(self) -> Expression:
-        return Never(self.events())
+        return Never(self.events_or_group())
 
     def only(self) -> Expression:
         """A filter that many events pass, more often than not; with a filter of the population and a window, and
@@ -279,7 +280,7 @@ class EventGenerator(Generator):
         return pool[min(self.chooser.integer(0, last), self.chooser.integer(0, last))]
 
     def event_time(self) -> Aggregate:
-        return Aggregate(self.pick((AggregateFunction.FIRST, AggregateFunction.LAST)), self.events())
+        return Aggregate(self.pick((AggregateFunction.FIRST, AggregateFunction.LAST)), self.events_or_group())
 
     def days_since_event(self) -> DaysSinceEvent:
         return DaysSinceEvent(self.event_time())
@@ -332,7 +333,7 @@ class EventGenerator(Generator):
         return self.number(0)
 
     def count(self) -> Aggregate:
-        return Aggregate(AggregateFunction.COUNT, self.events())
+        return Aggregate(AggregateFunction.COUNT, self.events_or_group())
 
     def distinct(self) -> Aggregate:
         """How many different values of a property of any type, or days."""
@@ -359,6 +360,19 @@ class EventGenerator(Generator):
             where = self.filters[chosen].expression(self.pick((1, 1, 2, 4)))
         return Events(chosen, where, self._window_of_events())
 
+    def events_or_group(self) -> Events:
+        """A selection, or one in six times a group: for what may be asked of both."""
+        if self.one_in(6):
+            return Events(self.pick(tuple(GROUPS)), None, self._window_of_events())
+        return self.events()
+
+    def group(self) -> EventGroup:
+        """A group of other members: few, some of one type, so that some events are of two."""
+        members = [replace(self.events(), window=AllTime()) for _ in range(self.chooser.integer(1, 4))]
+        if self.one_in(3):
+            members.append(replace(self.pick(members), where=None))
+        return EventGroup(self.pick(tuple(GROUPS)), tuple(members))
+
     def _window_of_events(self) -> Window:
         if self.one_in(3):
             return self.window(days_only=False)
@@ -381,3 +395,10 @@ def random_event_expression(
     the instant that it will be asked at."""
     generator = EventGenerator(SeededChooser(rng), schema, pools or pools_for(), types)
     return generator.expression(rng.randint(1, max_leaves))
+
+
+def random_event_group(
+    rng: random.Random, pools: Pools | None = None, *, types: Iterable[EventType] = (ORDER, LINE)
+) -> EventGroup:
+    """One of the groups with other members, of these types."""
+    return EventGenerator(SeededChooser(rng), Schema(()), pools or pools_for(), types).group()

@@ -59,6 +59,9 @@ Readings chosen where the words are silent (a test that meets another reading ha
 27. Of a visit with a url or a referrer that are not empty, what it lacks is filled in by what `derive_source` says of
     these and of the utm properties given: utm properties and search phrase always, `source` and `paid` where no source
     was given. None is lacking, an empty string is not.
+28. A group of events stands for the events of its members one after another, each with the window that the group is
+    asked with: what two members select is there twice. What a group is not asked is refused before its property is
+    looked at, and whatever else its filter says. `line` may be a member, and so may what counts not: it counts not.
 """
 
 from __future__ import annotations
@@ -79,6 +82,7 @@ from segidx.model.errors import (
     SegidxError,
     TypeMismatch,
 )
+from segidx.model.event_groups import GROUPS, EventGroup, event_group
 from segidx.model.events import EventType, EventTypes
 from segidx.model.expression import (
     Aggregate,
@@ -175,8 +179,11 @@ class Oracle:
     that ever had one to the flags that are True; `held` each type and event id to what is held of it.
     """
 
-    def __init__(self, schema: Schema, zone: str, money_scale: int = 2) -> None:
+    def __init__(
+        self, schema: Schema, zone: str, money_scale: int = 2, event_groups: Mapping[str, EventGroup] = GROUPS
+    ) -> None:
         self.schema = schema
+        self.event_groups = dict(event_groups)
         self.money_scale = money_scale
         self.local = oracle_time.LocalTime(zone)
         self.contacts: dict[str, dict[str, FieldData]] = {}
@@ -198,6 +205,14 @@ class Oracle:
     def declare_event_types(self, types: Iterable[EventType]) -> None:
         """Add event types. Raises SchemaConflict where one is declared otherwise."""
         self.event_types = self.event_types.extended(types)
+
+    def set_event_group(self, name: str, members: Iterable[Events]) -> None:
+        """Say anew which events a group has. Raises InvalidArgument for what is no group, and what `members` raises of
+        its members."""
+        group = event_group(name, members)
+        for member in group.members:
+            check_types(Did(member), self.schema, self.event_types)
+        self.event_groups[name] = group
 
     def upsert(self, rows: Sequence[Row]) -> OracleResult:
         """Apply rows (contact id, fields): a value replaces, None clears, an absent field stays as it is."""
@@ -417,6 +432,10 @@ class Oracle:
 
     def _selection(self, events: Events, at: int) -> Callable[[Subject], list[Event]]:
         """The events of a contact that are selected, those that do not count too."""
+        group = self.event_groups.get(events.type)
+        if group is not None:
+            each = [self._selection(Events(m.type, m.where, events.window), at) for m in group.members]
+            return lambda subject: [event for selected in each for event in selected(subject)]
         window = oracle_time.window_of_instants(events.window, at, self.local)
         passes = self._filter(events.where, at)
         return lambda subject: [

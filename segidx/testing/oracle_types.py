@@ -6,6 +6,7 @@ from datetime import date, datetime
 from enum import Enum
 
 from segidx.model.errors import InvalidExpression, SegidxError, TypeMismatch, UnknownField, UnknownProperty
+from segidx.model.event_groups import GROUPS
 from segidx.model.events import EventType, EventTypes
 from segidx.model.expression import (
     Aggregate,
@@ -15,6 +16,7 @@ from segidx.model.expression import (
     Comparison,
     DaysSinceEvent,
     Did,
+    Events,
     Expression,
     HasTags,
     In,
@@ -97,8 +99,10 @@ def _check_node(node: Expression, schema: Schema, types: EventTypes) -> None:
         case In(value=value, options=options, ci=ci):
             for option in options:
                 _check_pair(value, Constant(option), schema, types, ci=ci)
-        case Did(events=events) | Never(events=events) | Only(events=events):
-            types[events.type]
+        case Did(events=events) | Never(events=events):
+            _check_events(events, types)
+        case Only(events=events):
+            _check_events(events, types, of_groups=False)
         case InWindow(field=field, window=window):
             _wants(schema, field, FieldType.DATE, FieldType.TIMESTAMP)
             if schema[field].type is FieldType.DATE and not counts_days(window):
@@ -111,6 +115,14 @@ def _check_node(node: Expression, schema: Schema, types: EventTypes) -> None:
                 raise TypeMismatch(
                     "the window of an anniversary is one of days, without hours or instants", field=field
                 )
+
+
+def _check_events(events: Events, types: EventTypes, *, of_groups: bool = True) -> None:
+    """Whether there are such events: of a type, or where `of_groups` of a group, which has no filter."""
+    if events.type not in GROUPS:
+        types[events.type]
+    elif events.where is not None or not of_groups:
+        raise InvalidExpression(f"{events.type!r} is a group: it has no filter, and is counted, first or last at most")
 
 
 def _wants(schema: Schema, field: str, *types: FieldType) -> None:
@@ -152,14 +164,14 @@ def kind_of(value: Value, schema: Schema, types: EventTypes) -> ValueKind:
         case Age(field=field) | DaysSince(field=field):
             _wants(schema, field, FieldType.DATE, FieldType.TIMESTAMP)
         case Aggregate(events=events, function=function, property=str(name)):
+            _check_events(events, types, of_groups=False)
             if name in [of_time.name for of_time in _OF_TIME]:
-                types[events.type]
                 raise TypeMismatch(f"{name!r} is of the time of events, and stands in filters only", property=name)
             declared = types[events.type].property(name)
             if declared.type is not FieldType.NUMBER and function is not AggregateFunction.DISTINCT:
                 raise TypeMismatch(f"property {name!r} is {declared.type.value}, not a number", property=name)
         case Aggregate(events=events, function=function):
-            types[events.type]
+            _check_events(events, types, of_groups=function is AggregateFunction.COUNT or function.is_time)
             if function.is_time:
                 return ValueKind.INSTANT
         case DaysSinceEvent(event=event):

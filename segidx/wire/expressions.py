@@ -26,6 +26,7 @@ from segidx.model.expression import (
     Comparison,
     DaysSinceEvent,
     Did,
+    Events,
     Everyone,
     Expression,
     HasTags,
@@ -128,6 +129,17 @@ def read_expression(message: pb.Expression) -> Expression:
     limits here only bound the work; evaluation checks them, and empty operand lists, once more.
     """
     return _Reader().expression(message, "expression", 1)
+
+
+def read_member(message: pb.Events) -> Events:
+    """A selection of events that is in no expression: as in `did`, with the paths and limits that it has there. Raises
+    Missing where its type or its window is unfinished, and what `read_expression` raises."""
+    reader = _Reader()
+    reader.spend(1, "expression")
+    try:
+        return read_events(message, reader.filter("expression.did.events", 1))
+    except SegidxError as error:
+        raise error.at("expression.did") from None
 
 
 class _Reader:
@@ -337,6 +349,13 @@ def _refuse_unknown(message: Message, path: str) -> None:
 def write_expression(expression: Expression, message: pb.Expression) -> None:
     """Fills `message` with the expression. Raises ExpressionTooDeep and ExpressionTooLarge as evaluation would."""
     _Writer().expression(expression, message, "expression", 1)
+
+
+def write_member(events: Events, message: pb.Events) -> None:
+    """Fills `message` with a selection that is in no expression; as `write_expression`."""
+    writer = _Writer()
+    writer.spend(1, "expression")
+    write_events(events, message, writer.filter("expression.did.events", 1))
 
 
 class _Writer:

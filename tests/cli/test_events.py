@@ -38,7 +38,7 @@ def visits(tmp_path):
 def test_types_are_declared_and_listed(segidx, target):
     found = segidx("events", "list", *target)
     assert (found.code, found.err) == (0, "")
-    assert [line.split()[0] for line in found.out.splitlines()] == [each.name for each in BUILT_IN]
+    assert [line.split()[0] for line in found.out.splitlines()] == [*(each.name for each in BUILT_IN), "group", "group"]
     assert "order     source category, paid bool, amount money\n" in found.out
     found = segidx("events", "declare", "download", *DOWNLOAD, *target)
     assert (found.code, found.err) == (0, "")
@@ -46,7 +46,11 @@ def test_types_are_declared_and_listed(segidx, target):
     assert found.out == f"declared download ({properties})\n"
     assert segidx("events", "declare", "download", *DOWNLOAD, *target).code == 0
     assert segidx("events", "declare", "bare", *target).out == "declared bare\n"
-    assert segidx("events", "list", *target).out.endswith(f"download  {properties}\nbare      (no properties)\n")
+    assert segidx("events", "list", *target).out.endswith(
+        f"download  {properties}\nbare      (no properties)\n"
+        'group interaction: visit, order, cart, message where kind = "clicked"\n'
+        'group touch: message where kind = "sent", activity where kind = "call"\n'
+    )
     listed = segidx("events", "list", "--json", *target).json["event_types"]
     assert [(each["name"], each["built_in"]) for each in listed[-3:]] == [
         ("activity", True),
@@ -74,6 +78,43 @@ def test_types_that_cannot_be_declared(segidx, target, arguments, code, says):
     found = segidx("events", "declare", *arguments, *target)
     assert found.code == code
     assert says in found.err
+
+
+def test_groups_are_set_and_listed(segidx, target):
+    members = ("visit", "order # every one", 'message   where kind="opened"')
+    found = segidx("events", "group", "interaction", *members, *target)
+    assert (found.code, found.err) == (0, "")
+    assert found.out == 'group interaction: visit, order, message where kind = "opened"\n'
+    listed = segidx("events", "list", *target).out
+    assert listed.endswith(found.out + 'group touch: message where kind = "sent", activity where kind = "call"\n')
+    assert segidx("events", "list", "--json", *target).json["event_groups"] == [
+        {"name": "interaction", "members": ["visit", "order", 'message where kind = "opened"']},
+        {"name": "touch", "members": ['message where kind = "sent"', 'activity where kind = "call"']},
+    ]
+    assert segidx("count", "never(interaction)", *target).out == "3\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("visit", "visit"), "there is no event group 'visit'; the groups are interaction and touch"),
+        (("touch",), "Missing argument 'MEMBER...'"),
+        ((), "Missing argument 'NAME'"),
+        (("touch", *["visit"] * 65), "has 1 to 64 members, not 65"),
+        (("touch", "visit during last 3 days"), "windows stand where the group is asked for"),
+        (("touch", "visit", "interaction"), "'interaction' is a group; name its types"),
+        (("touch", "visits"), "did you mean 'visit'"),
+        (("touch", "visit where urls is set"), "did you mean 'url'"),
+        (("touch", "visit where ..."), "unfinished"),
+        (("touch", "visit where"), "is no member of an event group"),
+        (("touch", "visit, order"), "is no member of an event group"),
+        (("touch", ""), "'' is no member of an event group"),
+    ],
+)
+def test_groups_that_cannot_be_set(segidx, target, arguments, says):
+    found = segidx("events", "group", *arguments, *target)
+    assert (found.code, says in found.err.replace("\n", " ")) == (2, True), found
+    assert "group touch: message where kind" in segidx("events", "list", *target).out
 
 
 def test_events_are_imported(segidx, csv_file, visits, tmp_path):

@@ -205,6 +205,8 @@ def test_events_that_cannot_be_sent_are_rejects(account: RemoteAccount) -> None:
 def test_types_that_cannot_be_sent_are_refused(account: RemoteAccount) -> None:
     with pytest.raises(errors.InvalidSchema, match="cannot be sent"):
         account.declare_event_types([EventType("\ud800")])
+    with pytest.raises(errors.InvalidArgument, match="cannot be sent"):
+        account.set_event_group("\ud800", ["visit"])
 
 
 def test_a_stream_of_rows(account: RemoteAccount) -> None:

@@ -14,10 +14,12 @@ import pytest
 from segidx.client import RemoteAccount, connect
 from segidx.database import Account, Database
 from segidx.model.errors import SegidxError
+from segidx.model.event_groups import TOUCH
 from segidx.model.events import Event, EventProperty, EventType, Order, OrderLine, Retraction
 from segidx.model.expression import (
     And,
     AtLeast,
+    Events,
     Expression,
     IsSet,
     Not,
@@ -202,6 +204,16 @@ EXPRESSIONS: list[Expression | str] = [
     "did(download where published >= 2024-06-01T00:00:00Z)",
     "did(downlod)",
     "sum(download.file) > 3",
+    events("interaction").did(),
+    events("touch").during(Rolling(Direction.LAST, 6, Unit.MONTH)).never(),
+    events("interaction").count() > 2,
+    events("interaction").first_time() >= datetime(2025, 6, 1, tzinfo=UTC),
+    events("interaction").days_since_last() > 60,
+    "did(interaction during last 3 months)",
+    events("interaction").where(field("kind") == "x").did(),
+    events("interaction").only(),
+    events("touch").distinct_days() > 1,
+    "sum(interaction.amount) > 1",
     nested(64),
     nested(65),
 ]
@@ -238,6 +250,8 @@ def test_batches_agree(both: tuple[Account, RemoteAccount]) -> None:
         lambda a: a.declare_event_types([DOWNLOAD]),
         lambda a: a.declare_event_types([replace(DOWNLOAD, properties=())]),
         lambda a: a.declare_event_types([EventType("fine"), EventType("Wrong")]),
+        lambda a: a.event_groups,
+        lambda a: a.set_event_group("touch", TOUCH.members),
         lambda a: a.get("c5"),
         lambda a: a.get("bare"),
         lambda a: a.get("nobody"),
@@ -252,6 +266,73 @@ def test_batches_agree(both: tuple[Account, RemoteAccount]) -> None:
 def test_reads_agree(both: tuple[Account, RemoteAccount], call: Callable[[Any], Any]) -> None:
     local, remote = both
     assert outcome(lambda: call(remote)) == outcome(lambda: call(local))
+
+
+def negated(levels: int) -> Expression:
+    node: Expression = field("file") == "1.pdf"
+    for _ in range(levels - 1):
+        node = Not(node)
+    return node
+
+
+GROUPS_SET: list[tuple[str, list[Any]]] = [
+    ("interaction", ["visit", "order", "download where whole"]),
+    ("interaction", [events("download").where((field("file") == "1.pdf") & (field("size") > 3)).events]),
+    ("touch", [Events("order"), 'download where file = "2.pdf" or price >= 0.5', "order # twice"]),
+    ("touch", [Events("download", negated(63))]),
+    ("touch", ["visit"] * 64),
+]
+GROUPS_REFUSED: list[tuple[str, list[Any]]] = [
+    ("", ["visit"]),
+    ("download", ["visit"]),
+    ("Touch", [Events("visit")]),
+    ("touch", []),
+    ("touch", ["visit"] * 65),
+    ("touch", ["visit during last 3 days"]),
+    ("touch", [Events("visit", window=Rolling(Direction.LAST, 3, Unit.DAY))]),
+    ("touch", ["visit", "interaction"]),
+    ("touch", [Events("touch")]),
+    ("touch", ["downlod"]),
+    ("touch", [Events("downlod")]),
+    ("touch", ['download where fill = "1.pdf"']),
+    ("touch", [events("download").where(field("fill") == "1.pdf").events]),
+    ("touch", ["download where file > 3"]),
+    ("touch", ["download where ..."]),
+    ("touch", [Events("download", Unfinished())]),
+    ("touch", [Events("visit"), Events("download", And((field("whole") == True, Unfinished())))]),  # noqa: E712
+    ("touch", [Events("download", And(()))]),
+    ("touch", [Events("download", tags().has("vip"))]),
+    ("touch", [Events("download", negated(64))]),
+    ("touch", ["visit) or did(order"]),
+    ("touch", ["", "visit"]),
+    ("touch", ["A visit"]),
+]
+
+
+def test_groups_agree(both: tuple[Account, RemoteAccount]) -> None:
+    local, remote = both
+    at_first = local.event_groups
+    asked = ["did(interaction)", "count(touch) > 1", "never(touch)", "last(interaction).time before 2025-09-01"]
+    try:
+        for name, members in GROUPS_SET:
+            local.set_event_group(name, at_first[name].members)
+            here = local.set_event_group(name, members)
+            counts = [local.count(text).count for text in asked]
+            local.set_event_group(name, at_first[name].members)
+            assert remote.set_event_group(name, members) == here
+            assert remote.event_groups == local.event_groups
+            assert list(remote.event_groups) == list(local.event_groups)
+            assert remote.event_types == local.event_types
+            assert [remote.count(text).count for text in asked] == counts
+        held = local.event_groups
+        for name, members in GROUPS_REFUSED:
+            wrong = outcome(lambda name=name, members=members: local.set_event_group(name, members))  # type: ignore[misc]
+            assert isinstance(wrong, tuple), (name, members)
+            assert outcome(lambda name=name, members=members: remote.set_event_group(name, members)) == wrong  # type: ignore[misc]
+        assert remote.event_groups == local.event_groups == held
+    finally:
+        for name, group in at_first.items():
+            local.set_event_group(name, group.members)
 
 
 def test_writes_agree(tmp_path: Path) -> None:

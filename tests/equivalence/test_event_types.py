@@ -27,7 +27,7 @@ from segidx.testing.checks import check_expression
 from segidx.testing.event_files import write_events_file
 from segidx.testing.event_lives import SeededChooser
 from segidx.testing.event_pools import ALL_TYPES, DECLARED
-from segidx.testing.event_questions import random_event_expression
+from segidx.testing.event_questions import random_event_expression, random_event_group
 from segidx.testing.generator_events import EventRow, EventRowGenerator
 from segidx.testing.oracle import Oracle
 from segidx.testing.pools import ZONES, pools_for
@@ -92,6 +92,8 @@ class Told:
         ]
         # The API rounds instants down to milliseconds where the oracle refuses them.
         self.write_rows([row for row in rows if isinstance(row, Retraction) or not row.time.microsecond % 1000])
+        if self.rng.randrange(4) == 0:
+            self.set_group()
 
     def write_rows(self, rows: Sequence[EventRow]) -> None:
         wanted, got = self.oracle.write_events(rows, self.now), self.account.write_events(rows)
@@ -101,6 +103,12 @@ class Told:
             wanted.duplicates,
             wanted.created,
         )
+
+    def set_group(self) -> None:
+        group = random_event_group(self.rng, self.pools, types=TYPES)
+        self.oracle.set_event_group(group.name, group.members)
+        assert self.account.set_event_group(group.name, group.members) == group
+        assert self.account.event_groups == self.oracle.event_groups
 
     def import_type(self, type: EventType, count: int) -> None:
         """A file of events of one type; of orders, the orders."""
@@ -169,6 +177,7 @@ class Told:
         self.database = Database.open(self.directory / "data", clock=lambda: self.now)
         self.account = self.database.account("shop")
         assert self.account.event_types == ALL_TYPES
+        assert self.account.event_groups == self.oracle.event_groups
 
     def check_read_only(self) -> None:
         """Closes the account for it."""

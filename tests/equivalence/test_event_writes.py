@@ -182,8 +182,16 @@ class EventLife(Life):
         self.event_rows.types = [type for type in self.types if type.name != "line"]
         assert self.account.generation() == self.generation
 
+    def set_group(self) -> None:
+        group = EventGenerator(self.chooser, self.oracle.schema, self.pools, self.types).group()
+        self.account.set_event_group(group.name, group.members)
+        self.oracle.set_event_group(group.name, group.members)
+        assert self.account.event_groups == self.oracle.event_groups
+        assert self.account.generation() == self.generation
+
     def reopen(self) -> None:
         super().reopen()
+        assert self.account.event_groups == self.oracle.event_groups
         assert self.account.event_types == self.oracle.event_types
 
     # --- comparisons ---
@@ -233,6 +241,7 @@ WITH_EVENTS: tuple[tuple[str, int], ...] = (
     ("bulk_of_both", 1),
     ("import_events", 2),
     ("declare_type", 1),
+    ("set_group", 1),
     ("merge", 2),
 )
 
@@ -256,7 +265,7 @@ def test_a_life_in_one_segment(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with closing(EventLife(place / "d", 61)) as life:
         life.event_rows.orders.contact_ids = life.event_rows.orders.contact_ids[:5]
         weighted = (("write_events", 5), ("write_single_events", 3), ("write_both", 2), ("write_waves_of_both", 2))
-        live(life, 45, (*weighted, ("reopen", 1)))
+        live(life, 45, (*weighted, ("set_group", 1), ("reopen", 1)))
         assert life.account.stats().merged_generation == 0
         life.merge()
         life.check_all()
@@ -283,7 +292,7 @@ def test_few_events_moved_again_and_again(place: Path, seed: int) -> None:
         life.event_rows.few(life.ids[:3], [life.now - 40 * 86_400_000, life.now - 86_400_000, life.now - 1])
         life.fixed = [
             Comparison(Aggregate(AggregateFunction.COUNT, Events(name, None, window)), Operator.EQ, Constant(number))
-            for name in ("visit", "order", "line", "in_app")
+            for name in ("visit", "order", "line", "in_app", "interaction")
             for window in (AllTime(), OlderThan(30, Unit.DAY))
             for number in map(Decimal, range(4))
         ]

@@ -21,7 +21,7 @@ from segidx.model.values import Constant
 from segidx.model.windows import to_millis
 from segidx.testing.checks import check_expression
 from segidx.testing.event_lives import random_life
-from segidx.testing.event_questions import random_event_expression
+from segidx.testing.event_questions import random_event_expression, random_event_group
 from segidx.testing.oracle import Oracle
 from segidx.testing.pools import ZONES, pools_for
 from segidx.testing.strategies import EVERY_TYPE, random_contacts
@@ -67,6 +67,10 @@ def test_lives_of_orders_agree_with_the_oracle(tmp_path: Path, seed: int) -> Non
             account.upsert(changed)
             if rng.random() < 0.5:
                 account.merge()
+            if rng.random() < 0.5:
+                group = random_event_group(rng, pools)
+                oracle.set_event_group(group.name, group.members)
+                assert account.set_event_group(group.name, group.members) == group
             for _ in range(25):
                 check_expression(account, oracle, random_event_expression(rng, EVERY_TYPE, pools), at)
             assert list(account.verify()) == []

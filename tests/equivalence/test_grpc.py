@@ -21,7 +21,7 @@ from segidx.model.windows import from_millis, to_millis
 from segidx.service.server import start
 from segidx.testing.event_lives import SeededChooser, random_life
 from segidx.testing.event_pools import ALL_TYPES, DECLARED
-from segidx.testing.event_questions import random_event_expression
+from segidx.testing.event_questions import random_event_expression, random_event_group
 from segidx.testing.generator_events import EventRow, EventRowGenerator
 from segidx.testing.oracle import Oracle
 from segidx.testing.pools import ZONES, pools_for
@@ -150,3 +150,7 @@ def test_events_of_every_type_over_grpc_agree_with_the_oracle(tmp_path: Path) ->
                     assert counted == hoped, format_expression(expression)
             if number % 2:
                 database.account("test").merge()
+            else:
+                group = random_event_group(rng, pools, types=tuple(ALL_TYPES))
+                oracle.set_event_group(group.name, group.members)
+                database.account("test").set_event_group(group.name, group.members)

@@ -87,10 +87,19 @@ from read_parquet('{{data}}/transactions_compact.parquet')
 where {SAMPLE} and basket_id % 3 = 0 and household_id % 8 != 5 group by basket_id;
 create table orders as select * from lines where quantity > 0
 """
+# Every fifth household is called now and then, and tasks are noted about it.
+ACTIVITIES = f"""
+create table activities as
+select format('activity-{{{{}}}}-{{{{}}}}', household_id, n) as event_id, 'household-' || household_id as contact_id,
+    timestamp '2017-01-05' + (household_id * 7 % 60 + n * 45) * interval '1 day' + n * interval '1 hour' as time,
+    case when (household_id + n) % 3 = 0 then 'task' else 'call' end as kind
+from (select distinct household_id from read_parquet('{{data}}/transactions_compact.parquet')
+        where {SAMPLE} and household_id % 5 = 2), range(1 + household_id % 8) t(n)
+"""
 CONTACTS = """
 create table contacts as
 select distinct contact_id from messages union select contact_id from visits union select contact_id from lines
-union select 'nobody'
+union select contact_id from activities union select 'nobody'
 """
 
 
@@ -114,12 +123,18 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     sql = duckdb.connect(config={"threads": 2})
     journey, log = shared_data("completejourney"), shared_data("apache_visits")
     for statement, data in (
-        *((SENT, journey), (LINKS, log), (MESSAGES, journey), (VISITS, log), (ORDERS, journey), (CONTACTS, journey)),
+        *((SENT, journey), (LINKS, log), (MESSAGES, journey), (VISITS, log), (ORDERS, journey)),
+        *((ACTIVITIES, journey), (CONTACTS, journey)),
     ):
         sql.execute(statement.format(data=data))
     tables = {
         type: sql.query(f"select * from {table}").to_arrow_table()
-        for type, table in (("order", "lines"), ("visit", "visits"), ("message", "messages"))
+        for type, table in (
+            ("order", "lines"),
+            ("visit", "visits"),
+            ("message", "messages"),
+            ("activity", "activities"),
+        )
     }
     with ways_of(place) as database:
         ways = Ways(place, database, contacts=[("nobody", {})])
@@ -285,6 +300,124 @@ def test_the_last_interaction_before_a_date(shop: Shop, day: str) -> None:
     )
     first = "(select min(time) from {} e where e.contact_id = c.contact_id and time < " + INSTANT + ")"
     shop.check("first(message).time < first(order).time", f"{first.format('messages')} < {first.format('orders')}")
+
+
+class Group(NamedTuple):
+    """A group of events: its members where the account has others than by default, and all of it in SQL."""
+
+    name: str
+    union: str
+    members: tuple[str, ...] = ()
+
+
+def _union(**of_tables: str) -> str:
+    """The events of these tables that pass these conditions, as often as they are selected."""
+    return f"({' union all '.join(f'select contact_id, time from {t} where {c}' for t, c in of_tables.items())})"
+
+
+SENT_SMS = "kind = 'sent' and channel = 'sms'"
+GROUPS_OF_EVENTS = {
+    "interaction": Group("interaction", _union(visits="true", orders="true", messages="kind = 'clicked'")),
+    "touch": Group("touch", _union(messages="kind = 'sent'", activities="kind = 'call'")),
+    # Baskets of coupons too; opened messages too.
+    "own_interaction": Group(
+        "interaction",
+        _union(visits="search_phrase is not null", lines="true", messages="kind in ('opened', 'clicked')"),
+        ("visit where search_phrase is set", "line", 'message where kind in ("opened", "clicked")'),
+    ),
+    # By SMS, those of the campaigns that have a topic twice.
+    "own_touch": Group(
+        "touch",
+        f"({_union(messages=SENT_SMS)[1:-1]} union all {_union(messages=f'{SENT_SMS} and topic is not null')[1:-1]})",
+        (
+            'message where kind = "sent" and channel = "sms"',
+            'message where kind = "sent" and channel = "sms" and topic is set',
+        ),
+    ),
+}
+
+
+@pytest.fixture(params=GROUPS_OF_EVENTS)
+def group(request: pytest.FixtureRequest, shop: Shop) -> Iterator[Group]:
+    asked = GROUPS_OF_EVENTS[request.param]
+    accounts = shop.ways.accounts.values()
+    before = [account.event_groups[asked.name].members for account in accounts]
+    if asked.members:
+        for account in accounts:
+            account.set_event_group(asked.name, asked.members)
+    yield asked
+    for account, members in zip(accounts, before, strict=True):
+        account.set_event_group(asked.name, members)
+
+
+def test_nothing_of_a_group_for_long(shop: Shop, group: Group) -> None:
+    found = {
+        days: shop.check(
+            f"never({group.name} during last {days} days)", f"not {had(group.union, since=f'{days} days')}"
+        )
+        for days in (7, 60, 200)
+    }
+    assert 0 < found[200] < found[60] < found[7] <= shop.everyone
+    quiet = shop.check(
+        f"not days_since(last({group.name})) <= 60 and did({group.name})",
+        f"not {days_since_last(group.union, 'true', '<= 60')} and {had(group.union)}",
+    )
+    assert 0 < quiet < shop.everyone
+    shop.check(
+        f"days_since(first({group.name})) between 100 and 250",
+        had(
+            group.union,
+            having=f"date_diff('day', cast(min(time) as date), cast({INSTANT} as date)) between 100 and 250",
+        ),
+    )
+    shop.check(
+        f"did({group.name} during 200 to 20 days ago) and never({group.name} older than 7 months)",
+        f"{had(group.union, since='200 days', until='20 days')} and not {had(group.union, until='7 months')}",
+    )
+
+
+@pytest.mark.parametrize("day", ["2017-03-01", "2017-06-30", "2017-11-01", "2017-12-15"])
+def test_the_last_of_a_group_before_a_date(shop: Shop, group: Group, day: str) -> None:
+    before, since = (f"max(time) {operator} timestamp '{day}'" for operator in ("<", ">="))
+    found = shop.check(f"last({group.name}).time before {day}", had(group.union, having=before))
+    never = shop.check(f"never({group.name})", f"not {had(group.union)}")
+    either = shop.check(
+        f"last({group.name}).time before {day} or never({group.name})", f"not {had(group.union, having=since)}"
+    )
+    assert found + never == either
+    first = f"min(time) >= timestamp '{day}'"
+    shop.check(f"first({group.name}).time >= {day}", had(group.union, having=first))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 5, 10, 40])
+def test_how_many_of_a_group(shop: Shop, group: Group, number: int) -> None:
+    for operator in ("=", ">=", ">"):
+        shop.check(f"count({group.name}) {operator} {number}", had(group.union, having=f"count(*) {operator} {number}"))
+    shop.check(
+        f"count({group.name} during last 4 months) < {number}",
+        f"not {had(group.union, having=f'count(*) >= {number}', since='4 months')}",
+    )
+    shop.check(
+        f"count({group.name}) = count(message)",
+        f"(select count(*) from {group.union} e where e.contact_id = c.contact_id and time < {INSTANT})"
+        f" = (select count(*) from messages e where e.contact_id = c.contact_id and time < {INSTANT})",
+    )
+
+
+def test_interactions_and_touches(shop: Shop) -> None:
+    interaction, touch = (GROUPS_OF_EVENTS[name].union for name in ("interaction", "touch"))
+    assert (
+        shop.check(
+            "never(interaction during last 60 days) and did(touch during last 60 days)",
+            f"not {had(interaction, since='60 days')} and {had(touch, since='60 days')}",
+        )
+        > 0
+    )
+    last = "(select max(time) from {} e where e.contact_id = c.contact_id and time < " + INSTANT + ")"
+    assert (
+        shop.check("last(interaction).time < last(touch).time", f"{last.format(interaction)} < {last.format(touch)}")
+        > 0
+    )
 
 
 def test_random_conditions(shop: Shop) -> None:

@@ -37,11 +37,13 @@ from segidx.model.errors import (
     UnknownAccount,
     UnknownField,
 )
+from segidx.model.event_groups import GROUPS, EventGroup, event_group
 from segidx.model.events import Event, EventType, EventTypes, Order, Retraction
 from segidx.model.expression import (
     And,
     AtLeast,
     Comparison,
+    Events,
     Everyone,
     Expression,
     Nobody,
@@ -86,6 +88,7 @@ class FakeAccount:
         self.contacts: dict[str, dict[str, object]] = {}
         self.flags: dict[str, set[tuple[Channel, ChannelFlag]]] = {}
         self.types = EventTypes()
+        self.event_groups = dict(GROUPS)
         # By type and id: the revision and the contact, None of a retracted one.
         self.events: dict[tuple[str, str], tuple[int, str | None]] = {}
         self.log: list[Changes] = []
@@ -424,6 +427,13 @@ class FakeAccount:
     def declare_event_types(self, types: Iterable[EventType]) -> EventTypes:
         self.types = self.types.extended(types)
         return self.types
+
+    def set_event_group(self, name: str, members: Iterable[Events]) -> EventGroup:
+        group = event_group(name, members)
+        for each in group.members:
+            self.types[each.type]
+        self.event_groups[name] = group
+        return group
 
     def now(self) -> int:
         return int(EVALUATED_AT.timestamp() * 1000)

@@ -1,4 +1,5 @@
-"""Events with a real grpc client: in batches and streams beside rows, their limits, and the types of events."""
+"""Events with a real grpc client: in batches and streams beside rows, their limits, and the types and groups of
+events."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from grpc_status import rpc_status
 
 from segidx.model.events import BUILT_IN
 from segidx.service import convert_ingest
-from segidx.v1 import events_pb2, ingest_pb2, ingest_pb2_grpc, schema_pb2, schema_pb2_grpc
+from segidx.v1 import events_pb2, expressions_pb2, ingest_pb2, ingest_pb2_grpc, schema_pb2, schema_pb2_grpc
 
 ACCOUNT = "accounts/default"
 WAIT = 60
@@ -255,3 +256,92 @@ def test_types_are_of_an_account(schemas: Any, account: str) -> None:
     ):
         code, _, _ = refused(call)
         assert code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
+
+
+# --- groups ------------------------------------------------------------------------------------------------
+
+
+def setting(name: str, *members: Any, account: str = ACCOUNT) -> schema_pb2.SetEventGroupRequest:
+    return schema_pb2.SetEventGroupRequest(
+        account=account, event_group=schema_pb2.EventGroup(name=name, members=members)
+    )
+
+
+CLICKED = {
+    "type": "message",
+    "where": {
+        "comparison": {
+            "left": {"field": "kind"},
+            "operator": "COMPARISON_OPERATOR_EQUAL",
+            "right": {"constant": {"string_value": "clicked"}},
+        }
+    },
+}
+LISTING = schema_pb2.ListEventTypesRequest(account=ACCOUNT)
+
+
+def test_groups_are_set_and_listed(schemas: Any) -> None:
+    before = schemas.ListEventTypes(LISTING).event_groups
+    assert [(g.name, [m.type for m in g.members]) for g in before] == [
+        ("interaction", ["visit", "order", "cart", "message"]),
+        ("touch", ["message", "activity"]),
+    ]
+    assert before[0].members[3] == expressions_pb2.Events(**CLICKED)
+    schemas.DeclareEventTypes(declaration(DOWNLOAD))
+    request = setting("interaction", CLICKED, {"type": "download"})
+    assert schemas.SetEventGroup(request).event_group == request.event_group
+    assert list(schemas.ListEventTypes(LISTING).event_groups) == [request.event_group, before[1]]
+    assert schemas.SetEventGroup(request).event_group == request.event_group
+
+
+def deep(levels: int) -> dict[str, Any]:
+    node: dict[str, Any] = CLICKED["where"]  # type: ignore[assignment]
+    for _ in range(levels - 1):
+        node = {"negation": node}
+    return node
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "reason", "says"),
+    [
+        ("", [{"type": "visit"}], "INVALID_ARGUMENT", "there is no event group ''"),
+        ("visit", [{"type": "visit"}], "INVALID_ARGUMENT", "the groups are interaction and touch"),
+        ("Touch", [{"type": "visit"}], "INVALID_ARGUMENT", "there is no event group 'Touch'"),
+        ("touch", [], "INVALID_ARGUMENT", "has 1 to 64 members, not 0"),
+        ("touch", [{"type": "visit"}] * 65, "INVALID_ARGUMENT", "has 1 to 64 members, not 65"),
+        ("touch", [{"type": "order"}, {}], "INVALID_ARGUMENT", "members[1] has no type"),
+        ("touch", [{"type": "visit", "window": {}}], "INVALID_ARGUMENT", "a window that is unfinished"),
+        (
+            "touch",
+            [{"type": "visit", "window": {"rolling": {"direction": 1, "count": 3, "unit": 4}}}],
+            "INVALID_ARGUMENT",
+            "windows stand where the group is asked for",
+        ),
+        ("touch", [{"type": "interaction"}], "INVALID_ARGUMENT", "'interaction' is a group; name its types"),
+        ("touch", [{"type": "touch"}], "INVALID_ARGUMENT", "'touch' is a group; name its types"),
+        ("touch", [{"type": "visits"}], "UNKNOWN_EVENT_TYPE", "did you mean 'visit'"),
+        ("touch", [{"type": "A visit"}], "INVALID_EXPRESSION", "is no name of an event type"),
+        ("touch", [{"type": "visit", "where": {}}], "UNFINISHED_EXPRESSION", "unfinished"),
+        ("touch", [{"type": "visit", "where": {"is_set": {}}}], "UNFINISHED_EXPRESSION", "unfinished"),
+        ("touch", [{"type": "visit", "where": {"conjunction": {}}}], "EMPTY_OPERANDS", "says nothing"),
+        ("touch", [{"type": "visit", "where": {"everyone": {}}}], "INVALID_EXPRESSION", "event's own properties"),
+        ("touch", [{"type": "message", "where": deep(64)}], "EXPRESSION_TOO_DEEP", "deeper than 64"),
+    ],
+)
+def test_groups_that_cannot_be_set(schemas: Any, name: str, members: list[Any], reason: str, says: str) -> None:
+    before = schemas.ListEventTypes(LISTING)
+    code, info, message = refused(lambda: schemas.SetEventGroup(setting(name, *members)))
+    assert (code, info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
+    assert says in message
+    assert schemas.ListEventTypes(LISTING) == before
+
+
+@pytest.mark.parametrize("account", ["", "default", "accounts/nobody"])
+def test_groups_are_of_an_account(schemas: Any, account: str) -> None:
+    code, _, _ = refused(lambda: schemas.SetEventGroup(setting("touch", {"type": "visit"}, account=account)))
+    assert code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
+
+
+def test_an_absent_group_is_refused(schemas: Any) -> None:
+    code, info, _ = refused(lambda: schemas.SetEventGroup(schema_pb2.SetEventGroupRequest(account=ACCOUNT)))
+    assert (code, info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")

@@ -204,6 +204,7 @@ def test_without_a_writer_nothing_is_written(tmp_path: Path) -> None:
             lambda: account.upsert([("a", {})]),
             lambda: account.write_events([Retraction("visit", "v")]),
             lambda: account.declare_event_types([EventType("download")]),
+            lambda: account.set_event_group("touch", ["visit"]),
         ):
             with pytest.raises(ReadOnly):
                 write()

@@ -156,6 +156,10 @@ def test_events_are_streamed_counted_and_counted_again(tmp_path: Path) -> None:
         for account in accounts:
             assert account.event_types == types
             assert account.count("did(download)").count == 0
+        group = accounts[1].set_event_group("interaction", ["download"])
+        for account in accounts:
+            assert account.event_groups["interaction"] == group
+            assert account.count("did(interaction)").count == 0
         accounts[0].write([ContactWrite(f"c{i}") for i in range(CONTACTS)])
         results: dict[int, list[WriteResult]] = {}
         streams = [threading.Thread(target=write, args=(clients[n], n, results)) for n in (0, 1)]
