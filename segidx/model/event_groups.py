@@ -45,19 +45,19 @@ def event_group(name: str, members: Iterable[Events]) -> EventGroup:
     given = tuple(members)
     if not 1 <= len(given) <= MAX_MEMBERS:
         raise InvalidArgument(f"group {name!r} has 1 to {MAX_MEMBERS} members, not {len(given)}", group=name)
-    for member in given:
-        if not isinstance(member, Events):
+    for each in given:
+        if not isinstance(each, Events):
             raise InvalidArgument(
-                f"group {name!r}: a member is an Events or its text, not {type(member).__name__}", group=name
+                f"group {name!r}: a member is an Events or its text, not {type(each).__name__}", group=name
             )
-        if not isinstance(member.window, AllTime):
+        if not isinstance(each.window, AllTime):
             raise InvalidArgument(
-                f"group {name!r}: its member {member.type!r} has a window; windows stand where the group is asked for",
+                f"group {name!r}: its member {each.type!r} has a window; windows stand where the group is asked for",
                 group=name,
             )
-        check(Did(member))
-        if member.type in GROUPS:
-            raise InvalidArgument(f"group {name!r}: {member.type!r} is a group; name its types", group=name)
+        check(Did(each))
+        if each.type in GROUPS:
+            raise InvalidArgument(f"group {name!r}: {each.type!r} is a group; name its types", group=name)
     return EventGroup(name, given)
 
 
