@@ -217,9 +217,9 @@ def told(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Told]:
 
 
 # Each has a zone and an instant of its own.
-LIVES = pytest.mark.parametrize("told", range(3), indirect=True)
-OTHER_LIVES = pytest.mark.parametrize("told", range(3, 6), indirect=True)
-ALL_LIVES = pytest.mark.parametrize("told", range(6), indirect=True)
+LIVES = pytest.mark.parametrize("told", range(2), indirect=True)
+OTHER_LIVES = pytest.mark.parametrize("told", range(2, 4), indirect=True)
+ALL_LIVES = pytest.mark.parametrize("told", range(4), indirect=True)
 
 
 @LIVES

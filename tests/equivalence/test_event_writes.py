@@ -246,7 +246,7 @@ WITH_EVENTS: tuple[tuple[str, int], ...] = (
 )
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_random_life(place: Path, seed: int) -> None:
     with closing(EventLife(place / "d", seed)) as life:
         live(life, 60, WITH_EVENTS)
@@ -283,7 +283,7 @@ class FewRows(EventRowGenerator):
         return f"e{self.chooser.integer(0, 3)}"
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_few_events_moved_again_and_again(place: Path, seed: int) -> None:
     """There and back, so that what a layer voids comes again in a later one and goes once more."""
     with closing(EventLife(place / "d", 70 + seed)) as life:

@@ -58,6 +58,7 @@ def every_call(n: int) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     fields = [{"name": "city", "type": "FIELD_TYPE_CATEGORY"}, {"name": "tags", "type": "FIELD_TYPE_TAGS"}]
     one = {"accepted": "1", "created": "1"}
     types = [{"name": "download", "properties": [{"name": "size", "type": "FIELD_TYPE_NUMBER"}]}]
+    group = {"name": "touch", "members": [{"type": "cart"}]}
     event = {"eventId": "d1", "contactId": "anna", "time": "2026-01-02T03:04:05.678Z"}
     download = {"event": {"type": "download", **event, "properties": {"size": {"decimalValue": "1.50"}}}}
     retraction = {"retraction": {"type": "download", "eventId": "d1", "revision": "3"}}
@@ -68,6 +69,11 @@ def every_call(n: int) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
         ("SchemaService/UpdateSchema", {**account, "schema": {"fields": fields}}, {}),
         ("SchemaService/GetSchema", account, {}),
         ("SchemaService/DeclareEventTypes", {**account, "eventTypes": types}, {}),
+        (
+            "SchemaService/SetEventGroup",
+            {**account, "eventGroup": {"name": "touch", "members": [{"type": "cart"}]}},
+            {},
+        ),
         ("SchemaService/ListEventTypes", account, {}),
         ("ContactService/UpsertContacts", {**account, "contacts": [row]}, one),
         ("ContactService/StreamUpsertContacts", {**account, "contacts": [{**row, "contactId": "b"}]}, one),
