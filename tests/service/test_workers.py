@@ -69,11 +69,7 @@ def every_call(n: int) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
         ("SchemaService/UpdateSchema", {**account, "schema": {"fields": fields}}, {}),
         ("SchemaService/GetSchema", account, {}),
         ("SchemaService/DeclareEventTypes", {**account, "eventTypes": types}, {}),
-        (
-            "SchemaService/SetEventGroup",
-            {**account, "eventGroup": {"name": "touch", "members": [{"type": "cart"}]}},
-            {},
-        ),
+        ("SchemaService/SetEventGroup", {**account, "eventGroup": group}, {}),
         ("SchemaService/ListEventTypes", account, {}),
         ("ContactService/UpsertContacts", {**account, "contacts": [row]}, one),
         ("ContactService/StreamUpsertContacts", {**account, "contacts": [{**row, "contactId": "b"}]}, one),
