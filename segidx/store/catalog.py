@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from segidx.model.errors import CorruptData, InvalidArgument
+from segidx.model.errors import CorruptData, SegidxError
 from segidx.model.event_groups import GROUPS, EventGroup, event_group, member, member_text
 from segidx.model.events import EventProperty, EventType, EventTypes
 from segidx.model.schema import AccountInfo, Field, FieldType, Schema
@@ -123,10 +123,12 @@ def read_catalog(txn: Reader, db: Handle) -> Catalog:
 
 def _event_groups(value: memoryview | bytes | None) -> dict[str, EventGroup]:
     """Those that the account has said anew."""
-    rows: dict[str, list[str]] = {} if value is None else json.loads(bytes(value))
+    rows = {} if value is None else json.loads(bytes(value))
+    if not isinstance(rows, dict):
+        raise ValueError("its event groups are no object")
     try:
         return {name: event_group(name, [member(text) for text in texts]) for name, texts in rows.items()}
-    except InvalidArgument as error:
+    except SegidxError as error:
         raise CorruptData(f"the event groups cannot be read ({error}); restore from a backup") from error
 
 

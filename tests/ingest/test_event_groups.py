@@ -175,10 +175,20 @@ def test_a_comment_ends_no_parenthesis() -> None:
     assert member("visit # all of them") == Events("visit")
 
 
-def test_damaged_groups_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b'{"touch": ["visit during last 3 days"]}',
+        b'{"touch": ["visit where ..."]}',
+        b'{"other": ["visit"]}',
+        b"[]",
+        b"{",
+    ],
+)
+def test_damaged_groups_are_named(tmp_path: Path, stored: bytes) -> None:
     with opened(tmp_path) as database, database.account()._store.write() as write:
-        write.txn.put(META_EVENT_GROUPS, b'{"touch": ["visit during last 3 days"]}', db=write.dbs[DB_META])
-    with opened(tmp_path, read_only=True) as database, pytest.raises(CorruptData, match="event groups cannot be read"):
+        write.txn.put(META_EVENT_GROUPS, stored, db=write.dbs[DB_META])
+    with opened(tmp_path, read_only=True) as database, pytest.raises(CorruptData, match="cannot be read"):
         database.account().count("did(touch)")
 
 
