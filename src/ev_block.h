@@ -112,13 +112,18 @@ typedef struct {
     uint32_t ncolumns; /* that a block must have */
 } ev_filter;
 
-enum { EV_ADD, EV_LEAST, EV_MOST, EV_DISTINCT, EV_DAYS };
+enum { EV_ADD, EV_LEAST, EV_MOST, EV_DISTINCT, EV_DAYS, EV_ROWS };
+#define EV_MISSING INT64_MIN /* of a row that is listed, where it has no value */
 
 typedef struct {
     const ev_filter *filter; /* NULL for every row */
     int64_t first, last;     /* times, both included */
     int measure;             /* the column that numbers are made of, or EV_NO_COLUMN to count */
-    uint8_t how;             /* EV_ADD, EV_LEAST or EV_MOST of the measure, EV_DISTINCT values of it, or EV_DAYS */
+    uint8_t how;             /* EV_ADD, EV_LEAST or EV_MOST of the measure, EV_DISTINCT values of it, or EV_DAYS;
+                              * EV_ROWS for the rows themselves: the nlisted columns `listed`, and low and high mean
+                              * nothing */
+    uint8_t listed[EV_MAX_COLUMNS];
+    uint32_t nlisted;
     const ev_zone *zone;     /* EV_DAYS: whose local days are counted */
     const uint32_t *among;   /* ascending ordinals: the contacts to look at, namong of them; NULL for all */
     size_t namong;
@@ -134,11 +139,12 @@ typedef struct {
     uint32_t first_layer;
 } ev_range;
 
-/* What was found: contacts in ascending order, if the ranges ascend, and the number of each. */
+/* What was found: contacts in ascending order, if the ranges ascend, and the number of each; or rows, those of a range
+ * together, with `width` values each. */
 typedef struct {
     uint32_t *ordinals;
     int64_t *numbers;
-    size_t n, cap;
+    size_t n, cap, width;
 } ev_found;
 
 enum { EV_OVERFLOW = 16 }; /* beside BM_OK, BM_CANCELLED, BM_DEADLINE and BM_NO_MEMORY */

@@ -1,5 +1,5 @@
 /* How many rows a contact has, on how many days, or the sum, the least, the greatest or the number of distinct values of
- * a measure, over the rows of event blocks, and of layers above them, that lie in a window of time and pass a filter:
+ * a measure (or the rows themselves), over the rows of event blocks, and of layers above them, that lie in a window of time and pass a filter:
  * range by range, in buffers that all ranges of a call share. Only what a range has touched is looked at and cleared. A
  * layer's rows of the range are read as blocks.
  *
@@ -30,6 +30,8 @@ typedef struct {
     int64_t *days;   /* of BM_CHUNK_ROWS rows, where days are */
     ev_above *above; /* the layers that have rows or stale places in the range, the newest first */
     ev_block slice;
+    ev_found *found;
+    uint32_t number; /* of the range */
 } ev_call;
 
 /* A block to be read. */
@@ -203,6 +205,40 @@ static bool pair_rows(ev_call *x, const ev_block *b, uint32_t n) {
     return true;
 }
 
+static bool grow(ev_found *f, size_t more) {
+    if (f->cap - f->n >= more) return true;
+    size_t cap = 2 * f->cap + more;
+    uint32_t *ordinals = realloc(f->ordinals, cap * sizeof *ordinals);
+    if (ordinals) f->ordinals = ordinals;
+    int64_t *numbers = ordinals ? realloc(f->numbers, cap * (f->width ? f->width : 1) * sizeof *numbers) : NULL;
+    if (!numbers) return false;
+    f->numbers = numbers;
+    f->cap = cap;
+    return true;
+}
+
+/* The rows themselves, the columns of each side by side; false without memory. */
+static bool list_rows(ev_call *x, const ev_block *b, uint32_t n) {
+    const ev_query *q = x->q;
+    const bm_chunk *contacts = &b->columns[EV_CONTACT];
+    ev_found *f = x->found;
+    if (!grow(f, n)) return false;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t contact = (uint32_t)ev_value(contacts, bm_code(contacts, x->rows[i])) & (BM_CHUNK_ROWS - 1);
+        f->ordinals[f->n + i] = x->number * BM_CHUNK_ROWS + contact;
+    }
+    for (uint32_t j = 0; j < q->nlisted; j++) {
+        const bm_chunk *c = &b->columns[q->listed[j]];
+        int64_t *to = f->numbers + f->n * q->nlisted + j;
+        for (uint32_t i = 0; i < n; i++, to += q->nlisted) {
+            uint64_t code = ev_code(c, x->rows[i]);
+            *to = code ? ev_value(c, code) : EV_MISSING;
+        }
+    }
+    f->n += n;
+    return true;
+}
+
 /* How many pairs each contact has, into its number; none is left. */
 static void count_pairs(ev_call *x) {
     ev_pairs_settle(&x->pairs);
@@ -256,6 +292,7 @@ static int add_block(ev_call *x, const ev_source *from) {
     if (zone != BM_ZONE_ALL && left <= EV_LISTED)
         n = bm_ops.compact((const bm_u16 *)x->rows, n, filter_mask(x, b, n), x->rows);
     if (q->how == EV_ADD) return add_rows(x, b, n) ? EV_OVERFLOW : BM_OK;
+    if (q->how == EV_ROWS) return list_rows(x, b, n) ? BM_OK : BM_NO_MEMORY;
     if (q->how == EV_DISTINCT || q->how == EV_DAYS) return pair_rows(x, b, n) ? BM_OK : BM_NO_MEMORY;
     pick_rows(x, b, n);
     return BM_OK;
@@ -278,18 +315,6 @@ static bool choose(ev_call *x, uint32_t number) {
         x->chosen_words[contact >> 6] |= 1ull << (contact & 63);
     }
     return lo > begin;
-}
-
-static bool grow(ev_found *f, size_t more) {
-    if (f->cap - f->n >= more) return true;
-    size_t cap = 2 * f->cap + more;
-    uint32_t *ordinals = realloc(f->ordinals, cap * sizeof *ordinals);
-    if (ordinals) f->ordinals = ordinals;
-    int64_t *numbers = ordinals ? realloc(f->numbers, cap * sizeof *numbers) : NULL;
-    if (!numbers) return false;
-    f->numbers = numbers;
-    f->cap = cap;
-    return true;
 }
 
 /* Reports what the range has touched and leaves the buffers clear; false without memory. */
@@ -364,10 +389,13 @@ int ev_collect(const ev_range *ranges, size_t n, const ev_layer *const *layers, 
         x->above = above;
         x->days = days;
         x->narrowed = q->among != NULL;
+        x->found = found;
+        found->width = q->how == EV_ROWS ? q->nlisted : 1;
         x->chosen = x->named = (bm_table){0, BM_CHUNK_ROWS, false, x->chosen_words};
     }
     for (size_t r = 0; r < n && status == BM_OK; r++) {
         if (x->narrowed && !choose(x, ranges[r].number)) continue;
+        x->number = ranges[r].number;
         x->named.base = (int64_t)ranges[r].number * BM_CHUNK_ROWS;
         status = add_range(x, &ranges[r], layers, nlayers, stop);
         if (status == BM_OK && (q->how == EV_DISTINCT || q->how == EV_DAYS)) count_pairs(x);

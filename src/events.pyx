@@ -78,6 +78,8 @@ cdef extern from "ev_layer.h" nogil:
         int64_t last
         int measure
         uint8_t how
+        uint8_t listed[32]
+        uint32_t nlisted
         const ev_zone *zone
         const uint32_t *among
         size_t namong
@@ -93,7 +95,7 @@ cdef extern from "ev_layer.h" nogil:
     ctypedef struct ev_found:
         uint32_t *ordinals
         int64_t *numbers
-        size_t n
+        size_t n, width
 
     ctypedef struct ev_part:
         uint32_t number
@@ -110,7 +112,7 @@ cdef extern from "ev_layer.h" nogil:
     const uint32_t BM_CHUNK_ROWS, BM_CHUNK_WORDS, BM_CHUNK_HEADER
     const uint32_t EV_VERSION, EV_HEADER, EV_MAX_COLUMNS, EV_MIN_COLUMNS
     const uint8_t EV_SCAN, EV_CLOCK, EV_CONSTANT, EV_ALL, EV_ANY, EV_AT_LEAST, EV_NOT
-    const uint8_t EV_ADD, EV_LEAST, EV_MOST, EV_DISTINCT, EV_DAYS
+    const uint8_t EV_ADD, EV_LEAST, EV_MOST, EV_DISTINCT, EV_DAYS, EV_ROWS
     const int EV_NO_COLUMN, EV_OVERFLOW, BM_OK, BM_CANCELLED, BM_DEADLINE, BM_NO_MEMORY
 
     const char *ev_block_open(ev_block *b, const uint8_t *buf, size_t len, int *column)
@@ -303,6 +305,109 @@ def _listed(number, blocks, first_layer=0):
 
 
 _HOW = {"sum": EV_ADD, "min": EV_LEAST, "max": EV_MOST, "distinct": EV_DISTINCT, "distinct_days": EV_DAYS}
+MISSING = INT64_MIN
+
+
+cdef class _Held:
+    """The ranges and layers of a call, as the native code takes them."""
+
+    cdef list ranges
+    cdef tuple layers
+    cdef const ev_block **blocks_at
+    cdef ev_range *ranges_at
+    cdef const ev_layer **layers_at
+    cdef size_t n
+    cdef uint32_t nlayers
+
+    def __cinit__(self, ranges, layers, uint32_t needed):
+        cdef EventBlock block
+        cdef EventLayer layer
+        cdef Py_ssize_t i, at = 0
+        self.ranges = [_listed(*each) for each in ranges]
+        self.layers = tuple(layers)
+        total = sum(len(blocks) for _, blocks, _ in self.ranges)
+        self.n, self.nlayers = len(self.ranges), len(self.layers)
+        self.blocks_at = <const ev_block **>PyMem_Malloc((total + 1) * sizeof(void *))
+        self.ranges_at = <ev_range *>PyMem_Malloc((self.n + 1) * sizeof(ev_range))
+        self.layers_at = <const ev_layer **>PyMem_Malloc((self.nlayers + 1) * sizeof(void *))
+        if self.blocks_at == NULL or self.ranges_at == NULL or self.layers_at == NULL:
+            raise MemoryError
+        for i in range(len(self.layers)):
+            layer = <EventLayer?>self.layers[i]
+            if layer.c.b.ncolumns < needed:
+                raise ValueError(f"a layer has {layer.c.b.ncolumns} columns: there is no column {needed - 1}")
+            self.layers_at[i] = &layer.c
+        for i in range(len(self.ranges)):
+            number, blocks, first = self.ranges[i]
+            if not 0 <= number < 1 << 18:
+                raise ValueError(f"ranges have the numbers 0 to {(1 << 18) - 1}, not {number}")
+            if not 0 <= first <= len(self.layers):
+                raise ValueError(f"the first of {len(self.layers)} layers cannot be {first}")
+            self.ranges_at[i].first_layer = first
+            self.ranges_at[i].number = number
+            self.ranges_at[i].blocks = self.blocks_at + at
+            self.ranges_at[i].n = len(blocks)
+            for each in blocks:
+                block = <EventBlock?>each
+                if block.c.ncolumns < needed:
+                    raise ValueError(f"a block has {block.c.ncolumns} columns: there is no column {needed - 1}")
+                self.blocks_at[at] = &block.c
+                at += 1
+
+    def __dealloc__(self):
+        PyMem_Free(self.blocks_at)
+        PyMem_Free(self.ranges_at)
+        PyMem_Free(self.layers_at)
+
+
+cdef int _run(_Held held, const ev_query *q, const bm_stop *stop, ev_found *found) except -1:
+    cdef int status
+    with nogil:
+        status = ev_collect(held.ranges_at, held.n, held.layers_at, held.nlayers, q, stop, found)
+    if status == BM_CANCELLED:
+        raise Stopped("cancelled")
+    if status == BM_DEADLINE:
+        raise Stopped("deadline")
+    if status == BM_NO_MEMORY:
+        raise MemoryError
+    if status == EV_OVERFLOW:
+        raise OverflowError("a sum leaves 64 bits")
+    return 0
+
+
+def select(ranges, EventFilter filter, start, end, columns, among=None, Stop stop=None, layers=()):
+    """The rows themselves that collect would look at: (ordinals uint32[n], a tuple of an int64[n] for each of the
+    `columns`). A missing value is MISSING. The rows of a range stand together, in the order of the ranges, and in no
+    order among themselves.
+    """
+    cdef ev_query q
+    cdef ev_found found
+    cdef uint32_t needed = filter.c.ncolumns if filter is not None else 0, nothing = 0
+    cdef const uint32_t[::1] chosen
+    cdef list asked = list(columns)
+    if not 1 <= len(asked) <= <int>EV_MAX_COLUMNS:
+        raise ValueError(f"1 to {EV_MAX_COLUMNS} columns are listed, not {len(asked)}")
+    memset(&q, 0, sizeof(q))
+    memset(&found, 0, sizeof(found))
+    for i, column in enumerate(asked):
+        if not 0 <= column < <int>EV_MAX_COLUMNS:
+            raise ValueError(f"columns are 0 to {EV_MAX_COLUMNS - 1}, not {column}")
+        q.listed[i] = column
+        needed = max(needed, <uint32_t>column + 1)
+    q.nlisted = len(asked)
+    q.filter = &filter.c if filter is not None else NULL
+    q.first, q.last = _clamp(start), _clamp(end - 1)
+    q.measure, q.how = EV_NO_COLUMN, EV_ROWS
+    if among is not None:
+        chosen = among
+        q.among, q.namong = &chosen[0] if chosen.shape[0] else &nothing, chosen.shape[0]
+    try:
+        _run(_Held(ranges, layers, needed), &q, &stop.c if stop is not None else NULL, &found)
+        ordinals, values = np.empty(found.n, np.uint32), np.empty((found.n, q.nlisted), np.int64)
+        _copy(&found, ordinals, values.reshape(-1))
+        return ordinals, tuple(np.ascontiguousarray(values[:, i]) for i in range(q.nlisted))
+    finally:
+        ev_found_free(&found)
 
 
 def collect(
@@ -333,23 +438,14 @@ def collect(
     the rows of blocks and of older layers do not at the stale places of a layer. A range may be a triple, with the number
     of the first layer that lies above its blocks; it is 0 where it is not said.
     """
-    cdef list held = [_listed(*each) for each in ranges]
-    cdef tuple above = tuple(layers)
-    cdef Py_ssize_t n = len(held), i, at = 0, total = sum(len(blocks) for _, blocks, _ in held)
     cdef ev_query q
     cdef ev_found found
     cdef uint32_t needed = filter.c.ncolumns if filter is not None else 0, nothing = 0
     cdef const bm_stop *s = &stop.c if stop is not None else NULL
-    cdef const ev_block **blocks_at = NULL
-    cdef ev_range *ranges_at = NULL
-    cdef const ev_layer **layers_at = NULL
-    cdef uint32_t nlayers = len(above)
     cdef const uint32_t[::1] chosen
-    cdef EventBlock block
-    cdef EventLayer layer
-    cdef int status
     if not -1 <= measure < EV_MAX_COLUMNS:
         raise ValueError(f"the measure is a column, or -1 for none, not {measure}")
+    memset(&q, 0, sizeof(q))
     q.filter = &filter.c if filter is not None else NULL
     q.first, q.last = _clamp(start), _clamp(end - 1)
     if how not in _HOW or (measure < 0 and how not in ("sum", "distinct_days")) or (
@@ -371,53 +467,15 @@ def collect(
     needed = max(needed, <uint32_t>(measure + 1))
     memset(&found, 0, sizeof(found))
     try:
-        blocks_at = <const ev_block **>PyMem_Malloc((total + 1) * sizeof(void *))
-        ranges_at = <ev_range *>PyMem_Malloc((n + 1) * sizeof(ev_range))
-        layers_at = <const ev_layer **>PyMem_Malloc((len(above) + 1) * sizeof(void *))
-        if blocks_at == NULL or ranges_at == NULL or layers_at == NULL:
-            raise MemoryError
-        for i in range(len(above)):
-            layer = <EventLayer?>above[i]
-            if layer.c.b.ncolumns < needed:
-                raise ValueError(f"a layer has {layer.c.b.ncolumns} columns: there is no column {needed - 1}")
-            layers_at[i] = &layer.c
-        for i in range(n):
-            number, blocks, first = held[i]
-            if not 0 <= number < 1 << 18:
-                raise ValueError(f"ranges have the numbers 0 to {(1 << 18) - 1}, not {number}")
-            if not 0 <= first <= len(above):
-                raise ValueError(f"the first of {len(above)} layers cannot be {first}")
-            ranges_at[i].first_layer = first
-            ranges_at[i].number = number
-            ranges_at[i].blocks = blocks_at + at
-            ranges_at[i].n = len(blocks)
-            for each in blocks:
-                block = <EventBlock?>each
-                if block.c.ncolumns < needed:
-                    raise ValueError(f"a block has {block.c.ncolumns} columns: there is no column {needed - 1}")
-                blocks_at[at] = &block.c
-                at += 1
-        with nogil:
-            status = ev_collect(ranges_at, n, layers_at, nlayers, &q, s, &found)
-        if status == BM_CANCELLED:
-            raise Stopped("cancelled")
-        if status == BM_DEADLINE:
-            raise Stopped("deadline")
-        if status == BM_NO_MEMORY:
-            raise MemoryError
-        if status == EV_OVERFLOW:
-            raise OverflowError("a sum leaves 64 bits")
+        _run(_Held(ranges, layers, needed), &q, s, &found)
         ordinals, numbers = np.empty(found.n, np.uint32), np.empty(found.n, np.int64)
         _copy(&found, ordinals, numbers)
         return ordinals, numbers
     finally:
-        PyMem_Free(blocks_at)
-        PyMem_Free(ranges_at)
-        PyMem_Free(layers_at)
         ev_found_free(&found)
 
 
 cdef void _copy(const ev_found *found, uint32_t[::1] ordinals, int64_t[::1] numbers):
     if found.n:
         memcpy(&ordinals[0], found.ordinals, found.n * sizeof(uint32_t))
-        memcpy(&numbers[0], found.numbers, found.n * sizeof(int64_t))
+        memcpy(&numbers[0], found.numbers, found.n * found.width * sizeof(int64_t))

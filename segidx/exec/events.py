@@ -7,13 +7,14 @@ one, and only the candidates' rows are added up. What the log holds lies above t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
 from segidx.exec.pool import over_threads, threads
-from segidx.kernels.events import BLOCK_ROWS, TIME, EventBlock, EventFilter, EventLayer, collect
+from segidx.kernels.events import BLOCK_ROWS, TIME, EventBlock, EventFilter, EventLayer, collect, select
 from segidx.model.errors import SumTooLarge
 from segidx.model.expression import AggregateFunction
 from segidx.plan.clocks import packed_changes
@@ -66,6 +67,36 @@ def aggregate(value: BoundAggregate, ordinals: Ordinals, context: BindContext) -
     numbers[at] = totals
     present[at] = True
     return numbers, present
+
+
+class Selected(NamedTuple):
+    """Rows of events, those of a contact together, contacts ascending, in no order within one."""
+
+    ordinals: Ordinals  # uint32[n]
+    columns: tuple[Numbers, ...]  # int64[n] each, MISSING where there is no value
+
+    def __len__(self) -> int:
+        return len(self.ordinals)
+
+
+def selected(events: BoundEvents, columns: Sequence[int], among: Ordinals | None, context: BindContext) -> Selected:
+    """The columns of the events that there are, of the contacts in `among` where it is given (ascending). For what is
+    not made row by row; it takes memory for all of them. Raises Stopped."""
+    rows = EventFilter(events.where) if events.where else None
+    layers = context.snapshot.event_layers(events.type)
+
+    def found(ranges: list[Range]) -> Selected:
+        ordinals, values = select(ranges, rows, events.start, events.end, columns, among, context.stop, layers)
+        order = np.argsort(ordinals, kind="stable")
+        return Selected(ordinals[order], tuple(value[order] for value in values))
+
+    parts = over_threads(found, _shares(list(_ranges(events, among, layers, context)), layers))
+    if not parts:
+        return Selected(np.zeros(0, np.uint32), tuple(np.zeros(0, np.int64) for _ in columns))
+    return Selected(
+        np.concatenate([part.ordinals for part in parts]),
+        tuple(np.concatenate(values) for values in zip(*(part.columns for part in parts), strict=True)),
+    )
 
 
 def ordinals_of(bitmap: BitMap) -> Ordinals:

@@ -73,3 +73,16 @@ def collect(
     layers: Iterable[EventLayer] = (),
     zone: tuple[Buffer, Buffer] | None = None,
 ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]: ...
+
+MISSING: int
+
+def select(
+    ranges: Iterable[tuple[int, Sequence[EventBlock]] | tuple[int, Sequence[EventBlock], int]],
+    filter: EventFilter | None,
+    start: int,
+    end: int,
+    columns: Sequence[int],
+    among: npt.NDArray[np.uint32] | None = None,
+    stop: Stop | None = None,
+    layers: Iterable[EventLayer] = (),
+) -> tuple[npt.NDArray[np.uint32], tuple[npt.NDArray[np.int64], ...]]: ...

@@ -40,6 +40,7 @@ Buffers and arrays in, arrays out: no I/O, and nothing else of segidx is importe
 from segidx.kernels._events import (
     BLOCK_ROWS,
     LAYER_ROWS,
+    MISSING,
     CorruptEvents,
     EventBlock,
     EventFilter,
@@ -48,6 +49,7 @@ from segidx.kernels._events import (
     encode_block,
     encode_layer,
     merge_layers,
+    select,
     verify_block,
 )
 
@@ -60,6 +62,7 @@ __all__ = [
     "EVENT",
     "LAYER_ROWS",
     "LINE",
+    "MISSING",
     "TIME",
     "CorruptEvents",
     "EventBlock",
@@ -69,5 +72,6 @@ __all__ = [
     "encode_block",
     "encode_layer",
     "merge_layers",
+    "select",
     "verify_block",
 ]

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -19,6 +20,7 @@ from segidx.kernels.events import (
     BLOCK_ROWS,
     CONTACT,
     EVENT,
+    MISSING,
     TIME,
     EventBlock,
     EventFilter,
@@ -27,6 +29,7 @@ from segidx.kernels.events import (
     encode_block,
     encode_layer,
     merge_layers,
+    select,
 )
 
 MAY = 1_777_593_600_000
@@ -157,19 +160,33 @@ class Case:
         assert (np.diff(ordinals.astype(np.int64)) > 0).all()
         return dict(zip(ordinals.tolist(), numbers.tolist(), strict=True))
 
+    def listed(self, query: Query) -> list[Row]:
+        """The rows that `select` finds, whole."""
+        ranges = [(number, blocks, self.first[number]) for number, blocks in self.blocks.items()]
+        rows = None if query.filter is None else EventFilter(query.filter[0])
+        chosen = None if query.candidates is None else np.array(sorted(query.candidates), np.uint32)
+        columns = range(TIME, COUNTS + 1)
+        window = (query.start, query.end)
+        ordinals, found = select(ranges, rows, *window, columns, chosen, layers=self.opened)
+        values = [[None if v == MISSING else v for v in column.tolist()] for column in found]
+        return list(zip(ordinals.tolist(), *values, strict=True))
+
     def check(self, query: Query) -> int:
         """Compare with plain Python; how many contacts were found."""
+        passing: list[Row] = []
         values: dict[int, list[int]] = {}
         for row in self.rows():
             contact, at, _ = place(row)
             outside = query.candidates is not None and contact not in query.candidates
             if outside or not query.start <= at < query.end or (query.filter and not query.filter[1](row)):
                 continue
+            passing.append(row)
             value = row[query.measure] if query.measure >= 0 else 1
             if query.how == "distinct_days":
                 value = local(at) // (24 * HOUR)
             if value is not None:
                 values.setdefault(contact, []).append(value)
+        assert Counter(self.listed(query)) == Counter(passing), query
         numbers = {contact: HOW[query.how](some) for contact, some in values.items()}
         assert self.answer(query, self.opened, self.first) == numbers, query
         if numbers:

@@ -29,6 +29,7 @@ from segidx.kernels.events import (
     EventFilter,
     collect,
     encode_block,
+    select,
     verify_block,
 )
 
@@ -579,3 +580,14 @@ def check_damaged(seed: int, rounds: int) -> None:
 
 def test_damaged_blocks_are_added_up_somehow() -> None:
     check_damaged(7, 12)
+
+
+def test_rows_are_listed() -> None:
+    block = EventBlock(encoded(random_rows(random.Random(3), 10)))
+    ordinals, (lines, times) = select([(2, [block])], None, 0, 2**63, [LINE, TIME], np.array([1], np.uint32))
+    assert len(ordinals) == len(lines) == len(times) == 0
+    for columns, message in (([], "1 to 32 columns"), ([0] * 33, "not 33"), ([32], "not 32"), ([-1], "not -1")):
+        with pytest.raises(ValueError, match=message):
+            select([(0, [block])], None, 0, 1, columns)
+    with pytest.raises(ValueError, match="no column 11"):
+        select([(0, [block])], None, 0, 1, [11])
