@@ -185,6 +185,8 @@ typedef struct {
 } bm_output;
 
 int bm_materialise(const bm_prog *p, uint32_t first_key, uint32_t last_key, const bm_stop *stop, bm_output *out);
+/* Append a container: room for its payload of so many bytes, or NULL without memory. Keys ascend. */
+uint8_t *bm_output_add(bm_output *out, uint32_t key, uint32_t card, uint32_t size);
 size_t bm_output_size(const bm_output *out);             /* bytes of the portable form */
 void bm_output_write(const bm_output *out, uint8_t *to); /* exactly that many */
 void bm_output_free(bm_output *out);

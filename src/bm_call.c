@@ -96,29 +96,6 @@ typedef struct {
     bool failed;
 } bm_sink;
 
-static uint8_t *append(bm_output *out, uint32_t key, uint32_t card, uint32_t size) {
-    if (out->n == out->heads_cap) {
-        uint32_t cap = out->heads_cap ? 2 * out->heads_cap : 64;
-        uint32_t *heads = realloc(out->heads, cap * sizeof *heads);
-        if (heads) out->heads = heads;
-        uint32_t *sizes = heads ? realloc(out->sizes, cap * sizeof *sizes) : NULL;
-        if (!sizes) return NULL;
-        out->sizes = sizes;
-        out->heads_cap = cap;
-    }
-    if (out->cap - out->used < size) {
-        size_t cap = 2 * out->cap + 4 * BM_BITS_BYTES;
-        uint8_t *payload = realloc(out->payload, cap);
-        if (!payload) return NULL;
-        out->payload = payload;
-        out->cap = cap;
-    }
-    out->heads[out->n] = key | (card - 1) << 16;
-    out->sizes[out->n++] = size;
-    out->used += size;
-    return out->payload + out->used - size;
-}
-
 static bool visit_emit(bm_ctx *x, bm_bounds b, void *to) {
     bm_sink *sink = to;
     uint8_t *mark = x->top, *own = bm_take(x, BM_BUF), *tmp = bm_take(x, BM_BUF), *at;
@@ -126,14 +103,14 @@ static bool visit_emit(bm_ctx *x, bm_bounds b, void *to) {
     bm_val v = bm_eval(x, x->prog->root, own);
     uint32_t count = x->halted ? 0 : bm_val_count(&v);
     if (count > BM_ARRAY_MAX) {
-        at = append(sink->out, x->key, count, BM_BITS_BYTES);
+        at = bm_output_add(sink->out, x->key, count, BM_BITS_BYTES);
         bm_src src = {bm_val_bits(&v, tmp), v.neg ? ~0ull : 0};
         if (at) bm_ops.all(&src, 1, at);
         sink->failed = !at;
     } else if (count) {
         uint32_t n;
         const bm_u16 *a = bm_val_array(&v, array, BM_ARRAY_MAX, tmp, &n);
-        at = n ? append(sink->out, x->key, n, 2 * n) : NULL;
+        at = n ? bm_output_add(sink->out, x->key, n, 2 * n) : NULL;
         if (at) memcpy(at, a, 2 * (size_t)n);
         sink->failed = n && !at;
     }
@@ -146,25 +123,4 @@ int bm_materialise(const bm_prog *p, uint32_t first_key, uint32_t last_key, cons
     memset(out, 0, sizeof *out);
     int status = walk(p, first_key, last_key, stop, visit_emit, &sink);
     return status == BM_OK && sink.failed ? BM_NO_MEMORY : status;
-}
-
-size_t bm_output_size(const bm_output *out) { return 8 + 8 * (size_t)out->n + out->used; }
-
-void bm_output_write(const bm_output *out, uint8_t *to) {
-    uint32_t offset = 8 + 8 * out->n;
-    *(bm_u32 *)to = 12346;
-    *(bm_u32 *)(to + 4) = out->n;
-    for (uint32_t i = 0; i < out->n; i++) {
-        *(bm_u32 *)(to + 8 + 4 * (size_t)i) = out->heads[i];
-        *(bm_u32 *)(to + 8 + 4 * ((size_t)out->n + i)) = offset;
-        offset += out->sizes[i];
-    }
-    if (out->used) memcpy(to + 8 + 8 * (size_t)out->n, out->payload, out->used);
-}
-
-void bm_output_free(bm_output *out) {
-    free(out->heads);
-    free(out->sizes);
-    free(out->payload);
-    memset(out, 0, sizeof *out);
 }

@@ -44,6 +44,8 @@ typedef struct {
      * below 2^31. */
     void (*lookup_wide)(const uint8_t *codes, uint32_t rows, uint32_t lo, uint32_t span, const uint64_t *bits,
                         uint32_t at, uint64_t *out);
+    /* Codes of 2 bytes: rows whose bit (code + shift) % BM_CHUNK_ROWS of bits is set. */
+    void (*member)(const uint8_t *codes, uint32_t rows, uint32_t shift, const uint64_t *bits, uint64_t *out);
 } bm_simd;
 
 extern bm_simd bm_ops;

@@ -55,6 +55,19 @@ static void lookup_wide(const uint8_t *codes, uint32_t rows, uint32_t lo, uint32
     wide_tail(codes, 0, rows, lo, span, bits, at, out);
 }
 
+static inline void member_tail(const uint8_t *codes, uint32_t from, uint32_t rows, uint32_t shift, const uint64_t *bits,
+                               uint64_t *out) {
+    for (uint32_t r = from; r < rows; r++) {
+        uint32_t bit = (((const bm_u16 *)codes)[r] + shift) & (BM_CHUNK_ROWS - 1);
+        if (!(r & 63)) out[r >> 6] = 0;
+        out[r >> 6] |= (bits[bit >> 6] >> (bit & 63) & 1) << (r & 63);
+    }
+}
+
+static void member(const uint8_t *codes, uint32_t rows, uint32_t shift, const uint64_t *bits, uint64_t *out) {
+    member_tail(codes, 0, rows, shift, bits, out);
+}
+
 const bm_simd bm_ops_scalar = {
     .all = bm_bits_all_scalar,
     .extract = bm_bits_extract_scalar,
@@ -62,6 +75,7 @@ const bm_simd bm_ops_scalar = {
     .range = {range_u8, range_u16, range_u32, range_u64},
     .lookup = {lookup_1, lookup_2},
     .lookup_wide = lookup_wide,
+    .member = member,
 };
 
 #if defined(__x86_64__)
@@ -194,7 +208,25 @@ AVX2 static void lookup_wide_avx2(const uint8_t *codes, uint32_t rows, uint32_t 
     wide_tail(codes, done, rows, lo, span, bits, at, out);
 }
 
+AVX2 static void member_avx2(const uint8_t *codes, uint32_t rows, uint32_t shift, const uint64_t *bits, uint64_t *out) {
+    const __m256i s = _mm256_set1_epi32((int)shift), within = _mm256_set1_epi32(BM_CHUNK_ROWS - 1), low = _mm256_set1_epi32(31);
+    uint32_t done = rows & ~63u;
+    for (uint32_t r = 0; r < done; r += 64) {
+        uint64_t word = 0;
+        for (uint32_t h = 0; h < 8; h++) {
+            __m256i v = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(codes + 2 * (size_t)(r + 8 * h))));
+            __m256i bit = _mm256_and_si256(_mm256_add_epi32(v, s), within);
+            __m256i got = _mm256_i32gather_epi32((const int *)bits, _mm256_srli_epi32(bit, 5), 4);
+            __m256i top = _mm256_sllv_epi32(got, _mm256_sub_epi32(low, _mm256_and_si256(bit, low)));
+            word |= (uint64_t)(uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(top)) << (8 * h);
+        }
+        out[r >> 6] = word;
+    }
+    member_tail(codes, done, rows, shift, bits, out);
+}
+
 void bm_use_avx2_scans(bm_simd *ops) {
+    ops->member = member_avx2;
     ops->range[0] = range_1_avx2;
     ops->range[1] = range_2_avx2;
     ops->range[2] = range_4_avx2;
@@ -290,7 +322,27 @@ AVX512 static void lookup_wide_avx512(const uint8_t *codes, uint32_t rows, uint3
     wide_tail(codes, done, rows, lo, span, bits, at, out);
 }
 
+AVX512 static void member_avx512(const uint8_t *codes, uint32_t rows, uint32_t shift, const uint64_t *bits, uint64_t *out) {
+    const __m512i s = _mm512_set1_epi32((int)shift), within = _mm512_set1_epi32(BM_CHUNK_ROWS - 1);
+    const __m512i one = _mm512_set1_epi32(1), low = _mm512_set1_epi32(31);
+    uint32_t done = rows & ~63u;
+    for (uint32_t r = 0; r < done; r += 64) {
+        uint64_t word = 0;
+        for (uint32_t h = 0; h < 4; h++) {
+            const uint8_t *p = codes + 2 * (size_t)(r + 16 * h);
+            __m512i v = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+            __m512i bit = _mm512_and_si512(_mm512_add_epi32(v, s), within);
+            __m512i got = _mm512_i32gather_epi32(_mm512_srli_epi32(bit, 5), (const int *)bits, 4);
+            __m512i want = _mm512_sllv_epi32(one, _mm512_and_si512(bit, low));
+            word |= (uint64_t)_cvtmask16_u32(_mm512_test_epi32_mask(got, want)) << (16 * h);
+        }
+        out[r >> 6] = word;
+    }
+    member_tail(codes, done, rows, shift, bits, out);
+}
+
 void bm_use_avx512_scans(bm_simd *ops) {
+    ops->member = member_avx512;
     ops->lookup_wide = lookup_wide_avx512;
     ops->range[0] = range_1_avx512;
     ops->range[1] = range_2_avx512;

@@ -105,12 +105,24 @@ typedef struct {
     const ev_clock *clock; /* CLOCK, of the times */
 } ev_op;
 
+/* What all rows that pass have in common with others: the steps from first to below end leave one set, and the rows are
+ * those in all of the conjuncts' sets. */
+typedef struct {
+    uint32_t first, end;
+    uint8_t cost;
+} ev_conjunct;
+
 /* The caller has checked that no step takes more than there is, and that one set is left. */
 typedef struct {
     ev_op *ops;
     uint32_t n, depth; /* the most sets there are at a time */
     uint32_t ncolumns; /* that a block must have */
+    ev_conjunct *conjuncts; /* the cheap ones first; see ev_filter_split */
+    uint32_t nconjuncts;
 } ev_filter;
+
+/* Finds the conjuncts, which the caller frees; false without memory. */
+bool ev_filter_split(ev_filter *f);
 
 enum { EV_ADD, EV_LEAST, EV_MOST, EV_DISTINCT, EV_DAYS, EV_ROWS };
 #define EV_MISSING INT64_MIN /* of a row that is listed, where it has no value */
@@ -128,32 +140,42 @@ typedef struct {
     const uint32_t *among;   /* ascending ordinals: the contacts to look at, namong of them; NULL for all */
     size_t namong;
     int64_t low, high;       /* the numbers to report, both included */
+    bool as_set;             /* report no numbers, and contacts as a set */
 } ev_query;
 
-/* The blocks of one range: the ordinals from number << 14 on. Of the layers of a call, those from first_layer on lie
- * above them. */
+/* The blocks of one month: those of range first + i, which has the ordinals from (first + i) << 14 on, are blocks[starts[i]]
+ * to blocks[starts[i + 1] - 1]. */
 typedef struct {
-    uint32_t number;
+    uint32_t first, n;
+    const uint32_t *starts; /* n + 1 */
     const ev_block *const *blocks;
-    size_t n;
-    uint32_t first_layer;
-} ev_range;
+} ev_month;
 
-/* What was found: contacts in ascending order, if the ranges ascend, and the number of each; or rows, those of a range
- * together, with `width` values each. */
+/* Where to look: months, and above them layers, the oldest first. Of ranges below folded_below the first nfolded layers
+ * are in the blocks already. Only ranges from first to below end are looked at. */
+typedef struct {
+    const ev_month *const *months;
+    size_t nmonths;
+    const struct ev_layer *const *layers;
+    uint32_t nlayers, nfolded, folded_below;
+    uint32_t first, end;
+} ev_held;
+
+/* What was found: contacts in ascending order and the number of each; or rows, those of a range together, with `width`
+ * values each; or the contacts alone, as a set. */
 typedef struct {
     uint32_t *ordinals;
     int64_t *numbers;
     size_t n, cap, width;
+    bm_output set;
 } ev_found;
 
 enum { EV_OVERFLOW = 16 }; /* beside BM_OK, BM_CANCELLED, BM_DEADLINE and BM_NO_MEMORY */
 
 /* The contacts with at least one row that counts towards their number (any row, or with a measure one that has it) and
- * a number within the bounds. Blocks and layers (oldest first, see ev_layer.h) must have the columns that the query names.
- * The caller frees what was found, whatever is returned. */
-int ev_collect(const ev_range *ranges, size_t n, const struct ev_layer *const *layers, uint32_t nlayers,
-               const ev_query *q, const bm_stop *stop, ev_found *found);
+ * a number within the bounds. Blocks and layers must have the columns that the query names. The caller frees what was
+ * found, whatever is returned. */
+int ev_collect(const ev_held *held, const ev_query *q, const bm_stop *stop, ev_found *found);
 void ev_found_free(ev_found *found);
 
 #endif

@@ -120,9 +120,12 @@ cdef class EventFilter:
             self.c.depth = max(self.c.depth, <uint32_t>height)
         if height != 1:
             raise ValueError(f"a filter leaves one set of rows, not {height}")
+        if not ev_filter_split(&self.c):
+            raise MemoryError
 
     def __dealloc__(self):
         free(self.c.ops)
+        free(self.c.conjuncts)
 
     cdef int64_t _add(self, ev_op *to, op, int64_t height) except -1:
         """The height of the stack after the op."""

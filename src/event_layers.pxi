@@ -216,6 +216,11 @@ cdef class EventLayer:
             np.frombuffer(view, "<u4", n, at + 12 * n).copy(),
         )
 
+    @property
+    def last(self):
+        """The number of the last range that has a row or a stale place; -1 without any."""
+        return <int64_t>self.c.parts[self.c.nparts - 1].number if self.c.nparts else -1
+
     def ranges(self):
         """The numbers of the ranges, ascending, uint32[n], that have a row or a stale place here."""
         found = np.empty(self.c.nparts, np.uint32)

@@ -71,6 +71,7 @@ cdef extern from "ev_layer.h" nogil:
         uint32_t n
         uint32_t depth
         uint32_t ncolumns
+        void *conjuncts
 
     ctypedef struct ev_query:
         const ev_filter *filter
@@ -85,17 +86,22 @@ cdef extern from "ev_layer.h" nogil:
         size_t namong
         int64_t low
         int64_t high
+        bint as_set
 
-    ctypedef struct ev_range:
-        uint32_t number
+    ctypedef struct ev_month:
+        uint32_t first
+        uint32_t n
+        const uint32_t *starts
         const ev_block *const *blocks
-        size_t n
-        uint32_t first_layer
+
+    ctypedef struct bm_output:
+        pass
 
     ctypedef struct ev_found:
         uint32_t *ordinals
         int64_t *numbers
         size_t n, width
+        bm_output set "set"
 
     ctypedef struct ev_part:
         uint32_t number
@@ -109,6 +115,13 @@ cdef extern from "ev_layer.h" nogil:
         ev_part *parts
         uint32_t nparts
 
+    ctypedef struct ev_held:
+        const ev_month *const *months
+        size_t nmonths
+        const ev_layer *const *layers
+        uint32_t nlayers, nfolded, folded_below, first, end
+
+    const uint32_t EV_NUMBERS
     const uint32_t BM_CHUNK_ROWS, BM_CHUNK_WORDS, BM_CHUNK_HEADER
     const uint32_t EV_VERSION, EV_HEADER, EV_MAX_COLUMNS, EV_MIN_COLUMNS
     const uint8_t EV_SCAN, EV_CLOCK, EV_CONSTANT, EV_ALL, EV_ANY, EV_AT_LEAST, EV_NOT
@@ -118,9 +131,11 @@ cdef extern from "ev_layer.h" nogil:
     const char *ev_block_open(ev_block *b, const uint8_t *buf, size_t len, int *column)
     const char *ev_block_order(const ev_block *b)
     void ev_block_read(const ev_block *b, uint32_t column, int64_t *values, uint8_t *present)
-    int ev_collect(const ev_range *ranges, size_t n, const ev_layer *const *layers, uint32_t nlayers, const ev_query *q,
-                   const bm_stop *stop, ev_found *found)
+    bint ev_filter_split(ev_filter *f)
+    int ev_collect(const ev_held *held, const ev_query *q, const bm_stop *stop, ev_found *found)
     void ev_found_free(ev_found *found)
+    size_t bm_output_size(const bm_output *out)
+    void bm_output_write(const bm_output *out, uint8_t *to)
     const char *bm_simd_choose(const char *wanted)
 
 
@@ -300,8 +315,60 @@ cdef int64_t _clamp(value) except? -1:
 include "event_filters.pxi"
 
 
-def _listed(number, blocks, first_layer=0):
-    return number, tuple(blocks), first_layer
+cdef class EventMonth:
+    """The blocks of one month of a type by range, opened: pairs of a range's number and a block, the numbers ascending and
+    the blocks of a range in order. It borrows what the blocks borrow."""
+
+    cdef ev_month c
+    cdef tuple blocks
+    cdef uint32_t least  # columns of a block
+
+    def __cinit__(self, pairs):
+        cdef list given = list(pairs)
+        cdef EventBlock block
+        cdef uint32_t number, before = 0, i
+        cdef uint32_t *starts
+        cdef const ev_block **blocks
+        self.blocks = tuple(block for _, block in given)
+        self.least = EV_MAX_COLUMNS
+        if not given:
+            return
+        first, last = given[0][0], given[len(given) - 1][0]
+        if not 0 <= first <= last < EV_NUMBERS:
+            raise ValueError(f"ranges have the numbers 0 to {EV_NUMBERS - 1} and ascend, not {first} to {last}")
+        self.c.first, self.c.n = first, last - first + 1
+        self.c.starts = starts = <uint32_t *>PyMem_Malloc((self.c.n + 1) * sizeof(uint32_t))
+        self.c.blocks = blocks = <const ev_block **>PyMem_Malloc(len(given) * sizeof(void *))
+        if starts == NULL or blocks == NULL:
+            raise MemoryError
+        starts[0] = 0
+        for i, (each, block) in enumerate(given):
+            number = each - self.c.first if self.c.first <= each <= last else self.c.n
+            if number < before or number == self.c.n:
+                raise ValueError("the numbers of the ranges ascend")
+            while before < number:
+                before += 1
+                starts[before] = i
+            blocks[i] = &block.c
+            self.least = min(self.least, block.c.ncolumns)
+        starts[self.c.n] = len(given)
+
+    def __dealloc__(self):
+        PyMem_Free(<void *>self.c.starts)
+        PyMem_Free(<void *>self.c.blocks)
+
+    def __len__(self):
+        return len(self.blocks)
+
+    @property
+    def last(self):
+        """The number of the last range that has blocks; -1 without any."""
+        return <int64_t>self.c.first + self.c.n - 1
+
+    def of(self, int64_t number):
+        """The blocks of a range, in order."""
+        at = number - self.c.first
+        return self.blocks[self.c.starts[at] : self.c.starts[at + 1]] if 0 <= at < self.c.n else ()
 
 
 _HOW = {"sum": EV_ADD, "min": EV_LEAST, "max": EV_MOST, "distinct": EV_DISTINCT, "distinct_days": EV_DAYS}
@@ -309,109 +376,104 @@ MISSING = INT64_MIN
 
 
 cdef class _Held:
-    """The ranges and layers of a call, as the native code takes them."""
+    """Where a call looks, as the native code takes it."""
 
-    cdef list ranges
-    cdef tuple layers
-    cdef const ev_block **blocks_at
-    cdef ev_range *ranges_at
-    cdef const ev_layer **layers_at
-    cdef size_t n
-    cdef uint32_t nlayers
+    cdef ev_held c
+    cdef tuple months, layers
 
-    def __cinit__(self, ranges, layers, uint32_t needed):
-        cdef EventBlock block
+    def __cinit__(self, months, layers, folded, ranges, uint32_t needed):
+        cdef const ev_month **months_at
+        cdef const ev_layer **layers_at
+        cdef EventMonth month
         cdef EventLayer layer
-        cdef Py_ssize_t i, at = 0
-        self.ranges = [_listed(*each) for each in ranges]
-        self.layers = tuple(layers)
-        total = sum(len(blocks) for _, blocks, _ in self.ranges)
-        self.n, self.nlayers = len(self.ranges), len(self.layers)
-        self.blocks_at = <const ev_block **>PyMem_Malloc((total + 1) * sizeof(void *))
-        self.ranges_at = <ev_range *>PyMem_Malloc((self.n + 1) * sizeof(ev_range))
-        self.layers_at = <const ev_layer **>PyMem_Malloc((self.nlayers + 1) * sizeof(void *))
-        if self.blocks_at == NULL or self.ranges_at == NULL or self.layers_at == NULL:
+        self.months, self.layers = tuple(months), tuple(layers)
+        self.c.nmonths, self.c.nlayers = len(self.months), len(self.layers)
+        self.c.months = months_at = <const ev_month **>PyMem_Malloc((self.c.nmonths + 1) * sizeof(void *))
+        self.c.layers = layers_at = <const ev_layer **>PyMem_Malloc((self.c.nlayers + 1) * sizeof(void *))
+        if months_at == NULL or layers_at == NULL:
             raise MemoryError
-        for i in range(len(self.layers)):
-            layer = <EventLayer?>self.layers[i]
+        for i, month in enumerate(self.months):
+            if month.least < needed:
+                raise ValueError(f"a block has {month.least} columns: there is no column {needed - 1}")
+            months_at[i] = &month.c
+        for i, layer in enumerate(self.layers):
             if layer.c.b.ncolumns < needed:
                 raise ValueError(f"a layer has {layer.c.b.ncolumns} columns: there is no column {needed - 1}")
-            self.layers_at[i] = &layer.c
-        for i in range(len(self.ranges)):
-            number, blocks, first = self.ranges[i]
-            if not 0 <= number < 1 << 18:
-                raise ValueError(f"ranges have the numbers 0 to {(1 << 18) - 1}, not {number}")
-            if not 0 <= first <= len(self.layers):
-                raise ValueError(f"the first of {len(self.layers)} layers cannot be {first}")
-            self.ranges_at[i].first_layer = first
-            self.ranges_at[i].number = number
-            self.ranges_at[i].blocks = self.blocks_at + at
-            self.ranges_at[i].n = len(blocks)
-            for each in blocks:
-                block = <EventBlock?>each
-                if block.c.ncolumns < needed:
-                    raise ValueError(f"a block has {block.c.ncolumns} columns: there is no column {needed - 1}")
-                self.blocks_at[at] = &block.c
-                at += 1
+            layers_at[i] = &layer.c
+        nfolded, below = folded
+        if not 0 <= nfolded <= self.c.nlayers:
+            raise ValueError(f"of {self.c.nlayers} layers {nfolded} cannot be in the blocks")
+        first, end = ranges
+        self.c.nfolded, self.c.folded_below = nfolded, min(max(below, 0), EV_NUMBERS)
+        self.c.first, self.c.end = min(max(first, 0), EV_NUMBERS), min(max(end, 0), EV_NUMBERS)
 
     def __dealloc__(self):
-        PyMem_Free(self.blocks_at)
-        PyMem_Free(self.ranges_at)
-        PyMem_Free(self.layers_at)
+        PyMem_Free(<void *>self.c.months)
+        PyMem_Free(<void *>self.c.layers)
 
 
-cdef int _run(_Held held, const ev_query *q, const bm_stop *stop, ev_found *found) except -1:
-    cdef int status
-    with nogil:
-        status = ev_collect(held.ranges_at, held.n, held.layers_at, held.nlayers, q, stop, found)
-    if status == BM_CANCELLED:
-        raise Stopped("cancelled")
-    if status == BM_DEADLINE:
-        raise Stopped("deadline")
-    if status == BM_NO_MEMORY:
-        raise MemoryError
-    if status == EV_OVERFLOW:
-        raise OverflowError("a sum leaves 64 bits")
-    return 0
+cdef class _Question:
+    """A query, and where it is asked."""
+
+    cdef ev_query c
+    cdef _Held held
+    cdef object kept  # what the query borrows
+    cdef uint32_t nothing
+
+    cdef _about(self, EventFilter filter, start, end, const uint32_t[::1] among):
+        self.c.filter = &filter.c if filter is not None else NULL
+        self.c.first, self.c.last = _clamp(start), _clamp(end - 1)
+        self.c.among, self.c.namong = NULL, 0
+        if among is not None:
+            self.c.among, self.c.namong = &among[0] if among.shape[0] else &self.nothing, among.shape[0]
+        self.kept = filter, among
+
+    cdef _aggregate(self, int64_t measure, low, high, how, zone):
+        cdef _Zone where
+        if not -1 <= measure < EV_MAX_COLUMNS:
+            raise ValueError(f"the measure is a column, or -1 for none, not {measure}")
+        if how not in _HOW or (measure < 0 and how not in ("sum", "distinct_days")) or (
+            measure >= 0 and how == "distinct_days"
+        ):
+            raise ValueError(f"{how!r} is not what can be made of {'rows' if measure < 0 else 'a measure'}")
+        if (zone is not None) != (how == "distinct_days"):
+            raise ValueError("days are counted in a zone, and nothing else is")
+        self.c.how = _HOW[how]
+        self.c.zone = NULL
+        if zone is not None:
+            where = _Zone(*zone)
+            self.c.zone = &where.c
+            self.kept = self.kept, where
+        self.c.measure = EV_NO_COLUMN if measure < 0 else <int>measure
+        self.c.low = INT64_MIN if low is None else _clamp(low)
+        self.c.high = INT64_MAX if high is None else _clamp(high)
+
+    cdef _ask(self, months, layers, folded, ranges, Stop stop, ev_found *found):
+        """Raises Stopped, OverflowError. The caller frees what was found."""
+        cdef const bm_stop *s = &stop.c if stop is not None else NULL
+        cdef uint32_t needed = self.c.filter.ncolumns if self.c.filter != NULL else 0
+        cdef int status
+        needed = max(needed, <uint32_t>(self.c.measure + 1))
+        for i in range(self.c.nlisted):
+            needed = max(needed, <uint32_t>self.c.listed[i] + 1)
+        cdef _Held held = _Held(months, layers, folded, ranges, needed)
+        with nogil:
+            status = ev_collect(&held.c, &self.c, s, found)
+        if status == BM_CANCELLED:
+            raise Stopped("cancelled")
+        if status == BM_DEADLINE:
+            raise Stopped("deadline")
+        if status == BM_NO_MEMORY:
+            raise MemoryError
+        if status == EV_OVERFLOW:
+            raise OverflowError("a sum leaves 64 bits")
 
 
-def select(ranges, EventFilter filter, start, end, columns, among=None, Stop stop=None, layers=()):
-    """The rows themselves that collect would look at: (ordinals uint32[n], a tuple of an int64[n] for each of the
-    `columns`). A missing value is MISSING. The rows of a range stand together, in the order of the ranges, and in no
-    order among themselves.
-    """
-    cdef ev_query q
-    cdef ev_found found
-    cdef uint32_t needed = filter.c.ncolumns if filter is not None else 0, nothing = 0
-    cdef const uint32_t[::1] chosen
-    cdef list asked = list(columns)
-    if not 1 <= len(asked) <= <int>EV_MAX_COLUMNS:
-        raise ValueError(f"1 to {EV_MAX_COLUMNS} columns are listed, not {len(asked)}")
-    memset(&q, 0, sizeof(q))
-    memset(&found, 0, sizeof(found))
-    for i, column in enumerate(asked):
-        if not 0 <= column < <int>EV_MAX_COLUMNS:
-            raise ValueError(f"columns are 0 to {EV_MAX_COLUMNS - 1}, not {column}")
-        q.listed[i] = column
-        needed = max(needed, <uint32_t>column + 1)
-    q.nlisted = len(asked)
-    q.filter = &filter.c if filter is not None else NULL
-    q.first, q.last = _clamp(start), _clamp(end - 1)
-    q.measure, q.how = EV_NO_COLUMN, EV_ROWS
-    if among is not None:
-        chosen = among
-        q.among, q.namong = &chosen[0] if chosen.shape[0] else &nothing, chosen.shape[0]
-    try:
-        _run(_Held(ranges, layers, needed), &q, &stop.c if stop is not None else NULL, &found)
-        ordinals, values = np.empty(found.n, np.uint32), np.empty((found.n, q.nlisted), np.int64)
-        _copy(&found, ordinals, values.reshape(-1))
-        return ordinals, tuple(np.ascontiguousarray(values[:, i]) for i in range(q.nlisted))
-    finally:
-        ev_found_free(&found)
+_EVERYWHERE = (0, EV_NUMBERS)
 
 
 def collect(
-    ranges,
+    months,
     EventFilter filter,
     start,
     end,
@@ -423,54 +485,103 @@ def collect(
     how="sum",
     layers=(),
     zone=None,
+    folded=(0, 0),
+    ranges=_EVERYWHERE,
 ):
     """The number of each contact over the rows with start <= time < end that pass the filter (None: all): how many they
     are, or where `measure` is a column and not -1, the sum, the least or the greatest of its values, or how many
     different ones there are (`how`: "sum", "min", "max", "distinct"). "distinct_days" takes no measure: on how many
     different local days the rows are, in the zone (starts, offsets), as a filter's op "clock" has it.
 
-    `ranges` are pairs of a number and its blocks: ordinals from number << 14 on. Returns (ordinals uint32[n], numbers
-    int64[n]), in the order of the ranges, of the contacts that have such a row (with a measure: one with a value) and a
-    number with low <= number <= high (None: no bound). `among` (uint32, ascending) are the only contacts that are looked
-    at. OverflowError when a sum leaves 64 bits on its way; Stopped by `stop`.
+    Returns (ordinals uint32[n], numbers int64[n]), ascending, of the contacts that have such a row (with a measure: one
+    with a value) and a number with low <= number <= high (None: no bound). `among` (uint32, ascending) are the only
+    contacts that are looked at, and of `ranges` (first, end) are only the ordinals from first << 14 on and below
+    end << 14. OverflowError when a sum leaves 64 bits on its way; Stopped by `stop`.
 
-    Above the blocks lie `layers` (EventLayer), the oldest first: their rows in the ranges that are listed count too, and
-    the rows of blocks and of older layers do not at the stale places of a layer. A range may be a triple, with the number
-    of the first layer that lies above its blocks; it is 0 where it is not said.
+    Rows are those of the `months` (EventMonth) and of the `layers` (EventLayer), the oldest first: a layer's rows count
+    too, and the rows of blocks and of older layers do not at its stale places. `folded` is (n, number): the blocks of the
+    ranges below that number hold what the first n layers say.
     """
-    cdef ev_query q
+    cdef _Question question = _Question()
     cdef ev_found found
-    cdef uint32_t needed = filter.c.ncolumns if filter is not None else 0, nothing = 0
-    cdef const bm_stop *s = &stop.c if stop is not None else NULL
-    cdef const uint32_t[::1] chosen
-    if not -1 <= measure < EV_MAX_COLUMNS:
-        raise ValueError(f"the measure is a column, or -1 for none, not {measure}")
-    memset(&q, 0, sizeof(q))
-    q.filter = &filter.c if filter is not None else NULL
-    q.first, q.last = _clamp(start), _clamp(end - 1)
-    if how not in _HOW or (measure < 0 and how not in ("sum", "distinct_days")) or (
-        measure >= 0 and how == "distinct_days"
-    ):
-        raise ValueError(f"{how!r} is not what can be made of {'rows' if measure < 0 else 'a measure'}")
-    q.how = _HOW[how]
-    if (zone is not None) != (how == "distinct_days"):
-        raise ValueError("days are counted in a zone, and nothing else is")
-    cdef _Zone where = None if zone is None else _Zone(*zone)
-    q.zone = NULL if where is None else &where.c
-    q.measure = EV_NO_COLUMN if measure < 0 else <int>measure
-    q.among, q.namong = NULL, 0
-    if among is not None:
-        chosen = among
-        q.among, q.namong = &chosen[0] if chosen.shape[0] else &nothing, chosen.shape[0]
-    q.low = INT64_MIN if low is None else _clamp(low)
-    q.high = INT64_MAX if high is None else _clamp(high)
-    needed = max(needed, <uint32_t>(measure + 1))
     memset(&found, 0, sizeof(found))
+    question._about(filter, start, end, among)
+    question._aggregate(measure, low, high, how, zone)
     try:
-        _run(_Held(ranges, layers, needed), &q, s, &found)
+        question._ask(months, layers, folded, ranges, stop, &found)
         ordinals, numbers = np.empty(found.n, np.uint32), np.empty(found.n, np.int64)
         _copy(&found, ordinals, numbers)
         return ordinals, numbers
+    finally:
+        ev_found_free(&found)
+
+
+def collect_set(
+    months,
+    EventFilter filter,
+    start,
+    end,
+    int64_t measure,
+    among=None,
+    low=None,
+    high=None,
+    Stop stop=None,
+    how="sum",
+    layers=(),
+    zone=None,
+    folded=(0, 0),
+    ranges=_EVERYWHERE,
+):
+    """The contacts that collect would return, without their numbers: a portable Roaring bitmap."""
+    cdef _Question question = _Question()
+    cdef ev_found found
+    cdef bytes result
+    memset(&found, 0, sizeof(found))
+    question._about(filter, start, end, among)
+    question._aggregate(measure, low, high, how, zone)
+    question.c.as_set = True
+    try:
+        question._ask(months, layers, folded, ranges, stop, &found)
+        result = PyBytes_FromStringAndSize(NULL, bm_output_size(&found.set))
+        bm_output_write(&found.set, <uint8_t *>PyBytes_AS_STRING(result))
+        return result
+    finally:
+        ev_found_free(&found)
+
+
+def select(
+    months,
+    EventFilter filter,
+    start,
+    end,
+    columns,
+    among=None,
+    Stop stop=None,
+    layers=(),
+    folded=(0, 0),
+    ranges=_EVERYWHERE,
+):
+    """The rows themselves that collect would look at: (ordinals uint32[n], a tuple of an int64[n] for each of the
+    `columns`). A missing value is MISSING. The rows of a range stand together, in the order of the ranges, and in no
+    order among themselves.
+    """
+    cdef _Question question = _Question()
+    cdef ev_found found
+    cdef list asked = list(columns)
+    memset(&found, 0, sizeof(found))
+    if not 1 <= len(asked) <= <int>EV_MAX_COLUMNS:
+        raise ValueError(f"1 to {EV_MAX_COLUMNS} columns are listed, not {len(asked)}")
+    for i, column in enumerate(asked):
+        if not 0 <= column < <int>EV_MAX_COLUMNS:
+            raise ValueError(f"columns are 0 to {EV_MAX_COLUMNS - 1}, not {column}")
+        question.c.listed[i] = column
+    question.c.nlisted, question.c.how, question.c.measure = len(asked), EV_ROWS, EV_NO_COLUMN
+    question._about(filter, start, end, among)
+    try:
+        question._ask(months, layers, folded, ranges, stop, &found)
+        ordinals, values = np.empty(found.n, np.uint32), np.empty((found.n, len(asked)), np.int64)
+        _copy(&found, ordinals, values.reshape(-1))
+        return ordinals, tuple(np.ascontiguousarray(values[:, i]) for i in range(len(asked)))
     finally:
         ev_found_free(&found)
 

@@ -92,6 +92,6 @@ class _Compiler:
     def _scanned(self, plan: EventScan, siblings: Sequence[Plan]) -> Posting:
         """The contacts, of those that the siblings leave, whose events say so, as a posting of its own."""
         if not siblings:
-            return Posting([scan(plan, None, self._context)])
+            return Posting(scan(plan, None, self._context))
         program = compile_plan(all_of(siblings, self._context.total, plan.path), self._context, self._materialise)
-        return Posting([scan(plan, self._materialise(program), self._context)])
+        return Posting(scan(plan, self._materialise(program), self._context))

@@ -1,33 +1,34 @@
 """Scans of events: numbers made of the contacts' events, in native code, by ranges of 16,384 contacts.
 
-Without candidates every block that the window touches is read once, in order; with candidates only the ranges that hold
+The blocks of the months that the window touches are read once, in order; with candidates only those of ranges that hold
 one, and only the candidates' rows are added up. What the log holds lies above the blocks in layers, each of all ranges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
 from segidx.exec.pool import over_threads, threads
-from segidx.kernels.events import BLOCK_ROWS, TIME, EventBlock, EventFilter, EventLayer, collect, select
+from segidx.kernels.events import BLOCK_ROWS, EventFilter, EventLayer, EventMonth, collect, collect_set, select
 from segidx.model.errors import SumTooLarge
 from segidx.model.expression import AggregateFunction
 from segidx.plan.clocks import packed_changes
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import EventScan
 from segidx.plan.values import BoundAggregate, BoundEvents
-from segidx.store.events import RANGE_BITS, month_of
+from segidx.store.events import month_of
 from segidx.store.postings import bitmap_of
 
 Ordinals = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-Range = tuple[int, tuple[EventBlock, ...], int]  # its number, its blocks, the first layer above them
+Ranges = tuple[int, int]  # the first, and behind the last
+Found = TypeVar("Found")
 
 # What the kernel calls the functions that plans come to; a count is a sum without a measure.
 _HOW = {
@@ -48,14 +49,18 @@ _JOINED = {
 
 # Blocks (or as many rows in layers) from which on a second thread pays; below, handing work over costs more.
 _PARALLEL_BLOCKS = 64
+_TOGETHER = 4  # ranges that one thread reads: those of a container
 
 
-def scan(plan: EventScan, candidates: bytes | None, context: BindContext) -> bytes:
-    """The contacts whose aggregate lies within the scan's bounds, of the candidates where they are given; both are
-    portable Roaring bitmaps. Raises Stopped, SumTooLarge."""
+def scan(plan: EventScan, candidates: bytes | None, context: BindContext) -> list[bytes]:
+    """The contacts whose aggregate lies within the scan's bounds, of the candidates where they are given, in parts of
+    ascending ordinals; all are portable Roaring bitmaps. Raises Stopped, SumTooLarge."""
     among = None if candidates is None else ordinals_of(BitMap.deserialize(candidates))
-    ordinals, _ = _collected(plan.aggregate, among, context, plan.low, plan.high)
-    return bytes(bitmap_of(ordinals).serialize())
+    if plan.aggregate.also:
+        ordinals, _ = _joined(plan.aggregate, among, context, plan.low, plan.high)
+        return [bytes(bitmap_of(ordinals).serialize())]
+    ask = _Asked.about(plan.aggregate, plan.aggregate.events, among, context)
+    return ask.parts(lambda ranges: ask.run(collect_set, ranges, plan.low, plan.high))
 
 
 def aggregate(value: BoundAggregate, ordinals: Ordinals, context: BindContext) -> tuple[Numbers, Mask]:
@@ -82,15 +87,26 @@ class Selected(NamedTuple):
 def selected(events: BoundEvents, columns: Sequence[int], among: Ordinals | None, context: BindContext) -> Selected:
     """The columns of the events that there are, of the contacts in `among` where it is given (ascending). For what is
     not made row by row; it takes memory for all of them. Raises Stopped."""
+    sources = _Sources.of(events, context)
     rows = EventFilter(events.where) if events.where else None
-    layers = context.snapshot.event_layers(events.type)
 
-    def found(ranges: list[Range]) -> Selected:
-        ordinals, values = select(ranges, rows, events.start, events.end, columns, among, context.stop, layers)
+    def found(ranges: Ranges) -> Selected:
+        ordinals, values = select(
+            sources.months,
+            rows,
+            events.start,
+            events.end,
+            columns,
+            among,
+            context.stop,
+            sources.layers,
+            sources.folded,
+            ranges,
+        )
         order = np.argsort(ordinals, kind="stable")
         return Selected(ordinals[order], tuple(value[order] for value in values))
 
-    parts = over_threads(found, _shares(list(_ranges(events, among, layers, context)), layers))
+    parts = over_threads(found, sources.shares())
     if not parts:
         return Selected(np.zeros(0, np.uint32), tuple(np.zeros(0, np.int64) for _ in columns))
     return Selected(
@@ -104,17 +120,23 @@ def ordinals_of(bitmap: BitMap) -> Ordinals:
     return np.frombuffer(bitmap.to_array(), np.uint32) if bitmap else np.zeros(0, np.uint32)
 
 
-def _collected(
+def _collected(aggregate: BoundAggregate, among: Ordinals | None, context: BindContext) -> tuple[Ordinals, Numbers]:
+    """The contacts, of `among` where it is given, whose events make a number; ascending."""
+    if aggregate.also:
+        return _joined(aggregate, among, context)
+    return _collected_of(aggregate, aggregate.events, among, context)
+
+
+def _joined(
     aggregate: BoundAggregate,
     among: Ordinals | None,
     context: BindContext,
     low: int | None = None,
     high: int | None = None,
 ) -> tuple[Ordinals, Numbers]:
-    """The contacts, of `among` where it is given, whose events make a number within the bounds; ascending."""
-    if not aggregate.also:
-        return _collected_of(aggregate.events, aggregate, among, context, low, high)
-    parts = [_collected_of(events, aggregate, among, context) for events in (aggregate.events, *aggregate.also)]
+    """The same over events of several types, where the number lies within the bounds."""
+    every = (aggregate.events, *aggregate.also)
+    parts = [_collected_of(aggregate, events, among, context) for events in every]
     everyone = np.concatenate([ordinals for ordinals, _ in parts])
     ordinals, owner = np.unique(everyone, return_inverse=True)
     given = np.concatenate([numbers for _, numbers in parts])
@@ -130,69 +152,95 @@ def _collected(
 
 
 def _collected_of(
-    events: BoundEvents,
-    aggregate: BoundAggregate,
-    among: Ordinals | None,
-    context: BindContext,
-    low: int | None = None,
-    high: int | None = None,
+    aggregate: BoundAggregate, events: BoundEvents, among: Ordinals | None, context: BindContext
 ) -> tuple[Ordinals, Numbers]:
-    rows = EventFilter(events.where) if events.where else None
-    how = _HOW[aggregate.function]
-    layers = context.snapshot.event_layers(events.type)
-    by_days = aggregate.function is AggregateFunction.DISTINCT_DAYS
-    zone = packed_changes(events.start, events.end, context) if by_days else None
-
-    def found(ranges: list[Range]) -> tuple[Ordinals, Numbers]:
-        return collect(
-            ranges, rows, events.start, events.end, aggregate.measure, among, low, high, context.stop, how, layers, zone
-        )
-
-    try:
-        parts = over_threads(found, _shares(list(_ranges(events, among, layers, context)), layers))
-    except OverflowError:
-        raise SumTooLarge(
-            f"the sum of a contact's {events.type.name} events is beyond 2^63 units; choose a narrower window"
-        ) from None
+    ask = _Asked.about(aggregate, events, among, context)
+    parts = ask.parts(lambda ranges: ask.run(collect, ranges))
     if not parts:
         return np.zeros(0, np.uint32), np.zeros(0, np.int64)
     return np.concatenate([ordinals for ordinals, _ in parts]), np.concatenate([numbers for _, numbers in parts])
 
 
-def _ranges(
-    events: BoundEvents, among: Ordinals | None, layers: Sequence[EventLayer], context: BindContext
-) -> Iterable[Range]:
-    """Each range that may have events in the window, and has a candidate, with the blocks of the window's months."""
-    if events.start >= events.end:
-        return
-    snapshot = context.snapshot
-    first_month, last_month = month_of(events.start), month_of(events.end - 1)
-    numbers = snapshot.event_ranges(events.type)
-    if among is not None:
-        # Ascending, so that a range is new where it differs from the one before.
-        held = among >> RANGE_BITS
-        wanted = {*held[:1].tolist(), *held[1:][held[1:] != held[:-1]].tolist()}
-        numbers = [number for number in numbers if number in wanted]
-    inside = [_inside(layer, events) for layer in layers]
-    for number in numbers:
-        blocks = snapshot.event_blocks(events.type, number, first_month, last_month)
-        first = snapshot.first_event_layer(events.type, number)
-        if blocks or any(number in each for each in inside[first:]):
-            yield number, blocks, first
+class _Sources(NamedTuple):
+    """Where the events of a window are: the blocks of its months, and the layers above them."""
+
+    months: tuple[EventMonth, ...]
+    layers: tuple[EventLayer, ...]
+    folded: tuple[int, int]
+
+    @classmethod
+    def of(cls, events: BoundEvents, context: BindContext) -> _Sources:
+        snapshot = context.snapshot
+        if events.start >= events.end:
+            return cls((), (), (0, 0))
+        months = snapshot.event_months(events.type, month_of(events.start), month_of(events.end - 1))
+        return cls(months, snapshot.event_layers(events.type), snapshot.events_folded(events.type))
+
+    def shares(self) -> list[Ranges]:
+        """The ranges in a few pieces a thread, so that all end together; in one where there is little to read."""
+        blocks = sum(map(len, self.months)) + sum(layer.rows for layer in self.layers) // BLOCK_ROWS
+        last = max((*(month.last for month in self.months), *(layer.last for layer in self.layers)), default=-1)
+        if last < 0:
+            return []
+        if blocks < _PARALLEL_BLOCKS:
+            return [(0, last + 1)]
+        step = -(-(last + 1) // (4 * threads() * _TOGETHER)) * _TOGETHER
+        return [(first, first + step) for first in range(0, last + 1, step)]
 
 
-def _inside(layer: EventLayer, events: BoundEvents) -> frozenset[int]:
-    """The ranges of which a layer may have rows in the window."""
-    times = layer.zone(TIME)
-    if times is None or times[0] >= events.end or times[1] < events.start:
-        return frozenset()
-    return frozenset(layer.ranges().tolist())
+class _Asked(NamedTuple):
+    """An aggregate of events of one type, ready to be asked for."""
 
+    events: BoundEvents
+    sources: _Sources
+    rows: EventFilter | None
+    how: str
+    measure: int
+    among: Ordinals | None
+    zone: tuple[bytes, bytes] | None
+    context: BindContext
 
-def _shares(ranges: list[Range], layers: Sequence[EventLayer]) -> list[list[Range]]:
-    """The ranges in a few pieces a thread, so that all end together; in one where there is little to read."""
-    above = sum(layer.rows for layer in layers) // BLOCK_ROWS
-    if sum(len(blocks) for _, blocks, _ in ranges) + above < _PARALLEL_BLOCKS:
-        return [ranges] if ranges else []
-    step = max(1, -(-len(ranges) // (4 * threads())))
-    return [ranges[first : first + step] for first in range(0, len(ranges), step)]
+    @classmethod
+    def about(
+        cls, aggregate: BoundAggregate, events: BoundEvents, among: Ordinals | None, context: BindContext
+    ) -> _Asked:
+        by_days = aggregate.function is AggregateFunction.DISTINCT_DAYS
+        return cls(
+            events,
+            _Sources.of(events, context),
+            EventFilter(events.where) if events.where else None,
+            _HOW[aggregate.function],
+            aggregate.measure,
+            among,
+            packed_changes(events.start, events.end, context) if by_days else None,
+            context,
+        )
+
+    def run(
+        self, kernel: Callable[..., Found], ranges: Ranges, low: int | None = None, high: int | None = None
+    ) -> Found:
+        return kernel(
+            self.sources.months,
+            self.rows,
+            self.events.start,
+            self.events.end,
+            self.measure,
+            self.among,
+            low,
+            high,
+            self.context.stop,
+            self.how,
+            self.sources.layers,
+            self.zone,
+            self.sources.folded,
+            ranges,
+        )
+
+    def parts(self, found: Callable[[Ranges], Found]) -> list[Found]:
+        """What is found in all ranges, piece by piece."""
+        try:
+            return over_threads(found, self.sources.shares())
+        except OverflowError:
+            raise SumTooLarge(
+                f"the sum of a contact's {self.events.type.name} events is beyond 2^63 units; choose a narrower window"
+            ) from None

@@ -52,6 +52,8 @@ class EventLayer:
         self, first: int = 0, end: int | None = None
     ) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]: ...
     def stale_places(self) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], npt.NDArray[np.uint32]]: ...
+    @property
+    def last(self) -> int: ...
     def ranges(self) -> npt.NDArray[np.uint32]: ...
     def rows_of(self, first_contact: int, end_contact: int) -> tuple[int, int]: ...
     def stale_of(self, first_contact: int, end_contact: int) -> tuple[int, int]: ...
@@ -59,8 +61,17 @@ class EventLayer:
 class EventFilter:
     def __init__(self, ops: Iterable[Op]) -> None: ...
 
+class EventMonth:
+    def __init__(self, pairs: Iterable[tuple[int, EventBlock]]) -> None: ...
+    def __len__(self) -> int: ...
+    @property
+    def last(self) -> int: ...
+    def of(self, number: int) -> tuple[EventBlock, ...]: ...
+
+MISSING: int
+
 def collect(
-    ranges: Iterable[tuple[int, Sequence[EventBlock]] | tuple[int, Sequence[EventBlock], int]],
+    months: Iterable[EventMonth],
     filter: EventFilter | None,
     start: int,
     end: int,
@@ -72,12 +83,27 @@ def collect(
     how: str = "sum",
     layers: Iterable[EventLayer] = (),
     zone: tuple[Buffer, Buffer] | None = None,
+    folded: tuple[int, int] = (0, 0),
+    ranges: tuple[int, int] = ...,
 ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]: ...
-
-MISSING: int
-
+def collect_set(
+    months: Iterable[EventMonth],
+    filter: EventFilter | None,
+    start: int,
+    end: int,
+    measure: int,
+    among: npt.NDArray[np.uint32] | None = None,
+    low: int | None = None,
+    high: int | None = None,
+    stop: Stop | None = None,
+    how: str = "sum",
+    layers: Iterable[EventLayer] = (),
+    zone: tuple[Buffer, Buffer] | None = None,
+    folded: tuple[int, int] = (0, 0),
+    ranges: tuple[int, int] = ...,
+) -> bytes: ...
 def select(
-    ranges: Iterable[tuple[int, Sequence[EventBlock]] | tuple[int, Sequence[EventBlock], int]],
+    months: Iterable[EventMonth],
     filter: EventFilter | None,
     start: int,
     end: int,
@@ -85,4 +111,6 @@ def select(
     among: npt.NDArray[np.uint32] | None = None,
     stop: Stop | None = None,
     layers: Iterable[EventLayer] = (),
+    folded: tuple[int, int] = (0, 0),
+    ranges: tuple[int, int] = ...,
 ) -> tuple[npt.NDArray[np.uint32], tuple[npt.NDArray[np.int64], ...]]: ...

@@ -13,7 +13,7 @@ import lmdb
 import numpy as np
 import numpy.typing as npt
 
-from segidx.kernels.events import LINE, CorruptEvents, EventBlock, EventLayer
+from segidx.kernels.events import LINE, CorruptEvents, EventBlock, EventLayer, EventMonth
 from segidx.model.errors import CorruptData
 from segidx.model.events import BUILT_IN, EventType
 from segidx.store.layout import Handle, Reader, event_key, split_event_key
@@ -22,7 +22,6 @@ from segidx.store.layout import Handle, Reader, event_key, split_event_key
 FIRST_PROPERTY = LINE + 1
 
 LAST_MONTH = (1 << 16) - 1
-_PREFIX = 6  # bytes of a key that are the same in a range
 
 
 def block_columns(type: EventType) -> int:
@@ -76,48 +75,38 @@ def check_layers(type: EventType, layers: Iterable[EventLayer]) -> None:
         raise CorruptData(f"the log's {type.name} events have not the columns of their type; restore from a backup")
 
 
-def stored_ranges(txn: lmdb.Transaction, db: Handle, type: EventType) -> list[int]:
-    """The ranges of which a type has blocks, ascending."""
-    found = []
-    with txn.cursor(db) as cursor:
-        there = cursor.set_range(event_key(type.number, 0))
-        while there:
-            owner, number, _, _ = split_event_key(cursor.key())
-            if owner != type.number:
-                break
-            found.append(number)
-            there = cursor.set_range(event_key(owner, number + 1))
-    return found
-
-
-class EventRange:
-    """The blocks of one type and one range, opened when they are first asked for. Safe for threads that see the same
+class EventMonths:
+    """The blocks of one type, opened month by month when they are first asked for. Safe for threads that see the same
     version of the base."""
 
-    def __init__(self, txn: lmdb.Transaction, db: Handle, type: EventType, number: int) -> None:
+    def __init__(self, txn: lmdb.Transaction, db: Handle, type: EventType) -> None:
         self._type = type
-        self._keys: list[bytes] = []
-        self._months: list[int] = []  # of the keys
-        self._opened: list[EventBlock | None] = []  # of the keys
-        prefix = event_key(type.number, number)[:_PREFIX]
+        self._keys: dict[int, list[bytes]] = {}  # by month; those of a month by range and part
+        ranges: list[int] = []
         with txn.cursor(db) as cursor:
-            if cursor.set_range(prefix):
+            if cursor.set_range(event_key(type.number, 0)):
                 for key in cursor.iternext(keys=True, values=False):
-                    if bytes(key[:_PREFIX]) != prefix:
+                    owner, number, month, _ = split_event_key(key)
+                    if owner != type.number:
                         break
-                    self._keys.append(bytes(key))
-                    self._months.append(split_event_key(key)[2])
-                    self._opened.append(None)
+                    if not ranges or ranges[-1] != number:
+                        ranges.append(number)
+                    self._keys.setdefault(month, []).append(bytes(key))
+        self.ranges = tuple(ranges)  # those that have blocks, ascending
+        self._months = sorted(self._keys)
+        self._opened: dict[int, EventMonth] = {}
 
-    def blocks(self, txn: Reader, db: Handle, first_month: int, last_month: int) -> tuple[EventBlock, ...]:
-        """Those of the months from the first to the last, both included. They borrow pages. Raises CorruptData."""
+    def between(self, txn: Reader, db: Handle, first_month: int, last_month: int) -> tuple[EventMonth, ...]:
+        """Those months (since 1970-01, UTC) from the first to the last, both included, that have blocks, in order. They
+        borrow pages. Raises CorruptData."""
+        lo, hi = bisect_left(self._months, first_month), bisect_right(self._months, last_month)
+        return tuple(self._opened.get(month) or self._open(txn, db, month) for month in self._months[lo:hi])
+
+    def _open(self, txn: Reader, db: Handle, month: int) -> EventMonth:
         found = []
-        for at in range(bisect_left(self._months, first_month), bisect_right(self._months, last_month)):
-            block = self._opened[at]
-            if block is None:
-                key = self._keys[at]
-                value = txn.get(key, db=db)
-                assert value is not None  # its key is there in this version of the base
-                block = self._opened[at] = open_block(self._type, key, value)
-            found.append(block)
-        return tuple(found)
+        for key in self._keys[month]:
+            value = txn.get(key, db=db)
+            assert value is not None  # its key is there in this version of the base
+            found.append((split_event_key(key)[1], open_block(self._type, key, value)))
+        opened = self._opened[month] = EventMonth(found)
+        return opened

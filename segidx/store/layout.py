@@ -39,6 +39,7 @@ _TYPE_PLACES = 8  # columns of one type
 PLACE_CONTACT, PLACE_TIME, PLACE_REVISION = 1, 2, 3
 # Ordinals of a block of events: those of a chunk of a column. Changing this WILL corrupt every data directory.
 RANGE_BITS = 14
+LAST_RANGE = (1 << (32 - RANGE_BITS)) - 1
 
 # Codes of the system field from here on are the flags of channels, 16 a channel (see `channel_code`).
 CHANNEL_CODES = 0x10000

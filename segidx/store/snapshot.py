@@ -18,7 +18,7 @@ import numpy.typing as npt
 from segidx.kernels.bitmaps import Column, Posting, postings_hold
 from segidx.kernels.columns import CHUNK_ROWS
 from segidx.kernels.deltas import Delta, DeltaArrays, key_of, overlay_counts, overlay_held
-from segidx.kernels.events import EventBlock, EventLayer
+from segidx.kernels.events import EventBlock, EventLayer, EventMonth
 from segidx.model.errors import Closed
 from segidx.model.events import EventType
 from segidx.model.schema import Field, FieldType
@@ -33,7 +33,7 @@ from segidx.store.catalog import (
     read_state,
 )
 from segidx.store.columns import column_bounds, open_column
-from segidx.store.event_blocks import EventRange, check_layers, stored_ranges
+from segidx.store.event_blocks import EventMonths, check_layers
 from segidx.store.event_places import EventPlaces, layered_places
 from segidx.store.fresh import LayeredStrings
 from segidx.store.layout import (
@@ -45,6 +45,7 @@ from segidx.store.layout import (
     DB_POSTINGS,
     DB_STRINGS,
     IDS_TABLE,
+    LAST_RANGE,
     LIVE_CODE,
     META_EVENTS_MERGED,
     PLACE_CONTACT,
@@ -287,33 +288,39 @@ class Snapshot:
             found = self._layers[type.number] = layers, sum(len(s.layers.get(type.number, ())) for s in chosen)
         return found
 
-    def event_ranges(self, type: EventType) -> list[int]:
-        """The ranges (ordinal >> 14) that have events of a type, in blocks or in layers, ascending. Layers' events may
-        be in the base already, or void what there is."""
-        if DB_EVENTS not in self.dbs:  # read as an older format
-            return []
+    def events_folded(self, type: EventType) -> tuple[int, int]:
+        """(n, range): the blocks of a type's ranges below that one hold what its first n layers say. See
+        `first_event_layer`."""
+        merged = self.events_merged
+        if merged is None or type.number > merged.type:
+            return 0, 0
+        return self._layers_of(type)[1], merged.range if type.number == merged.type else LAST_RANGE + 1
+
+    def _event_months(self, type: EventType) -> EventMonths:
         key = (DB_EVENTS, type.number)
         found = self._base.get(key)
         if found is None:
-            found = self._base[key] = stored_ranges(self.txn, self.dbs[DB_EVENTS], type)
-        layers = self.event_layers(type)
-        if not layers:
-            return list(cast("list[int]", found))
-        joined = self._entries.get(key)
-        if joined is None:
-            more = (number for layer in layers for number in layer.ranges().tolist())
-            joined = self._entries[key] = sorted({*cast("list[int]", found), *more})
-        return list(cast("list[int]", joined))
+            found = self._base[key] = EventMonths(self.txn, self.dbs[DB_EVENTS], type)
+        return cast(EventMonths, found)
+
+    def event_months(self, type: EventType, first_month: int, last_month: int) -> tuple[EventMonth, ...]:
+        """The blocks of a type of the months (since 1970-01, UTC) from the first to the last, both included, those
+        without any left out. They borrow pages: do not use them after this snapshot is closed. Raises CorruptData."""
+        if DB_EVENTS not in self.dbs:  # read as an older format
+            return ()
+        return self._event_months(type).between(self.txn, self.dbs[DB_EVENTS], first_month, last_month)
+
+    def event_ranges(self, type: EventType) -> list[int]:
+        """The ranges (ordinal >> 14) that have events of a type, in blocks or in layers, ascending. Layers' events may
+        be in the base already, or void what there is."""
+        if DB_EVENTS not in self.dbs:
+            return []
+        above = (number for layer in self.event_layers(type) for number in layer.ranges().tolist())
+        return sorted({*self._event_months(type).ranges, *above})
 
     def event_blocks(self, type: EventType, number: int, first_month: int, last_month: int) -> tuple[EventBlock, ...]:
-        """The blocks of one range and of the months (since 1970-01, UTC) from the first to the last, both included, in
-        order. They borrow pages: do not use them after this snapshot is closed."""
-        if DB_EVENTS not in self.dbs:
-            return ()
-        found = self._base.get((DB_EVENTS, type.number, number))
-        if found is None:
-            found = self._base[DB_EVENTS, type.number, number] = EventRange(self.txn, self.dbs[DB_EVENTS], type, number)
-        return cast(EventRange, found).blocks(self.txn, self.dbs[DB_EVENTS], first_month, last_month)
+        """The blocks of one range and of the months from the first to the last, in order; as `event_months`."""
+        return tuple(b for month in self.event_months(type, first_month, last_month) for b in month.of(number))
 
     def event_places(
         self, type: EventType, events: npt.NDArray[np.int64], newer: tuple[Delta, ...] = ()

@@ -37,10 +37,13 @@ from segidx.kernels.events import (
     EventBlock,
     EventFilter,
     EventLayer,
+    EventMonth,
     collect,
+    collect_set,
     encode_block,
     encode_layer,
     merge_layers,
+    select,
     verify_block,
 )
 from segidx.v1 import ingest_pb2
@@ -179,11 +182,14 @@ def _read_events(pick: random.Random) -> None:
         with contextlib.suppress(OverflowError):
             rows = pick.choice([None, EventFilter(ops)])
             end = pick.choice([1 << 10, 1 << 60])
-            ranges = [(0, blocks), (1, ()), (2, blocks, pick.randrange(len(layers) + 1))]
+            months = [EventMonth((number, block) for number in (0, 2) for block in blocks)]
+            folded = pick.randrange(len(layers) + 1), pick.randrange(4)
             measure = pick.randrange(-1, least)
             how = pick.choice(["sum", "min", "max", "distinct"] if measure >= 0 else ["sum", "distinct_days"])
             where = zone if how == "distinct_days" else None
-            collect(ranges, rows, 0, end, measure, chosen, how=how, layers=layers, zone=where)
+            held = {"layers": layers, "folded": folded}
+            pick.choice([collect, collect_set])(months, rows, 0, end, measure, chosen, how=how, zone=where, **held)
+            select(months, rows, 0, end, [0, pick.randrange(least)], chosen, **held)
 
 
 def request_bytes(pick: random.Random) -> bytes:

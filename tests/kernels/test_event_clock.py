@@ -17,7 +17,8 @@ import pytest
 
 from segidx.kernels.bitmaps import simd_level
 from segidx.kernels.columns import chunk_header, encode_chunk
-from segidx.kernels.events import BLOCK_ROWS, EventBlock, EventFilter, collect, encode_block
+from segidx.kernels.events import BLOCK_ROWS, EventBlock, EventFilter, encode_block
+from segidx.testing.event_months import both, months
 
 ZONES = ("UTC", "Europe/Warsaw", "America/St_Johns", "Asia/Kathmandu", "Pacific/Apia", "Africa/Casablanca")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -61,8 +62,8 @@ def passing(block: EventBlock, unit: str, zone: Zone, mask: int, few: bool = Fal
     """The contacts with an event then; asked for some contacts only, which takes another way."""
     among = np.arange(0, BLOCK_ROWS, 97, dtype=np.uint32) if few else None
     ops = [("clock", unit, *zone, mask)]
-    ordinals, _ = collect([(0, [block])], EventFilter(ops), -(2**63), 2**63, -1, among)
-    negated, _ = collect([(0, [block])], EventFilter([*ops, ("not",)]), -(2**63), 2**63, -1, among)
+    ordinals, _ = both(months((0, [block])), EventFilter(ops), -(2**63), 2**63, -1, among)
+    negated, _ = both(months((0, [block])), EventFilter([*ops, ("not",)]), -(2**63), 2**63, -1, among)
     looked = np.arange(block.rows) if among is None else among[among < block.rows]
     assert sorted([*ordinals.tolist(), *negated.tolist()]) == looked.tolist()
     return list(ordinals.tolist())
@@ -86,7 +87,7 @@ def check_clock(zone: str, first: int, last: int, n: int, seed: int = 0) -> None
         wanted = [c for c, at in enumerate(shown) if mask >> at.weekday() & 1]
         assert passing(block, "weekday", (starts.tobytes(), offsets.tobytes()), mask) == wanted  # type: ignore[arg-type]
     contacts = [rng.randrange(1 + n // 3) for _ in times]
-    found = collect([(0, [block_of(times, contacts)])], None, 0, 2**63, -1, how="distinct_days", zone=changes)
+    found = both(months((0, [block_of(times, contacts)])), None, 0, 2**63, -1, how="distinct_days", zone=changes)
     dates = {(c, at.date()) for c, at in zip(contacts, shown, strict=True)}
     assert dict(zip(*(each.tolist() for each in found), strict=True)) == {
         c: sum(one == c for one, _ in dates) for c in set(contacts)
@@ -191,16 +192,16 @@ def check_distinct(seed: int) -> None:
         for contact, value in pairs:
             wanted.setdefault(contact, set()).add(value)
         # A second range finds the buffers clear.
-        ordinals, numbers = collect([(0, held), (1, held[:1])], None, 0, 1, 4, how="distinct")
+        ordinals, numbers = both(months((0, held), (1, held[:1])), None, 0, 1, 4, how="distinct")
         found = dict(zip(ordinals.tolist(), numbers.tolist(), strict=True))
         first = {c: n for c, n in found.items() if c < BLOCK_ROWS}
         assert first == {c: len(v) for c, v in wanted.items()}
-        again, numbers = collect([(0, held[:1])], None, 0, 1, 4, how="distinct")
+        again, numbers = both(months((0, held[:1])), None, 0, 1, 4, how="distinct")
         assert {c - BLOCK_ROWS: n for c, n in found.items() if c >= BLOCK_ROWS} == dict(
             zip(again.tolist(), numbers.tolist(), strict=True)
         )
         low = max(first.values())
-        ordinals, _ = collect([(0, held)], None, 0, 1, 4, low=low, how="distinct")
+        ordinals, _ = both(months((0, held)), None, 0, 1, 4, low=low, how="distinct")
         assert ordinals.tolist() == sorted(c for c, n in first.items() if n >= low)
 
 
@@ -242,4 +243,4 @@ def test_what_is_counted_is_checked() -> None:
         ("sum", -1, ONE, "days are counted in a zone"),
     ):
         with pytest.raises(ValueError, match=reason):
-            collect([(0, [block_of([1])])], None, 0, 5, measure, how=how, zone=zone)
+            both(months((0, [block_of([1])])), None, 0, 5, measure, how=how, zone=zone)

@@ -25,12 +25,13 @@ from segidx.kernels.events import (
     EventBlock,
     EventFilter,
     EventLayer,
-    collect,
+    EventMonth,
     encode_block,
     encode_layer,
     merge_layers,
     select,
 )
+from segidx.testing.event_months import both, month, months
 
 MAY = 1_777_593_600_000
 MONTH = 31 * 86_400_000
@@ -94,10 +95,10 @@ def layer_of(rows: Iterable[Row], places: Iterable[Place] = (), columns: int = C
 def blocks_of(rows: Sequence[Row], most: int = BLOCK_ROWS, columns: int = COUNTS + 1) -> list[EventBlock]:
     """The rows of one range, in blocks of a month and `most` rows each."""
     found = []
-    for _, month in groupby(
+    for _, group in groupby(
         sorted(rows, key=lambda row: (row[TIME] // MONTH, row[:4])), lambda row: row[TIME] // MONTH
     ):
-        some = [(row[0] % BLOCK_ROWS, *row[1:]) for row in month]
+        some = [(row[0] % BLOCK_ROWS, *row[1:]) for row in group]
         cuts = range(0, len(some), most)
         found += [EventBlock(encode_block(columns_of(some[cut : cut + most], columns))) for cut in cuts]
     return found
@@ -122,8 +123,9 @@ class Query:
 class Case:
     base: dict[int, list[Row]]  # by number of the range
     layers: list[tuple[list[Row], set[Place]]]
-    first: dict[int, int]  # the first layer above each range
+    folded: tuple[int, int]  # layers, and below which range the blocks hold what they say
     most: int = BLOCK_ROWS
+    spread: Callable[..., list[EventMonth]] = month
 
     def __post_init__(self) -> None:
         self.blocks = {number: blocks_of(rows, self.most) for number, rows in self.base.items()}
@@ -134,18 +136,17 @@ class Case:
         held: list[Row] = []
         for number, base in self.base.items():
             rows = list(base)
-            for added, stale in self.layers[self.first[number] :]:
+            for added, stale in self.layers[self.folded[0] if number < self.folded[1] else 0 :]:
                 rows = [row for row in rows if place(row) not in stale]
                 rows += [row for row in added if place(row)[CONTACT] // BLOCK_ROWS == number]
             held += rows
         return held
 
-    def answer(self, query: Query, layers: Sequence[EventLayer], first: dict[int, int]) -> dict[int, int]:
-        ranges = [(number, blocks, first[number]) for number, blocks in self.blocks.items()]
+    def answer(self, query: Query, layers: Sequence[EventLayer], folded: tuple[int, int]) -> dict[int, int]:
         rows = None if query.filter is None else EventFilter(query.filter[0])
         chosen = None if query.candidates is None else np.array(sorted(query.candidates), np.uint32)
-        ordinals, numbers = collect(
-            ranges,
+        ordinals, numbers = both(
+            self.spread(*self.blocks.items()),
             rows,
             query.start,
             query.end,
@@ -155,19 +156,26 @@ class Case:
             query.high,
             how=query.how,
             layers=layers,
+            folded=folded,
             zone=tuple(np.array(each, np.int64) for each in ZONE) if query.how == "distinct_days" else None,
         )
-        assert (np.diff(ordinals.astype(np.int64)) > 0).all()
         return dict(zip(ordinals.tolist(), numbers.tolist(), strict=True))
 
     def listed(self, query: Query) -> list[Row]:
         """The rows that `select` finds, whole."""
-        ranges = [(number, blocks, self.first[number]) for number, blocks in self.blocks.items()]
         rows = None if query.filter is None else EventFilter(query.filter[0])
         chosen = None if query.candidates is None else np.array(sorted(query.candidates), np.uint32)
         columns = range(TIME, COUNTS + 1)
         window = (query.start, query.end)
-        ordinals, found = select(ranges, rows, *window, columns, chosen, layers=self.opened)
+        ordinals, found = select(
+            self.spread(*self.blocks.items()),
+            rows,
+            *window,
+            columns,
+            chosen,
+            layers=self.opened,
+            folded=self.folded,
+        )
         values = [[None if v == MISSING else v for v in column.tolist()] for column in found]
         return list(zip(ordinals.tolist(), *values, strict=True))
 
@@ -188,11 +196,11 @@ class Case:
                 values.setdefault(contact, []).append(value)
         assert Counter(self.listed(query)) == Counter(passing), query
         numbers = {contact: HOW[query.how](some) for contact, some in values.items()}
-        assert self.answer(query, self.opened, self.first) == numbers, query
+        assert self.answer(query, self.opened, self.folded) == numbers, query
         if numbers:
             low = sorted(numbers.values())[len(numbers) // 2]
             above = {contact: n for contact, n in numbers.items() if n >= low}
-            assert self.answer(replace(query, low=low), self.opened, self.first) == above, query
+            assert self.answer(replace(query, low=low), self.opened, self.folded) == above, query
         return len(numbers)
 
 
@@ -249,8 +257,8 @@ class Maker:
             known += fresh
             stale |= set(self.new(rng.choice((0, 20)), 3))  # places that nothing was ever at
             layers.append((rows, stale))
-        first = {number: rng.choice((0, 0, rng.randint(0, len(layers)))) for number in NUMBERS}
-        return Case(base, layers, first, rng.choice((10, BLOCK_ROWS)))
+        folded = rng.choice((0, rng.randint(0, len(layers)))), rng.choice((0, *NUMBERS, 1 << 18))
+        return Case(base, layers, folded, rng.choice((10, BLOCK_ROWS)), rng.choice((month, months)))
 
     def leaf(self, rows: Sequence[Row]) -> tuple[list[Op], Test]:
         rng = self.rng
@@ -342,9 +350,8 @@ def check_random(seed: int, rounds: int) -> None:
         for _ in range(5):
             query = maker.query(rows)
             found += case.check(query) > 0
-            nowhere = dict.fromkeys(NUMBERS, 0)
-            whole = case.answer(query, case.opened, nowhere)
-            assert all(case.answer(query, some, nowhere) == whole for some in left), query
+            whole = case.answer(query, case.opened, (0, 0))
+            assert all(case.answer(query, some, (0, 0)) == whole for some in left), query
     assert found > rounds, "most questions should find something"
 
 
@@ -378,7 +385,7 @@ def test_sizes(n: int) -> None:
     around = [row for at in maker.new(60, 1) if at[0] // BLOCK_ROWS != 5 for row in maker.rows_at(at)]
     void = {place(row) for i, row in enumerate(rows) if i % 5 == 0 or i in (n - 1, n - 2)}
     for layers in ([(rows + around, set())], [(rows + around, set()), ([], void)], [([], void), (rows + around, void)]):
-        case = Case({number: [] for number in NUMBERS}, layers, dict.fromkeys(NUMBERS, 0))
+        case = Case({number: [] for number in NUMBERS}, layers, (0, 0))
         few = frozenset(contacts[:3] + contacts[-3:])
         for query in (Query(), Query(candidates=few), *(maker.query(rows + around) for _ in range(6))):
             case.check(query)
@@ -390,7 +397,7 @@ def test_one_contact_with_more_rows_than_a_block_holds() -> None:
     void = {place(row) for row in rows[::1000]} | {place(row) for row in rows[16_380:16_390]}
     lone = [(o, MAY, 5, 0, *maker.properties()) for o in (8, 10)]
     for layers in ([(rows, set())], [(rows + lone, set()), ([], void)]):
-        case = Case({0: lone}, layers, {0: 0})
+        case = Case({0: lone}, layers, (0, 0))
         assert case.check(Query()) == len(layers[0][0]) - 40_000 + 3 - len(layers[0][0]) // 40_001 * 2
         for query in (Query(candidates=frozenset((9,))), *(maker.query(rows[:9] + rows[-9:]) for _ in range(8))):
             case.check(query)

@@ -27,11 +27,13 @@ from segidx.kernels.events import (
     CorruptEvents,
     EventBlock,
     EventFilter,
+    EventMonth,
     collect,
     encode_block,
     select,
     verify_block,
 )
+from segidx.testing.event_months import both, month, months
 
 THRESHOLDS = (0, 1, 63, 64, 65, BLOCK_ROWS - 1, BLOCK_ROWS)
 MAY = 1_777_593_600_000
@@ -173,12 +175,18 @@ def added_up(blocks: Sequence[EventBlock], query: Query, stop: Stop | None = Non
     """Numbers by contact, asked for as a range between two others that have no events."""
     rows = None if query.filter is None else EventFilter(query.filter[0])
     chosen = None if query.candidates is None else np.array(sorted(query.candidates), np.uint32) + FIRST
-    ranges = [(RANGE - 1, []), (RANGE, blocks), (RANGE + 1, [])]
-    ordinals, numbers = collect(
-        ranges, rows, query.start, query.end, query.measure, chosen, query.low, query.high, stop, query.how
+    ordinals, numbers = both(
+        month((RANGE, blocks)),
+        rows,
+        query.start,
+        query.end,
+        query.measure,
+        chosen,
+        query.low,
+        query.high,
+        stop,
+        query.how,
     )
-    assert ordinals.dtype == np.uint32
-    assert (np.diff(ordinals.astype(np.int64)) > 0).all()
     return dict(zip((ordinals - FIRST).tolist(), numbers.tolist(), strict=True))
 
 
@@ -411,26 +419,30 @@ def test_types_in_filters_are_checked(ops: list[Op]) -> None:
 def test_arguments_are_checked() -> None:
     block = EventBlock(encoded(random_rows(random.Random(2), 5)))
     with pytest.raises(ValueError, match="no column 11"):
-        collect([(0, [block])], None, 0, 1, 11)
+        collect(month((0, [block])), None, 0, 1, 11)
     with pytest.raises(ValueError, match="no column 12"):
-        collect([(0, [block])], EventFilter([("present", 12)]), 0, 1, 3)
+        collect(month((0, [block])), EventFilter([("present", 12)]), 0, 1, 3)
     with pytest.raises(ValueError, match="measure"):
-        collect([(0, [block])], None, 0, 1, -2)
+        collect(month((0, [block])), None, 0, 1, -2)
     with pytest.raises(ValueError, match="'mean' is not what can be made of a measure"):
-        collect([(0, [block])], None, 0, 1, 3, how="mean")
+        collect(month((0, [block])), None, 0, 1, 3, how="mean")
     with pytest.raises(ValueError, match="'max' is not what can be made of rows"):
-        collect([(0, [block])], None, 0, 1, -1, how="max")
-    with pytest.raises(ValueError, match="numbers 0 to 262143, not 262144"):
-        collect([(1 << 18, [block])], None, 0, 1, -1)
+        collect(month((0, [block])), None, 0, 1, -1, how="max")
+    with pytest.raises(ValueError, match="numbers 0 to 262143 and ascend, not 262144"):
+        month((1 << 18, [block]))
+    with pytest.raises(ValueError, match="ascend"):
+        EventMonth([(4, block), (5, block), (3, block)])
+    with pytest.raises(ValueError, match="ascend"):
+        EventMonth([(4, block), (3, block), (5, block)])
     with pytest.raises(ValueError, match="dtype"):
-        collect([(0, [block])], None, 0, 1, -1, np.zeros(3, np.int64))  # type: ignore[arg-type]
+        collect(month((0, [block])), None, 0, 1, -1, np.zeros(3, np.int64))  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        collect([(0, [block, b"x"])], None, 0, 1, -1)  # type: ignore[list-item]
+        month((0, [block, b"x"]))  # type: ignore[list-item]
     with pytest.raises(TypeError):
-        collect([(0, [block])], None, 0, 1, -1, None, None, None, b"stop")  # type: ignore[arg-type]
-    for nothing in ([], [(3, [])]):
+        collect(month((0, [block])), None, 0, 1, -1, None, None, None, b"stop")  # type: ignore[arg-type]
+    for nothing in ([], month((3, []))):
         assert [found.tolist() for found in collect(nothing, None, 0, 1, -1)] == [[], []]
-    assert [f.tolist() for f in collect([(0, [block])], None, 0, 2**62, -1, np.zeros(0, np.uint32))] == [[], []]
+    assert [f.tolist() for f in collect(month((0, [block])), None, 0, 2**62, -1, np.zeros(0, np.uint32))] == [[], []]
 
 
 def test_ranges_share_nothing_but_the_buffers() -> None:
@@ -441,10 +453,10 @@ def test_ranges_share_nothing_but_the_buffers() -> None:
         ranges.append((number, [EventBlock(encoded(rows[:150])), EventBlock(encoded(rows[150:]))]))
         for contact, count in Counter(row[CONTACT] for row in rows).items():
             wanted[number * BLOCK_ROWS + contact] = count
-    ordinals, numbers = collect(ranges, None, 0, 2**63, -1)
+    ordinals, numbers = both(months(*ranges), None, 0, 2**63, -1)
     assert dict(zip(ordinals.tolist(), numbers.tolist(), strict=True)) == wanted
     some = np.array(sorted([*rng.sample(sorted(wanted), 30), 5 * BLOCK_ROWS]), np.uint32)
-    ordinals, numbers = collect(ranges, None, 0, 2**63, -1, some)
+    ordinals, numbers = both(months(*ranges), None, 0, 2**63, -1, some)
     narrowed = {o: wanted[o] for o in some.tolist() if o in wanted}
     assert dict(zip(ordinals.tolist(), numbers.tolist(), strict=True)) == narrowed
 
@@ -474,7 +486,7 @@ def test_the_least_and_the_greatest_take_the_place_of_nothing() -> None:
     block = EventBlock(encoded(rows, 6))
     assert added_up([block], Query(measure=4, how="min")) == {9: -7, 10: 3, 11: 4}
     assert added_up([block], Query(measure=4, how="max")) == {9: -3, 10: 7, 11: 4}
-    ordinals, numbers = collect([(0, [block]), (1, [block])], None, 0, 2**62, 4, how="max")
+    ordinals, numbers = both(month((0, [block]), (1, [block])), None, 0, 2**62, 4, how="max")
     assert numbers.tolist() == 2 * [-3, 7, 4]
     assert ordinals.tolist() == [9, 10, 11, *(BLOCK_ROWS + n for n in (9, 10, 11))]
 
@@ -584,10 +596,10 @@ def test_damaged_blocks_are_added_up_somehow() -> None:
 
 def test_rows_are_listed() -> None:
     block = EventBlock(encoded(random_rows(random.Random(3), 10)))
-    ordinals, (lines, times) = select([(2, [block])], None, 0, 2**63, [LINE, TIME], np.array([1], np.uint32))
+    ordinals, (lines, times) = select(month((2, [block])), None, 0, 2**63, [LINE, TIME], np.array([1], np.uint32))
     assert len(ordinals) == len(lines) == len(times) == 0
     for columns, message in (([], "1 to 32 columns"), ([0] * 33, "not 33"), ([32], "not 32"), ([-1], "not -1")):
         with pytest.raises(ValueError, match=message):
-            select([(0, [block])], None, 0, 1, columns)
+            select(month((0, [block])), None, 0, 1, columns)
     with pytest.raises(ValueError, match="no column 11"):
-        select([(0, [block])], None, 0, 1, [11])
+        select(month((0, [block])), None, 0, 1, [11])

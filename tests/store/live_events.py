@@ -74,14 +74,15 @@ MEASURES = {ORDER: ("amount", 100), LINE: ("amount", 100), VISIT: ("dwell", 1000
 def totals_in(snapshot: Snapshot, type: EventType) -> Totals:
     """The same as readers see it."""
     layers = snapshot.event_layers(type)
-    ranges = [
-        (n, snapshot.event_blocks(type, n, 0, LAST_MONTH), snapshot.first_event_layer(type, n))
-        for n in snapshot.event_ranges(type)
-    ]
+    months, folded = snapshot.event_months(type, 0, LAST_MONTH), snapshot.events_folded(type)
     name, unit = MEASURES.get(type, ("effort", 1))
     measure = FIRST_PROPERTY + type.index(name)
-    rows = dict(zip(*(a.tolist() for a in collect(ranges, None, 0, 2**60, -1, layers=layers)), strict=True))
-    sums = dict(zip(*(a.tolist() for a in collect(ranges, None, 0, 2**60, measure, layers=layers)), strict=True))
+    rows = dict(
+        zip(*(a.tolist() for a in collect(months, None, 0, 2**60, -1, layers=layers, folded=folded)), strict=True)
+    )
+    sums = dict(
+        zip(*(a.tolist() for a in collect(months, None, 0, 2**60, measure, layers=layers, folded=folded)), strict=True)
+    )
     assert rows.keys() == sums.keys()
     return {str(snapshot.ids.get_one(o)): (n, sums[o] // unit) for o, n in rows.items()}
 

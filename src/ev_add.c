@@ -1,0 +1,286 @@
+/* From rows to numbers of contacts, and from these to what is reported.
+ *
+ * The loops over rows are compiled once for each width of the codes that matter: a switch a row costs more than the row.
+ * Whatever codes say, a contact is cut to the range's size. */
+#include <stdlib.h>
+
+#include "ev_scan.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE uint64_t code_of(const bm_chunk *c, uint32_t width, uint32_t row) { /* of width 3 the chunk's own */
+    switch (width) {
+    case 1: return c->codes[row];
+    case 2: return ((const bm_u16 *)c->codes)[row];
+    case 4: return ((const bm_u32 *)c->codes)[row];
+    default: return bm_code(c, row);
+    }
+}
+
+/* The number of a row, and its contact. */
+INLINE uint32_t row_of(const uint16_t *rows, uint32_t i) { return rows ? rows[i] : i; }
+INLINE uint32_t contact_in(const bm_chunk *c, uint32_t width, uint32_t row) {
+    return ((uint32_t)c->base + (uint32_t)code_of(c, width, row) - 1) & (BM_CHUNK_ROWS - 1);
+}
+
+INLINE void see_in(ev_call *x, const bm_chunk *contacts, const uint16_t *rows, uint32_t n, uint32_t width) {
+    for (uint32_t i = 0; i < n; i++) x->seen[contact_in(contacts, width, row_of(rows, i))] = 1;
+}
+
+INLINE void count_in(ev_call *x, const bm_chunk *contacts, const uint16_t *rows, uint32_t n, uint32_t width) {
+    for (uint32_t i = 0; i < n; i++) x->counts[contact_in(contacts, width, row_of(rows, i))]++;
+}
+
+INLINE bool sum_in(ev_call *x, const bm_chunk *contacts, const bm_chunk *measure, const uint16_t *rows, uint32_t n,
+                   uint32_t width, uint32_t wide) {
+    bool overflow = false;
+    const int64_t base = measure->base;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t row = row_of(rows, i), contact = contact_in(contacts, width, row);
+        uint64_t code = code_of(measure, wide, row);
+        int64_t value = code ? (int64_t)((uint64_t)base + code - 1) : 0;
+        x->seen[contact] |= code != 0;
+        overflow |= __builtin_add_overflow(x->numbers[contact], value, &x->numbers[contact]);
+    }
+    return overflow;
+}
+
+/* A loop for each width of the contacts that blocks (2) and layers (4) have; NULL rows are worth a loop of their own. */
+#define BY_CONTACTS(each)                                            \
+    do {                                                             \
+        if (contacts->width == 2 && !rows) { each(NULL, 2); }        \
+        else if (contacts->width == 2) { each(rows, 2); }            \
+        else if (contacts->width == 4) { each(rows, 4); }            \
+        else { each(rows, 3); }                                      \
+    } while (0)
+
+static void see_rows(ev_call *x, const bm_chunk *contacts, const uint16_t *rows, uint32_t n) {
+#define SEE(rows, width) see_in(x, contacts, rows, n, width)
+    BY_CONTACTS(SEE);
+}
+
+static void count_rows(ev_call *x, const bm_chunk *contacts, const uint16_t *rows, uint32_t n) {
+#define COUNT(rows, width) count_in(x, contacts, rows, n, width)
+    BY_CONTACTS(COUNT);
+}
+
+static bool sum_rows(ev_call *x, const bm_chunk *contacts, const bm_chunk *measure, const uint16_t *rows, uint32_t n) {
+    bool overflow = false;
+#define SUM_1(rows, width) overflow = sum_in(x, contacts, measure, rows, n, width, 1)
+#define SUM_2(rows, width) overflow = sum_in(x, contacts, measure, rows, n, width, 2)
+#define SUM_4(rows, width) overflow = sum_in(x, contacts, measure, rows, n, width, 4)
+#define SUM_ANY(rows, width) overflow = sum_in(x, contacts, measure, rows, n, width, 3)
+    switch (measure->width) {
+    case 1: BY_CONTACTS(SUM_1); break;
+    case 2: BY_CONTACTS(SUM_2); break;
+    case 4: BY_CONTACTS(SUM_4); break;
+    default: BY_CONTACTS(SUM_ANY);
+    }
+    return overflow;
+}
+
+static void pick_rows(ev_call *x, const bm_chunk *contacts, const bm_chunk *measure, const uint16_t *rows, uint32_t n) {
+    const bool least = x->q->how == EV_LEAST;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t row = row_of(rows, i), contact = contact_in(contacts, 3, row);
+        uint64_t code = bm_code(measure, row);
+        if (!code) continue;
+        int64_t value = ev_value(measure, code), *number = &x->numbers[contact];
+        if (!x->seen[contact] || (least ? value < *number : value > *number)) *number = value;
+        x->seen[contact] = 1;
+    }
+}
+
+static bool grow(ev_found *f, size_t more) {
+    if (f->cap - f->n >= more) return true;
+    size_t cap = 2 * f->cap + more;
+    uint32_t *ordinals = realloc(f->ordinals, cap * sizeof *ordinals);
+    if (ordinals) f->ordinals = ordinals;
+    int64_t *numbers = ordinals ? realloc(f->numbers, cap * f->width * sizeof *numbers) : NULL;
+    if (!numbers) return false;
+    f->numbers = numbers;
+    f->cap = cap;
+    return true;
+}
+
+/* The rows themselves, the columns of each side by side; false without memory. */
+static bool list_rows(ev_call *x, const ev_block *b, const uint16_t *rows, uint32_t n) {
+    const ev_query *q = x->q;
+    ev_found *f = x->found;
+    if (!grow(f, n)) return false;
+    for (uint32_t i = 0; i < n; i++)
+        f->ordinals[f->n + i] = x->number * BM_CHUNK_ROWS + contact_in(&b->columns[EV_CONTACT], 3, row_of(rows, i));
+    for (uint32_t j = 0; j < q->nlisted; j++) {
+        const bm_chunk *c = &b->columns[q->listed[j]];
+        int64_t *to = f->numbers + f->n * q->nlisted + j;
+        for (uint32_t i = 0; i < n; i++, to += q->nlisted) {
+            uint64_t code = ev_code(c, row_of(rows, i));
+            *to = code ? ev_value(c, code) : EV_MISSING;
+        }
+    }
+    f->n += n;
+    return true;
+}
+
+/* Values of contacts, each once, or days; false without memory. */
+static bool pair_rows(ev_call *x, const ev_block *b, const uint16_t *rows, uint32_t n) {
+    const ev_query *q = x->q;
+    if (!ev_pairs_room(&x->pairs, n)) return false;
+    if (q->how == EV_DAYS) {
+        if (!rows) {
+            for (uint32_t i = 0; i < n; i++) x->room.rows[i] = (uint16_t)i;
+            rows = x->room.rows;
+        }
+        ev_clock_days(q->zone, &b->columns[EV_TIME], rows, n, x->days);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t row = row_of(rows, i);
+        int64_t value;
+        if (q->how == EV_DAYS) {
+            value = x->days[i];
+        } else {
+            const bm_chunk *measure = &b->columns[q->measure];
+            uint64_t code = ev_code(measure, row);
+            if (!code) continue;
+            value = ev_value(measure, code);
+        }
+        ev_pairs_add(&x->pairs, contact_in(&b->columns[EV_CONTACT], 3, row), value);
+    }
+    return true;
+}
+
+/* Notes whose rows are added, while they are few. */
+static void note(ev_call *x, const bm_chunk *contacts, const uint16_t *rows, uint32_t n) {
+    if (x->nrows > EV_FEW || n > EV_FEW - x->nrows) {
+        x->nrows = EV_FEW + 1;
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++) x->few[x->nrows++] = (uint16_t)contact_in(contacts, 3, row_of(rows, i));
+}
+
+int ev_add_rows(ev_call *x, const ev_block *b, const uint16_t *rows, uint32_t n) {
+    const bm_chunk *contacts = &b->columns[EV_CONTACT], *measure = NULL;
+    if (x->kind == EV_LIST) return list_rows(x, b, rows, n) ? BM_OK : BM_NO_MEMORY;
+    if (x->kind == EV_PAIRS) return pair_rows(x, b, rows, n) ? BM_OK : BM_NO_MEMORY;
+    if (x->q->measure != EV_NO_COLUMN) { /* behind the last row that a column keeps there is no value */
+        measure = &b->columns[x->q->measure];
+        if (!rows) n = n < measure->rows ? n : measure->rows;
+        else while (n && rows[n - 1] >= measure->rows) n--;
+    }
+    note(x, contacts, rows, n);
+    switch (x->kind) {
+    case EV_SEEN: see_rows(x, contacts, rows, n); break;
+    case EV_COUNT: count_rows(x, contacts, rows, n); break;
+    case EV_SUM: return sum_rows(x, contacts, measure, rows, n) ? EV_OVERFLOW : BM_OK;
+    default: pick_rows(x, contacts, measure, rows, n);
+    }
+    return BM_OK;
+}
+
+/* --- what is reported --------------------------------------------------------------------------------- */
+
+/* How many pairs each contact has, into its count; none is left. */
+static void count_pairs(ev_call *x) {
+    ev_pairs_settle(&x->pairs);
+    for (size_t i = 0; i < x->pairs.n; i++) {
+        uint16_t contact = x->pairs.contacts[i];
+        x->counts[contact]++;
+        if (x->nrows < EV_FEW) x->few[x->nrows] = contact;
+        x->nrows += x->nrows <= EV_FEW;
+    }
+    x->pairs.n = 0;
+}
+
+static bool counted(const ev_call *x) { return x->kind == EV_COUNT || x->kind == EV_PAIRS; }
+
+/* Whether a contact is to be reported. */
+static bool passes(const ev_call *x, uint32_t contact) {
+    if (x->kind == EV_SEEN) return x->seen[contact];
+    const int64_t number = counted(x) ? (int64_t)x->counts[contact] : x->numbers[contact];
+    return (counted(x) ? number != 0 : x->seen[contact]) && x->q->low <= number && number <= x->q->high;
+}
+
+/* The contacts that pass, among all: BM_CHUNK_WORDS words. */
+static void pass_all(const ev_call *x, uint64_t *out) {
+    int64_t low = x->q->low, high = x->q->high;
+    if (counted(x)) {
+        if (low < 1) low = 1;
+        if (high > UINT32_MAX) high = UINT32_MAX;
+        if (low > high) return;
+        bm_ops.range[2]((const uint8_t *)x->counts, BM_CHUNK_ROWS, (uint64_t)low, (uint64_t)(high - low), out);
+        return;
+    }
+    if (low > high) return;
+    bm_ops.range[0](x->seen, BM_CHUNK_ROWS, 1, 0, out);
+    if (x->kind == EV_SEEN) return;
+    uint64_t within[BM_CHUNK_WORDS];
+    bm_ops.range[3]((const uint8_t *)x->numbers, BM_CHUNK_ROWS, (uint64_t)low, (uint64_t)high - (uint64_t)low, within);
+    for (uint32_t w = 0; w < BM_CHUNK_WORDS; w++) out[w] &= within[w];
+}
+
+static bool report_numbers(ev_call *x, const uint64_t *passing) {
+    ev_found *f = x->found;
+    for (uint32_t w = 0; w < BM_CHUNK_WORDS; w++) {
+        if (!passing[w]) continue;
+        if (!grow(f, 64)) return false;
+        for (uint64_t left = passing[w]; left; left &= left - 1) {
+            uint32_t contact = w * 64 + (uint32_t)__builtin_ctzll(left);
+            f->ordinals[f->n] = x->number * BM_CHUNK_ROWS + contact;
+            f->numbers[f->n++] = counted(x) ? (int64_t)x->counts[contact] : x->numbers[contact];
+        }
+    }
+    return true;
+}
+
+static void clear(ev_call *x) {
+    if (x->nrows > EV_FEW) {
+        if (!counted(x)) memset(x->seen, 0, sizeof x->seen);
+        if (counted(x)) memset(x->counts, 0, sizeof x->counts);
+        else if (x->kind != EV_SEEN) memset(x->numbers, 0, sizeof x->numbers);
+    } else {
+        for (uint32_t i = 0; i < x->nrows; i++) {
+            x->seen[x->few[i]] = 0;
+            if (counted(x)) x->counts[x->few[i]] = 0;
+            else x->numbers[x->few[i]] = 0;
+        }
+    }
+    x->nrows = 0;
+}
+
+bool ev_report(ev_call *x) {
+    uint64_t *passing = x->passing + x->number % BM_CHUNKS * BM_CHUNK_WORDS;
+    if (x->kind == EV_LIST) return true;
+    if (x->kind == EV_PAIRS) count_pairs(x);
+    if (!x->nrows) return true;
+    if (x->nrows > EV_FEW) {
+        pass_all(x, passing);
+    } else {
+        for (uint32_t i = 0; i < x->nrows; i++) {
+            uint32_t contact = x->few[i];
+            if (passes(x, contact)) passing[contact >> 6] |= 1ull << (contact & 63);
+        }
+    }
+    bool enough = true;
+    if (!x->q->as_set) {
+        enough = report_numbers(x, passing);
+        memset(passing, 0, BM_CHUNK_WORDS * 8);
+    }
+    clear(x);
+    return enough;
+}
+
+bool ev_report_set(ev_call *x, uint32_t key) {
+    const bm_src src = {(const uint8_t *)x->passing, 0};
+    const uint32_t card = bm_ops.all(&src, 1, NULL);
+    if (!card) return true;
+    uint8_t *to = bm_output_add(&x->found->set, key, card, card > BM_ARRAY_MAX ? BM_BITS_BYTES : 2 * card);
+    if (!to) return false;
+    if (card > BM_ARRAY_MAX) {
+        memcpy(to, x->passing, BM_BITS_BYTES);
+    } else {
+        bm_ops.extract((const uint8_t *)x->passing, 0, x->listed, card);
+        memcpy(to, x->listed, 2 * (size_t)card);
+    }
+    memset(x->passing, 0, sizeof x->passing);
+    return true;
+}

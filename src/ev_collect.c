@@ -1,0 +1,142 @@
+/* How many rows a contact has, on how many days, or the sum, the least, the greatest or the number of distinct values of
+ * a measure (or the rows themselves), over the rows of event blocks, and of layers above them, that lie in a window of
+ * time and pass a filter: range by range, in buffers that all ranges of a call share. A layer's rows of the range are read
+ * as blocks. */
+#include <stdlib.h>
+
+#include "ev_scan.h"
+
+/* Blocks between two looks at the clock. */
+#define LOOK_EVERY 16u
+
+/* The first range from `number` on with a candidate, which are put among x->chosen; EV_NUMBERS without one. */
+static uint32_t choose(ev_call *x, uint32_t number) {
+    const ev_query *q = x->q;
+    const uint64_t first = (uint64_t)number * BM_CHUNK_ROWS;
+    size_t lo = x->among, hi = q->namong;
+    while (lo < hi && q->among[lo] < first) { /* at once, but at the first range of a call */
+        size_t mid = lo + (hi - lo) / 2;
+        if (q->among[mid] < first) lo = mid + 1;
+        else hi = mid;
+    }
+    if (lo == q->namong) return EV_NUMBERS;
+    number = q->among[lo] / BM_CHUNK_ROWS;
+    memset(x->chosen, 0, sizeof x->chosen);
+    for (; lo < q->namong && q->among[lo] / BM_CHUNK_ROWS == number; lo++) {
+        uint32_t contact = q->among[lo] & (BM_CHUNK_ROWS - 1);
+        x->chosen[contact >> 6] |= 1ull << (contact & 63);
+    }
+    x->among = lo;
+    return number;
+}
+
+/* The rows of the layers in the range, under those layers that are newer; a status. */
+static int add_layers(ev_call *x, uint32_t n, const bm_stop *stop) {
+    ev_source from = {&x->slice, (int64_t)x->number * BM_CHUNK_ROWS, 0, 0, 0};
+    for (; from.nabove < n; from.nabove++) {
+        const ev_above *a = &x->above[from.nabove];
+        const bm_chunk *contacts = &x->slice.columns[EV_CONTACT];
+        for (uint32_t row = a->row, rows; row < a->row_end; row += rows) {
+            int status = stop ? bm_stop_look(stop) : BM_OK;
+            if (status != BM_OK) return status;
+            rows = a->row_end - row < BM_CHUNK_ROWS ? a->row_end - row : BM_CHUNK_ROWS;
+            ev_layer_slice(a->layer, row, rows, &x->slice);
+            from.lo = (uint32_t)ev_value(contacts, bm_code(contacts, 0)) & (BM_CHUNK_ROWS - 1);
+            from.hi = (uint32_t)ev_value(contacts, bm_code(contacts, rows - 1)) & (BM_CHUNK_ROWS - 1);
+            if ((status = ev_add_block(x, &from)) != BM_OK) return status;
+        }
+    }
+    return BM_OK;
+}
+
+static int add_range(ev_call *x, const ev_held *h, const bm_stop *stop, uint32_t *ticks) {
+    ev_source from = {NULL, 0, 0, 0, 0};
+    for (uint32_t i = h->nlayers, oldest = x->number < h->folded_below ? h->nfolded : 0; i-- > oldest;) {
+        const ev_part *part = ev_layer_part(h->layers[i], x->number);
+        if (part) x->above[from.nabove++] = (ev_above){h->layers[i], part[0].row, part[1].row, part[0].stale, part[1].stale};
+    }
+    for (size_t m = 0; m < h->nmonths; m++) {
+        const ev_month *month = h->months[m];
+        const uint32_t at = x->number - month->first;
+        if (at >= month->n) continue;
+        for (uint32_t i = month->starts[at]; i < month->starts[at + 1]; i++) {
+            int status = stop && ++*ticks % LOOK_EVERY == 0 ? bm_stop_look(stop) : BM_OK;
+            if (status != BM_OK) return status;
+            from.block = month->blocks[i];
+            from.lo = (uint32_t)from.block->columns[EV_CONTACT].base;
+            from.hi = (uint32_t)from.block->columns[EV_CONTACT].max;
+            if ((status = ev_add_block(x, &from)) != BM_OK) return status;
+        }
+    }
+    return add_layers(x, from.nabove, stop);
+}
+
+static ev_kind kind_of(const ev_query *q) {
+    switch (q->how) {
+    case EV_ROWS: return EV_LIST;
+    case EV_DISTINCT: case EV_DAYS: return EV_PAIRS;
+    case EV_LEAST: case EV_MOST: return EV_PICK;
+    default:
+        if (q->measure != EV_NO_COLUMN) return EV_SUM;
+        return q->as_set && q->low <= 1 && q->high == INT64_MAX ? EV_SEEN : EV_COUNT;
+    }
+}
+
+/* One behind the last range that may have rows. */
+static uint32_t end_of(const ev_held *h) {
+    uint32_t end = 0;
+    for (size_t m = 0; m < h->nmonths; m++)
+        if (h->months[m]->first + h->months[m]->n > end) end = h->months[m]->first + h->months[m]->n;
+    for (uint32_t i = 0; i < h->nlayers; i++) {
+        const ev_layer *l = h->layers[i];
+        if (l->nparts && l->parts[l->nparts - 1].number + 1 > end) end = l->parts[l->nparts - 1].number + 1;
+    }
+    return end < h->end ? end : h->end;
+}
+
+int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_found *found) {
+    const uint32_t depth = q->filter ? q->filter->depth : 0, end = end_of(h);
+    uint32_t ticks = 0, key = 0;
+    int status = stop ? bm_stop_look(stop) : BM_OK;
+    if (status != BM_OK || h->first >= end || q->first > q->last) return status;
+    ev_call *x = calloc(1, sizeof *x);
+    uint64_t *masks = malloc((size_t)depth * (BM_CHUNK_WORDS * 8 + 1) + 1);
+    ev_above *above = malloc((size_t)h->nlayers * sizeof *above + 1);
+    int64_t *days = q->how == EV_DAYS ? malloc(BM_CHUNK_ROWS * sizeof *days) : NULL;
+    if (!x || !masks || !above || (q->how == EV_DAYS && !days)) status = BM_NO_MEMORY;
+    else {
+        x->q = q;
+        x->kind = kind_of(q);
+        x->room.masks = masks;
+        x->room.zones = (uint8_t *)(masks + (size_t)depth * BM_CHUNK_WORDS);
+        x->above = above;
+        x->days = days;
+        x->narrowed = q->among != NULL;
+        x->found = found;
+        found->width = q->how == EV_ROWS ? q->nlisted : 1;
+    }
+    for (uint32_t number = h->first; number < end && status == BM_OK; number++) {
+        if (x->narrowed && (number = choose(x, number)) >= end) break;
+        x->number = number;
+        if (number / BM_CHUNKS != key) {
+            if (q->as_set && !ev_report_set(x, key)) status = BM_NO_MEMORY;
+            key = number / BM_CHUNKS;
+        }
+        if (status == BM_OK) status = add_range(x, h, stop, &ticks);
+        if (status == BM_OK && !ev_report(x)) status = BM_NO_MEMORY;
+    }
+    if (status == BM_OK && q->as_set && !ev_report_set(x, key)) status = BM_NO_MEMORY;
+    if (x) ev_pairs_free(&x->pairs);
+    free(x);
+    free(days);
+    free(masks);
+    free(above);
+    return status;
+}
+
+void ev_found_free(ev_found *f) {
+    free(f->ordinals);
+    free(f->numbers);
+    bm_output_free(&f->set);
+    memset(f, 0, sizeof *f);
+}

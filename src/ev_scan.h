@@ -1,0 +1,80 @@
+/* One call of ev_collect, as its files see it: rows that are left of a block (ev_scan.c, ev_filter.c) become numbers of
+ * contacts (ev_add.c), range by range (ev_collect.c). Nothing else includes this. */
+#ifndef EV_SCAN_H
+#define EV_SCAN_H
+
+#include "ev_layer.h"
+
+/* So many rows or fewer are listed, and looked at one by one; the figure of a container, for one of its chunks. */
+#define EV_LISTED (BM_SWITCH_BEFORE_SCAN / BM_CHUNKS)
+/* While a range has so many rows or fewer, its contacts are listed, and only these are looked at and cleared. */
+#define EV_FEW 512u
+
+/* What a conjunct costs: a comparison of each row, a look-up, more. */
+enum { EV_COMPARED, EV_LOOKED_UP, EV_DEAR };
+
+/* Room to work in, which all blocks of a call share. */
+typedef struct {
+    uint64_t mask[BM_WORDS]; /* as long as a container, for bm_ops.extract; of the block's words alone it means something */
+    uint64_t other[BM_CHUNK_WORDS];
+    uint64_t lut[BM_BUF / 8], unsure[BM_BUF / 8];
+    uint16_t rows[BM_CHUNK_ROWS + BM_PAD / 2];
+    uint8_t *zones;  /* depth of the filter */
+    uint64_t *masks; /* BM_CHUNK_WORDS for each */
+} ev_room;
+
+/* What numbers of contacts are made of. */
+typedef enum { EV_SEEN, EV_COUNT, EV_SUM, EV_PICK, EV_PAIRS, EV_LIST } ev_kind;
+
+typedef struct {
+    const ev_query *q;
+    ev_kind kind;
+    ev_room room;
+    bool narrowed;                         /* whether there are candidates */
+    uint64_t chosen[BM_CHUNK_WORDS + 1];   /* those of the range */
+    size_t among;                          /* where among the candidates the range begins */
+    uint32_t number;                       /* of the range */
+    /* of the range's contacts */
+    uint8_t seen[BM_CHUNK_ROWS];           /* 1 where a row was added; not kept by EV_COUNT */
+    union {
+        int64_t numbers[BM_CHUNK_ROWS];    /* 0 where nothing was added */
+        uint32_t counts[BM_CHUNK_ROWS];    /* of EV_COUNT and EV_PAIRS */
+    };
+    uint16_t few[EV_FEW];                  /* the contacts of the rows, while these are few */
+    uint32_t nrows;                        /* added; EV_FEW + 1 for any more */
+    ev_pairs pairs;                        /* contacts and values, where distinct ones are counted */
+    int64_t *days;                         /* of BM_CHUNK_ROWS rows, where days are */
+    ev_above *above;                       /* the layers that have rows or stale places in the range, the newest first */
+    ev_block slice;
+    uint64_t passing[BM_WORDS];            /* the contacts to report, of a container */
+    uint16_t listed[BM_ARRAY_MAX + BM_PAD / 2];
+    ev_found *found;
+} ev_call;
+
+/* A block to be read. */
+typedef struct {
+    const ev_block *block;
+    int64_t first;   /* of the range, as the column of contacts has it */
+    uint32_t lo, hi; /* its contacts within the range lie between these, both included */
+    uint32_t nabove; /* so many of the layers lie above it */
+} ev_source;
+
+/* ev_filter.c */
+/* What zone maps say of a conjunct: BM_ZONE_NONE or BM_ZONE_ALL of the block's rows, or some. `zones` is scratch. */
+int ev_conjunct_zone(const ev_filter *f, const ev_conjunct *part, const ev_block *b, uint8_t *zones);
+/* The mask of the block's rows, or of the first `listed` of room->rows. Bits behind these mean nothing. */
+const uint64_t *ev_conjunct_mask(const ev_filter *f, const ev_conjunct *part, const ev_block *b, ev_room *room,
+                                 uint32_t listed);
+
+/* ev_scan.c: one block; a status. */
+int ev_add_block(ev_call *x, const ev_source *from);
+
+/* ev_add.c */
+/* Adds the n rows listed, ascending, or for NULL the first n of the block; a status. */
+int ev_add_rows(ev_call *x, const ev_block *b, const uint16_t *rows, uint32_t n);
+/* Ends a range: reports what it has touched and leaves the buffers clear. False without memory. */
+bool ev_report(ev_call *x);
+/* Ends a container of a set; false without memory. */
+bool ev_report_set(ev_call *x, uint32_t key);
+
+#endif
