@@ -11,6 +11,7 @@ from segidx.model.expression import (
     And,
     Anniversary,
     AtLeast,
+    Became,
     Between,
     ChannelState,
     Comparison,
@@ -28,6 +29,7 @@ from segidx.model.expression import (
     Only,
     Operator,
     Or,
+    Tagged,
     TagMode,
     TextMatch,
     child_path,
@@ -40,6 +42,7 @@ from segidx.model.writes import Channel, ChannelFlag
 from segidx.plan.comparisons import bind_comparison
 from segidx.plan.context import BindContext
 from segidx.plan.events import bind_did, bind_only
+from segidx.plan.history import bind_became, bind_tagged
 from segidx.plan.nodes import (
     Plan,
     PostingScan,
@@ -138,6 +141,10 @@ def _predicate(predicate: Expression, context: BindContext, path: str) -> Plan:
             return complement(bind_did(predicate.events, context, path), context.total, path)
         case Only():
             return bind_only(predicate, context, path)
+        case Became():
+            return bind_became(predicate, context, path)
+        case Tagged():
+            return bind_tagged(predicate, context, path)
     raise AssertionError(f"{type(predicate).__name__} was not refused by check()")
 
 

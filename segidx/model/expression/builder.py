@@ -11,6 +11,7 @@ from segidx.model.expression.nodes import (
     Aggregate,
     AggregateFunction,
     Anniversary,
+    Became,
     Between,
     ChannelState,
     Comparison,
@@ -26,6 +27,7 @@ from segidx.model.expression.nodes import (
     OnChannel,
     Only,
     Operator,
+    Tagged,
     TagMode,
     TextMatch,
     TextOperator,
@@ -41,7 +43,7 @@ from segidx.model.values import (
     Negative,
     Value,
 )
-from segidx.model.windows import Window
+from segidx.model.windows import AllTime, Window
 from segidx.model.writes import Channel
 
 
@@ -188,6 +190,14 @@ class FieldBuilder(_Operand):
 
     def has_none(self, *tags: str, ci: bool = False) -> HasTags:
         return HasTags(self.name, TagMode.NONE, tags, ci)
+
+    def became(self, value: str | bool, window: Window | None = None) -> Became:
+        """Of a tracked field: it got the value in the window, by default at any time."""
+        return Became(self.name, value, window or AllTime())
+
+    def tagged(self, tag: str, window: Window | None = None) -> Tagged:
+        """Of a tracked tags field: the tag is held, and was added in the window, by default at any time."""
+        return Tagged(self.name, tag, window or AllTime())
 
 
 def field(name: str) -> FieldBuilder:

@@ -19,6 +19,7 @@ from segidx.model.expression.nodes import (
     And,
     Anniversary,
     AtLeast,
+    Became,
     Between,
     Comparison,
     DaysSinceEvent,
@@ -36,6 +37,7 @@ from segidx.model.expression.nodes import (
     OnChannel,
     Only,
     Or,
+    Tagged,
     TextMatch,
     Unfinished,
 )
@@ -182,6 +184,8 @@ NODE_NAMES: dict[type[Expression], str] = {
     Did: "did",
     Never: "never",
     Only: "only",
+    Became: "became",
+    Tagged: "tagged",
 }
 
 # What a filter of events may be made of.

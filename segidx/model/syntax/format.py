@@ -15,6 +15,7 @@ from segidx.model.expression import (
     And,
     Anniversary,
     AtLeast,
+    Became,
     Between,
     Comparison,
     DaysSinceEvent,
@@ -33,11 +34,12 @@ from segidx.model.expression import (
     Only,
     Operator,
     Or,
+    Tagged,
     TagMode,
     TextMatch,
     Unfinished,
 )
-from segidx.model.syntax.words import is_bare_name
+from segidx.model.syntax.words import TAGS, is_bare_name
 from segidx.model.values import (
     Age,
     Arithmetic,
@@ -132,6 +134,12 @@ def _expression(node: Expression) -> Pieces:
             return [f"{format_field(node.field)} {format_window(node.window)}"]
         case Anniversary():
             return [f"anniversary of {format_field(node.field)} {format_window(node.window)}"]
+        case Became():
+            became = format_constant(node.value)
+            return [f"{format_field(node.field)} became {became}", *_during(node)]
+        case Tagged():
+            field = "" if node.field == TAGS else f"{format_field(node.field)} "
+            return [f"{field}tagged {_string(node.tag)}", *_during(node)]
         case Did(events=events):
             return _asked("did", events)
         case Never(events=events):
@@ -208,8 +216,8 @@ def _only(node: Only) -> Pieces:
     return [*pieces, *_during(node.events), ")"]
 
 
-def _during(events: Events) -> Pieces:
-    return [] if isinstance(events.window, AllTime) else [f" {format_window(events.window, 'during')}"]
+def _during(node: Events | Became | Tagged) -> Pieces:
+    return [] if isinstance(node.window, AllTime) else [f" {format_window(node.window, 'during')}"]
 
 
 def _asked(function: str, events: Events, property: str | None = None) -> Pieces:
