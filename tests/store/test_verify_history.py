@@ -1,4 +1,4 @@
-"""`verify` on the history of tracked fields, in the log and in the base: silent of what is sound, naming each damage."""
+"""`verify` on the history of tracked fields, in the log and in the base: silent of what is sound, naming damage."""
 
 from __future__ import annotations
 
@@ -111,7 +111,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "a change of no field": (in_log(CHANGE.number, 0, FIELD, None), "has change events that lack 'field'"),
     "of no field, in the base": (in_base(CHANGE.number, 0, FIELD, None), "lack 'field'"),
     "a field that there is not": (in_log(CHANGE.number, 1, FIELD, 1), "values of 'field' outside of its 1 codes"),
-    "a value that there is not": (in_base(CHANGE.number, 1, VALUE, 2), "'value' has code 2, which is none of its 1 codes"),
+    "a value that there is not": (
+        in_base(CHANGE.number, 1, VALUE, 2),
+        "'value' has code 2, which is none of its 1 codes",
+    ),
     "no tag": (in_log(TAGGING.number, 0, VALUE, None), "has tagging events that lack 'tag'"),
     "neither added nor removed": (in_base(TAGGING.number, 0, ADDED, None), "lack 'added'"),
     "a bool of 2": (in_log(TAGGING.number, 1, ADDED, 2), "values of 'added' outside of its 2 codes"),
