@@ -36,6 +36,7 @@ _RETURNED = 0.03
 _LINE_RETURNED = 0.01  # share of the lines of the other orders
 _MORE_LINES = 0.396  # of geometric numbers of lines, 2.5 in the mean
 _MOST_LINES = 30
+_LATE_MS = 60 * 86_400_000
 _ONE = 10**QUANTITY_SCALE
 
 Ints = npt.NDArray[np.int64]
@@ -98,6 +99,10 @@ class OrderCorpus:
         for first in range(0, self.orders, PIECE):
             yield _piece(self, first, min(first + PIECE, self.orders), best)
 
+    def late(self, orders: int) -> Orders:
+        """So many orders more, numbered behind all others, of the last 60 days and in no order of time."""
+        return _piece(self, self.orders, self.orders + orders, shares(PRODUCTS, 9), AT_MS - _LATE_MS)
+
 
 def product_name(rank: int) -> str:
     """The product of the `rank`-th best sales, from 1."""
@@ -139,12 +144,14 @@ def make_orders(size: int, seed: int = SEED) -> OrderCorpus:
     return OrderCorpus(size, seed, tagged, rng.permutation(size), rank[drawn], category, price)
 
 
-def _piece(corpus: OrderCorpus, first: int, last: int, best: npt.NDArray[np.float64]) -> Orders:
+def _piece(
+    corpus: OrderCorpus, first: int, last: int, best: npt.NDArray[np.float64], late_from: int | None = None
+) -> Orders:
     rng = np.random.default_rng([corpus.seed, 2, first])
     n = last - first
     span = AT_MS - START_MS
     start, end = (START_MS + span * number // corpus.orders for number in (first, last))
-    time = np.sort(rng.integers(start, end, n))
+    time = np.sort(rng.integers(start, end, n)) if late_from is None else rng.integers(late_from, AT_MS, n)
     line_counts = np.minimum(rng.geometric(_MORE_LINES, n), _MOST_LINES)
     line_counts[rng.random(n) < _NO_LINES] = 0
     owner = np.repeat(np.arange(n), line_counts)

@@ -138,13 +138,17 @@ class DuckDbOrders:
             self._connection.execute(f"CREATE TABLE {table} AS SELECT * FROM stored.{table}")
         self._connection.execute("DETACH stored")
 
+    def add(self, piece: Orders) -> None:
+        """Insert more orders, in memory alone."""
+        _insert(self._connection, "orders", _orders(piece))
+        _insert(self._connection, "lines", _lines(piece))
+
     def prepare(self, expression: Expression) -> Run:
         query = count_query(expression)
 
         def run() -> int:
-            row = self._connection.execute(query).fetchone()
-            assert row is not None
-            return int(row[0])
+            ((count,),) = self._connection.execute(query).fetchall()
+            return int(count)
 
         return run
 

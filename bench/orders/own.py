@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import zlib
+from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from bench.live.unmerged import write_unmerged
 from bench.orders.corpus import (
     AT_MS,
     CORPUS_VERSION,
@@ -16,6 +20,7 @@ from bench.orders.corpus import (
     MONEY_SCALE,
     PRODUCERS,
     PRODUCTS,
+    QUANTITY_SCALE,
     TAG,
     Ints,
     OrderCorpus,
@@ -27,14 +32,18 @@ from bench.orders.corpus import (
 )
 from bench.own import BATCH_ROWS
 from bench.systems import stored
+from segidx.client import Batch
 from segidx.database import Account, Database
 from segidx.ingest.batch import ContactBatch, FieldChange
 from segidx.ingest.event_batch import EventBatch, EventColumn
 from segidx.ingest.orders import with_counts_of_lines, with_counts_of_orders
-from segidx.model.events import ORDER
+from segidx.model.events import ORDER, Order, OrderLine
 from segidx.model.schema import Field, FieldType
+from segidx.model.windows import from_millis
 from segidx.store import events, layout
 from segidx.store.layout import FORMAT_VERSION
+
+_SENT = 2000  # orders a batch of the stream
 
 
 def open_database(path: Path, *, write: bool = False) -> Database:
@@ -77,6 +86,52 @@ def _load_orders(corpus: OrderCorpus, account: Account) -> tuple[int, float]:
         seconds += time.perf_counter() - started
         lines += len(piece.product)
     return lines, seconds
+
+
+def write_late(loaded: Path, late: Orders, to: Path) -> Path:
+    """A copy of the loaded data directory with these orders in its log, where no merge has met them."""
+    shutil.rmtree(to, ignore_errors=True)
+    shutil.copytree(loaded, to)
+    rows = list(_orders(late))
+    write_unmerged(to, (Batch(events=rows[first : first + _SENT]) for first in range(0, len(rows), _SENT)))
+    return to
+
+
+def _orders(late: Orders) -> Iterator[Order]:
+    starts = np.concatenate([[0], np.cumsum(late.line_counts)]).tolist()
+    products, producers, categories, quantities, prices, amounts = (
+        column.tolist()
+        for column in (
+            late.product,
+            late.producer,
+            late.category,
+            late.quantity,
+            late.unit_price,
+            late.line_amount,
+        )
+    )
+    sources, names = source_names(), category_names()
+    for row, order_id in enumerate(late.ids()):
+        source, paid = int(late.source[row]), int(late.paid[row])
+        yield Order(
+            order_id,
+            f"c{int(late.contact[row]):09d}",
+            from_millis(int(late.time[row])),
+            amount=Decimal(int(late.amount[row])).scaleb(-MONEY_SCALE),
+            source=None if source == MISSING else sources[source],
+            paid=None if paid == MISSING else bool(paid),
+            lines=[
+                OrderLine(
+                    product_name(products[line] + 1),
+                    producer_name(producers[line] + 1),
+                    None if categories[line] == MISSING else names[categories[line]],
+                    Decimal(quantities[line]).scaleb(-QUANTITY_SCALE),
+                    Decimal(prices[line]).scaleb(-MONEY_SCALE),
+                    Decimal(amounts[line]).scaleb(-MONEY_SCALE),
+                )
+                for line in range(starts[row], starts[row + 1])
+            ],
+        )
 
 
 def _contacts(corpus: OrderCorpus, first: int, last: int) -> ContactBatch:

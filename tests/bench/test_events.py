@@ -52,7 +52,8 @@ def test_smoke_run_agrees_and_reports_in_the_common_shape(
     assert main(["events", "--rounds", "1", "--dir", str(loaded), "--json", str(out)]) == 0
     report = json.loads(out.read_text())
     assert (report["bench"], report["scale"], report["contacts"]) == ("events", "smoke", SCALES["smoke"])
-    assert [case["case"] for case in report["cases"]] == [case.name for case in make_cases()]
+    names = [case.name for case in make_cases()]
+    assert [case["case"] for case in report["cases"]] == [*names, *(f"{name}_unmerged" for name in names)]
     for case in report["cases"]:
         assert case["unit"] == "ms"
         assert case["segidx"] > 0
@@ -62,7 +63,8 @@ def test_smoke_run_agrees_and_reports_in_the_common_shape(
             assert peers["duckdb"] == min(peers["duckdb_by_time"], peers["duckdb_by_contact"]) > 0
     printed = capsys.readouterr().out
     assert "producer_10: sum of producer 10 > 300 in 6 months" in printed
-    assert "answers agree: 20 expressions" in printed
+    assert printed.count("answers agree: 20 expressions") == 2
+    assert "unmerged: 285 orders" in printed
     assert "orders/s" in printed
 
 
@@ -110,7 +112,7 @@ def test_a_peer_that_is_not_installed_is_null_with_a_reason(
     assert main(["events", "--answers-only", "--dir", str(loaded), "--json", str(out)]) == 0
     assert "duckdb is left out: " in capsys.readouterr().err
     for case in json.loads(out.read_text())["cases"]:
-        assert case["peers"] == {"duckdb": None}
+        assert case["peers"] == {"duckdb": None, "chdb": None}
 
 
 @pytest.mark.parametrize("options", [["--rounds", "0"], ["--seed", "-1"], ["--scale", "huge"]])
