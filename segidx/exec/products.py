@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from itertools import islice
 
 import pyarrow as pa
@@ -39,9 +40,10 @@ def _product(rows: pa.RecordBatch, row: int, properties: Schema) -> Product:
 
 def _value(property: Field, stored: object) -> ProductValue:
     if property.type is FieldType.TAGS:
-        return frozenset(stored)  # type: ignore[call-overload]
+        tags: frozenset[str] = frozenset(stored)  # type: ignore[call-overload]
+        return tags
     if isinstance(stored, str):
         return stored
     value = decode(property, int(stored))  # type: ignore[call-overload]
-    assert isinstance(value, bool) or not isinstance(value, str | frozenset)
-    return value  # type: ignore[return-value]
+    assert isinstance(value, bool | Decimal)
+    return value

@@ -127,9 +127,7 @@ def _changes(joined: Iterable[_Joined], properties: Schema) -> dict[str, Propert
     return {
         name: _change(
             properties[name],
-            FieldChange(
-                np.array(rows, np.int64), field_values(properties[name], values), np.array(cleared, np.int64)
-            ),
+            FieldChange(np.array(rows, np.int64), field_values(properties[name], values), np.array(cleared, np.int64)),
         )
         for name, (rows, values, cleared) in found.items()
     }

@@ -42,9 +42,7 @@ class ComparedProducts:
             self._result, self.changed = first, False
             return
         state = read_products_state(snapshot.txn, snapshot.dbs[DB_META]) or ProductsState(0, 0)
-        self._blocks = changed_blocks(
-            snapshot.txn, snapshot.dbs[DB_PRODUCTS], batch.rows, snapshot.catalog.products
-        )
+        self._blocks = changed_blocks(snapshot.txn, snapshot.dbs[DB_PRODUCTS], batch.rows, snapshot.catalog.products)
         self._count = state.count + self._blocks.created - self._blocks.deleted
         # Whether there is anything to commit, if it is only a receipt.
         self.changed = bool(self._blocks.blocks or key)

@@ -124,9 +124,9 @@ def column_of(rows: pa.RecordBatch, number: int, property: Field) -> pa.Array:
 
 
 def row_sizes(rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
-    """Bytes of the values of each product, as `segidx.model.products.product_size` counts them, and of its id."""
+    """Bytes of the values of each product, as `segidx.model.products.product_size` counts them."""
     total = np.zeros(rows.num_rows, np.int64)
-    for column in rows.columns:
+    for column in rows.columns[1:]:
         if pa.types.is_list(column.type):
             flat = 4 + _lengths(column.flatten())
             parents = pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
@@ -146,7 +146,7 @@ def _lengths(strings: pa.Array) -> npt.NDArray[np.int64]:
 
 def cut(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """The rows as they are stored: in blocks of about equal size, where they are too many for one."""
-    ends = np.cumsum(row_sizes(rows))
+    ends = np.cumsum(row_sizes(rows) + _lengths(rows.column(0)))
     n, total = rows.num_rows, int(ends[-1]) if rows.num_rows else 0
     if n <= BLOCK_ROWS and total <= BLOCK_BYTES:
         if n:

@@ -50,7 +50,7 @@ class Products:
     def __init__(self, stamp: int, blocks: tuple[ProductBlock, ...]) -> None:
         self.stamp = stamp
         self.blocks = blocks
-        self.size = sum(block.rows.num_rows for block in blocks)
+        self.size: int = sum(block.rows.num_rows for block in blocks)
         self._bounds = [block.bound for block in blocks]
         self._lock = threading.Lock()
         self._ids: pa.StringArray | None = None

@@ -130,6 +130,7 @@ class Snapshot:
         self._overlay = caches.overlay
         self._verified = caches.verified
         self._products = caches.products
+        self._catalogue: Products | None = None
         self.view: View = self._overlay.view(txn, dbs.get(DB_LOG), self.state)
         self._base = caches.base.entries((self.state.base,))
         self._entries = caches.views.entries((self.state.base, self.state.generation, self.state.schema))
@@ -348,12 +349,15 @@ class Snapshot:
     @property
     def products(self) -> Products:
         """The catalogue of products. Raises CorruptData."""
-        state = read_products_state(self.txn, self.dbs[DB_META])
-        if state is None:
-            return NO_PRODUCTS
-        if DB_PRODUCTS not in self.dbs:  # opened before there were any
-            raise Closed(NEWER_MEANWHILE)
-        return self._products.at(self.txn, self.dbs[DB_PRODUCTS], state.stamp)
+        if self._catalogue is None:
+            state = read_products_state(self.txn, self.dbs[DB_META])
+            if state is None:
+                self._catalogue = NO_PRODUCTS
+            elif DB_PRODUCTS not in self.dbs:  # opened before there were any
+                raise Closed(NEWER_MEANWHILE)
+            else:
+                self._catalogue = self._products.at(self.txn, self.dbs[DB_PRODUCTS], state.stamp)
+        return self._catalogue
 
     # --- counts ---
 
