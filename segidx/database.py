@@ -495,7 +495,7 @@ class Account:
             return get_product(snapshot, product_id)
 
     def products(self, after: str | None = None, *, limit: int = 100) -> list[Product]:
-        """At most `limit` products, 1 to 1,000, in byte order of their ids: from the first on, or behind the id `after`,
+        """At most `limit` products, 1 to 1,000, in byte order of their ids: the first, or those behind the id `after`,
         which need not be there."""
         if not 1 <= limit <= MAX_PRODUCTS:
             raise InvalidArgument(f"limit must be 1 to {MAX_PRODUCTS}, not {limit}", limit=limit)

@@ -263,7 +263,7 @@ class RemoteAccount(RemoteWrites):
         min_generation: int = 0,
         timeout: float | None = None,
     ) -> list[Product]:
-        """At most `limit` products, 1 to 1,000, in byte order of their ids: from the first on, or behind the id `after`,
+        """At most `limit` products, 1 to 1,000, in byte order of their ids: the first, or those behind the id `after`,
         which need not be there."""
         request = products_pb2.ListProductsRequest(
             account=self._account,

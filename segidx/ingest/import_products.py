@@ -1,8 +1,8 @@
 """Importing a file of products: as contacts are imported (`segidx.ingest.import_contacts`), into the catalogue.
 
-A file states a product's whole value for each of its columns, so importing it again changes nothing, and an import that
-was cut short is finished by running it again. Works on any account with the calls of `CatalogueLike`, in process or over
-the network. Imports the model and its neighbours only.
+A file states a product's whole value for each of its columns, so importing it again changes nothing, and an import
+that was cut short is finished by running it again. Works on any account with the calls of `CatalogueLike`, in process
+or over the network. Imports the model and its neighbours only.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ def import_products(
     """Import the products of a Parquet, CSV or Arrow file, one batch committed after another.
 
     `id_column` holds the ids of products (strings, or whole numbers, which are written in decimal). Properties are
-    declared as `overrides`, the account's own and inference say, in this order of precedence; texts become categories. A
-    null takes the property away. Bad rows are refused and listed in `reject_path` (next to the source by default); the
-    others stand. `progress` as in `import_contacts`.
+    declared as `overrides`, the account's own and inference say, in this order of precedence; texts become categories.
+    A null takes the property away. Bad rows are refused and listed in `reject_path` (next to the source by default);
+    the others stand. `progress` as in `import_contacts`.
 
     Raises InvalidSource for a file that cannot be read, SchemaConflict for a property that has another type already,
     InvalidSchema for a column that cannot be a property, and TooManyRejects, before anything is written, if the first

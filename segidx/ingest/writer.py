@@ -269,7 +269,8 @@ class Writer:
                         waiting.done.set_exception(error)
 
     def _take(self) -> list[_Job]:
-        """The batches of the next commit: at least one, those that are not for the log, and of products, always alone."""
+        """The batches of the next commit: at least one, those that go straight into the base, and those of products,
+        always alone."""
         group = [self._queue.popleft()]
         weight = group[0].weight
         while (

@@ -67,8 +67,8 @@ def named(type: EventType, name: str, products: Schema) -> Named:
 
 
 def product_codes(node: Expression, property: Field, type: EventType, context: BindContext) -> Codes:
-    """The codes of the products that a leaf, any but !=, holds for, ascending. Of tags it holds where it does for one of
-    them. Raises what the leaf's types make of it."""
+    """The codes of the products that a leaf, any but !=, holds for, ascending. Of tags it holds where it does for one
+    of them. Raises what the leaf's types make of it."""
     _check(node, property)
     snapshot, products = context.snapshot, context.snapshot.products
     if not len(products):

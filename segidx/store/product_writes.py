@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import lmdb
 import numpy as np
@@ -38,7 +39,7 @@ Bools = npt.NDArray[np.bool_]
 @dataclass(frozen=True, slots=True)
 class PropertyChange:
     """New values of one property for some products of a batch: `rows` and `cleared` are disjoint indices into the
-    batch's ids, each ascending; `values` has one element a row of `rows`, of the type in which the property is stored."""
+    batch's ids, each ascending; `values` has one element a row of `rows`, of the type the property is stored in."""
 
     rows: Rows
     values: pa.Array
@@ -95,8 +96,8 @@ def changed_blocks(txn: lmdb.Transaction, db: Handle, given: ProductRows, proper
     blocks: dict[bytes, pa.RecordBatch | None] = {}
     created = deleted = 0
     too_large: list[Rows] = []
-    starts = np.flatnonzero(np.r_[True, homes[1:] != homes[:-1]]) if len(homes) else np.zeros(0, np.int64)
-    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(homes)], strict=True):
+    starts = np.flatnonzero(np.diff(homes, prepend=-2)).tolist()
+    for start, end in pairwise([*starts, len(homes)]):
         home = int(homes[start])
         bound = b"" if home < 0 else bounds[home]
         old = EMPTY

@@ -1,6 +1,8 @@
-"""The product catalogue as it is read: all its products in memory, once a version, shared by the snapshots that see it.
+"""The product catalogue as it is read: all its products in memory, once a version, shared by the snapshots that see
+it.
 
-A newer version takes over the blocks that did not change. Columns are put together when a condition first asks for them.
+A newer version takes over the blocks that did not change. Columns are put together when a condition first asks for
+them.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class Strings(Protocol):
 @dataclass(frozen=True, slots=True)
 class ProductColumn:
     """A property of all products, one element for each that has it, of tags one for each tag: in which `rows` of the
-    catalogue (ascending), and the `values`: minor units of numbers, 0 or 1 of bools, codes of `strings` of the others."""
+    catalogue (ascending), and the `values`: minor units of numbers, 0 or 1 of bools, of the others codes of
+    `strings`."""
 
     rows: Rows
     values: Rows

@@ -62,6 +62,10 @@ Readings chosen where the words are silent (a test that meets another reading ha
 28. A group of events stands for the events of its members one after another, each with the window that the group is
     asked with: what two members select is there twice. What a group is not asked is refused before its property is
     looked at, and whatever else its filter says. `line` may be a member, and so may what counts not: it counts not.
+29. Rows of products apply one after another; a bad one changes nothing. `accepted` are the products that are named by a
+    valid row; one that is new and gone again in a batch is neither created nor deleted. Ids and strings are NFC.
+30. What an event lacks its product has, where both are of the same type; `product.` asks the catalogue alone. A
+    condition on tags holds where it holds for one of them, but `!=`, which is `not (=)`. Products have no history.
 """
 
 from __future__ import annotations
@@ -70,7 +74,7 @@ import operator
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -112,6 +116,7 @@ from segidx.model.expression import (
     TextMatch,
     TextOperator,
     check,
+    values_of,
 )
 from segidx.model.results import FieldData, Reject
 from segidx.model.schema import Field, FieldType, Schema
@@ -133,8 +138,9 @@ from segidx.testing.oracle_events import (
     seen,
     sum_of,
     time_of,
-    values_of,
+    values_in,
 )
+from segidx.testing.oracle_products import OracleCatalogue
 from segidx.testing.oracle_rows import check_contact_id, clean_tags, clean_value
 from segidx.testing.oracle_types import check_types
 from segidx.testing.oracle_urls import is_like, path_of
@@ -191,6 +197,7 @@ class Oracle:
         self.event_types = EventTypes()
         self.held: dict[tuple[str, str], Held] = {}
         self.newest_event: int | None = None  # of all that were ever taken, in ms
+        self.catalogue = OracleCatalogue()
 
     def kept(self, type: str) -> dict[str, Kept]:
         """What is kept of each id of a type, of those that are not retracted."""
@@ -211,7 +218,7 @@ class Oracle:
         its members."""
         group = event_group(name, members)
         for member in group.members:
-            check_types(Did(member), self.schema, self.event_types)
+            check_types(Did(member), self.schema, self.event_types, products=self.catalogue.schema)
         self.event_groups[name] = group
 
     def upsert(self, rows: Sequence[Row]) -> OracleResult:
@@ -338,7 +345,7 @@ class Oracle:
         UnknownProperty and TypeMismatch for what this schema and these event types do not.
         """
         check(expression)
-        check_types(expression, self.schema, self.event_types)
+        check_types(expression, self.schema, self.event_types, products=self.catalogue.schema)
         instant = to_scalar(evaluated_at)
         assert isinstance(instant, datetime)
         return self._members(expression, oracle_time.millis(instant))
@@ -425,7 +432,7 @@ class Oracle:
 
                 def only(subject: Subject) -> bool:
                     held = population_of(selected(subject), events.type, filtered=events.where is not None)
-                    return bool(held) and all(passes(seen(event, self.local)) for event in held)
+                    return bool(held) and all(passes(self._seen(event, events.type)) for event in held)
 
                 return only
         raise AssertionError(f"no such node: {node!r}")
@@ -442,8 +449,12 @@ class Oracle:
             event
             for kept in subject.kept
             for event in kept.events(events.type)
-            if event.time < at and oracle_time.within(event.time, window) and passes(seen(event, self.local))
+            if event.time < at and oracle_time.within(event.time, window) and passes(self._seen(event, events.type))
         ]
+
+    def _seen(self, event: Event, type: str) -> Subject:
+        """An event as filters see it."""
+        return seen(event, self.local, self.catalogue.seen(self.event_types[type], event.properties))
 
     def _filter(self, node: Expression | None, at: int) -> Condition:
         """The condition that a filter puts on one event."""
@@ -462,7 +473,10 @@ class Oracle:
             case AtLeast(count=count, operands=operands):
                 several = [self._filter(operand, at) for operand in operands]
                 return lambda event: sum(holds(event) for holds in several) >= count
-        return self._predicate(node, at)
+            case Comparison(operator=Operator.NE):
+                equal = self._filter(replace(node, operator=Operator.EQ), at)
+                return lambda event: not equal(event)
+        return _for_one_of_the_tags(node, self._predicate(node, at))
 
     def _day(self, field: str, contact: Subject) -> int | None:
         """The local day of a date or timestamp field."""
@@ -521,7 +535,7 @@ class Oracle:
             case AggregateFunction.COUNT:
                 return lambda subject: count_of(selected(subject))
             case AggregateFunction.DISTINCT:
-                return lambda subject: Fraction(len(values_of(selected(subject), name)))
+                return lambda subject: Fraction(len(values_in(selected(subject), name)))
             case AggregateFunction.DISTINCT_DAYS:
                 return lambda subject: Fraction(len(days_of(selected(subject), self.local)))
             case AggregateFunction.SUM:
@@ -565,6 +579,22 @@ def _has_tags(node: HasTags, held: FieldData) -> bool:
         return all(tag in have for tag in want)
     some = any(tag in have for tag in want)
     return some if node.mode is TagMode.ANY else not some
+
+
+def _for_one_of_the_tags(node: Expression, holds: Condition) -> Condition:
+    """The condition of a leaf on a property that may have several values: it holds where it does for one of them."""
+    names = {v.field for v in values_of(node) if isinstance(v, FieldValue)}
+    if isinstance(node, IsSet | TextMatch):
+        names = {node.field}
+
+    def of_each(subject: Subject) -> bool:
+        for name in names:
+            tags = subject.fields.get(name)
+            if isinstance(tags, frozenset):
+                return any(holds(Subject({**subject.fields, name: tag}, subject.kept)) for tag in tags)
+        return holds(subject)
+
+    return of_each
 
 
 def _text_condition(node: TextMatch) -> Condition:

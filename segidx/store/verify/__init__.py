@@ -1,9 +1,9 @@
 """Verifying: every invariant of every structure of an account, each broken one a sentence.
 
 First every stored value on its own (`stored`), events also against one another (`events`), then the catalogue of
-products (`products`) and what commits leave: log, change feed, receipts (`commits`), the process's overlay against the log (`overlay`), and last what must say the
-same in several ways, as readers see it: the base under the overlay (`across`). What could not be read is named once and
-not compared with anything.
+products (`products`) and what commits leave: log, change feed, receipts (`commits`), the process's overlay against the
+log (`overlay`), and last what must say the same in several ways, as readers see it: the base under the overlay
+(`across`). What could not be read is named once and not compared with anything.
 
 All of it sees one state of the account, through one read transaction that stays open until the end: writers go on
 meanwhile, but cannot reuse the pages that they give up, so that the file may grow. Nothing is written. The memory is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -69,7 +70,7 @@ def _problems(rows: pa.RecordBatch, bound: bytes, end: bytes | None, properties:
         yield "a product has no id"
         return
     ids = [each.encode() for each in rows.column(0).to_pylist()]
-    if any(one >= other for one, other in zip(ids, ids[1:], strict=False)):
+    if any(one >= other for one, other in pairwise(ids)):
         yield "its ids do not ascend"
     if ids[0] < bound or (end is not None and ids[-1] >= end):
         yield "it has ids of another block"
