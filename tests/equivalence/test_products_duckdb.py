@@ -3,7 +3,8 @@ accessory of it yet", and conditions on lines that reach their products' propert
 
 The data is the Complete Journey set (see test_duckdb); without it these tests are skipped. Baskets become orders, as in
 test_events_duckdb, but lines have no producer and category of their own, save every seventh: those are the catalogue's.
-Which products are accessories of which is told by the data: those bought in the same baskets most often. Every answer is asked of what was imported, of what was written live, and of both merged.
+Which products are accessories of which is told by the data: those bought in the same baskets most often. Every answer
+is asked of what was imported, of what was written live, and of both merged.
 """
 
 from __future__ import annotations
@@ -194,7 +195,10 @@ def test_a_producers_products_for_more_than_a_sum(shop: Shop) -> None:
 def test_other_properties(shop: Shop) -> None:
     checks = (
         ('did(line where brand = "Private" and amount > 5 during last 3 months)', "brand = 'Private' and amount > 5"),
-        ("did(line where product.ounces > 40 and not brand is set during last 3 months)", "ounces > 40 and brand is null"),
+        (
+            "did(line where product.ounces > 40 and not brand is set during last 3 months)",
+            "ounces > 40 and brand is null",
+        ),
         ("did(line where product.ounces between 10 and 12.5 during last 3 months)", "ounces between 10 and 12.5"),
         ('did(line where category starts with ci "frzn" during last 3 months)', "starts_with(category, 'FRZN')"),
         ("did(line where category is not set during last 3 months)", "category is null"),
