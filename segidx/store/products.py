@@ -108,7 +108,11 @@ class Products:
 
     def _rows_of(self, strings: pa.StringArray) -> Rows:
         if len(strings) > _FEW:
-            return _integers(pc.fill_null(pc.index_in(strings, value_set=self.ids), -1))
+            # Sought the other way round: there are more products than strings, as a rule, and the set is hashed.
+            named = pc.index_in(self.ids, value_set=strings)
+            rows = np.full(len(strings), -1, np.int64)
+            rows[_integers(named.drop_null())] = _integers(pc.indices_nonzero(named.is_valid()))
+            return rows
         found = (self.row_of(text) for text in strings.to_pylist())
         return np.array([-1 if row is None else row for row in found], np.int64)
 
