@@ -28,6 +28,7 @@ from segidx.exec.evaluate import count, materialise, stop_errors
 from segidx.exec.explain import explain_plan
 from segidx.exec.feed import read_feed
 from segidx.exec.fetch import decode, fetch_contacts
+from segidx.exec.products import get_product, list_products
 from segidx.exec.query import Limits, Prepared, prepare
 from segidx.exec.suggest import suggest
 from segidx.ingest.batch import ContactBatch
@@ -36,6 +37,9 @@ from segidx.ingest.event_rows import events_from_rows, orders_from_rows
 from segidx.ingest.group import Batch
 from segidx.ingest.import_contacts import Progress
 from segidx.ingest.import_events import EventImportReport, import_events
+from segidx.ingest.import_products import ProductImportReport, import_products
+from segidx.ingest.mapping import Overrides
+from segidx.ingest.product_batch import ProductBatch, products_from_rows
 from segidx.ingest.rows import batch_from_rows
 from segidx.ingest.values import tag_names
 from segidx.ingest.writer import Writer
@@ -53,6 +57,7 @@ from segidx.model.errors import (
 from segidx.model.event_groups import EventGroup, event_group, member
 from segidx.model.events import Event, EventType, EventTypes, Order, Retraction
 from segidx.model.expression import Events, Expression
+from segidx.model.products import Product, ProductWrite
 from segidx.model.results import (
     Contact,
     Count,
@@ -60,6 +65,7 @@ from segidx.model.results import (
     Explanation,
     FieldStats,
     Preview,
+    ProductWriteResult,
     Stats,
     Suggestion,
     WriteResult,
@@ -77,6 +83,7 @@ from segidx.store.verify import Verification
 
 MAX_PREVIEW = 1000
 MAX_SUGGESTIONS = 1000
+MAX_PRODUCTS = 1000  # of one page
 
 Clock = Callable[[], int]  # milliseconds since 1970
 
@@ -438,6 +445,64 @@ class Account:
         if events == ():
             return ()
         return events_from_rows(events, self.event_types, self.info, self._clock())
+
+    # --- the product catalogue ---
+
+    @property
+    def product_schema(self) -> Schema:
+        """The properties of products: those that every account has, then those declared in this one."""
+        with self._store.snapshot() as snapshot:
+            return snapshot.catalog.products
+
+    def update_product_schema(self, properties: Iterable[Field]) -> Schema:
+        """Declare more properties of products: category, tags, number or bool; a text is kept as a category. Raises
+        SchemaConflict for a change of type or scale, InvalidSchema for a property that cannot be."""
+        self._check_writable()
+        return self._writer.declare_product_properties(properties)
+
+    def write_products(self, rows: Iterable[ProductWrite], *, batch_key: str = "") -> ProductWriteResult:
+        """Change the catalogue of products: one batch, applied in order and committed whole, in a generation of its own
+        if it changes anything.
+
+        Bad rows are returned as rejects; the others stand. `batch_key` as in `write`; keys of products are their own.
+        """
+        return self.apply_products(products_from_rows(rows, self.product_schema), batch_key=batch_key)
+
+    def apply_products(self, batch: ProductBatch, *, batch_key: str = "") -> ProductWriteResult:
+        """`write_products` of a batch that is validated already (see `segidx.ingest.product_batch`)."""
+        self._check_writable()
+        return self._writer.write_products(batch, batch_key)
+
+    def import_products(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        id_column: str = "product_id",
+        overrides: Overrides | None = None,
+        reject_path: str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
+    ) -> ProductImportReport:
+        """Import products from a CSV, Parquet or Arrow file: see `segidx.ingest.import_products`."""
+        self._check_writable()
+        where = None if reject_path is None else Path(reject_path)
+        return import_products(
+            self, Path(path), id_column=id_column, overrides=overrides, reject_path=where, progress=progress
+        )
+
+    def product(self, product_id: str) -> Product:
+        """One product with its properties. Raises ProductNotFound."""
+        with self._store.snapshot() as snapshot:
+            return get_product(snapshot, product_id)
+
+    def products(self, after: str | None = None, *, limit: int = 100) -> list[Product]:
+        """At most `limit` products, 1 to 1,000, in byte order of their ids: the first, or those behind the id `after`,
+        which need not be there."""
+        if not 1 <= limit <= MAX_PRODUCTS:
+            raise InvalidArgument(f"limit must be 1 to {MAX_PRODUCTS}, not {limit}", limit=limit)
+        with self._store.snapshot() as snapshot:
+            return list_products(snapshot, after, limit)
+
+    # --- the clock, and merging ---
 
     def now(self) -> int:
         """The clock of the database, milliseconds since 1970."""

@@ -1,4 +1,4 @@
-"""`segidx import`, and of it `contacts`. (`import_events` has the other.)"""
+"""`segidx import`, and of it `contacts`. (`import_events` and `import_products` have the others.)"""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from segidx.ingest.import_contacts import ImportReport
     from segidx.ingest.import_events import EventImportReport
     from segidx.ingest.import_orders import OrderImportReport
+    from segidx.ingest.import_products import ProductImportReport
 
 
 @click.group("import")
@@ -130,7 +131,7 @@ def _print(file: Path, report: ImportReport) -> None:
     print_rejects(report)
 
 
-def print_rejects(report: ImportReport | OrderImportReport | EventImportReport) -> None:
+def print_rejects(report: ImportReport | OrderImportReport | EventImportReport | ProductImportReport) -> None:
     """Tells of the first refused rows, and where all are listed."""
     if report.reject_path is not None:
         for reject in report.rejects[:5]:

@@ -14,7 +14,9 @@ from segidx.cli.contacts import get, preview, suggest, tag
 from segidx.cli.demo import demo
 from segidx.cli.events import events
 from segidx.cli.import_events import import_events
+from segidx.cli.import_products import import_products
 from segidx.cli.imports import import_
+from segidx.cli.products import products
 from segidx.cli.queries import count, explain
 from segidx.cli.serve import serve
 from segidx.cli.stats import stats
@@ -68,6 +70,7 @@ for command in (
     stats,
     schema,
     events,
+    products,
     account,
     serve,
     verify,
@@ -75,6 +78,7 @@ for command in (
 ):
     cli.add_command(command)
 import_.add_command(import_events)
+import_.add_command(import_products)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

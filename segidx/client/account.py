@@ -12,6 +12,7 @@ from segidx.model.errors import SegidxError
 from segidx.model.event_groups import EventGroup, member
 from segidx.model.events import EventType, EventTypes
 from segidx.model.expression import Events, Expression
+from segidx.model.products import Product
 from segidx.model.results import Contact, Count, Evaluation, Explanation, Preview, Stats, Suggestion
 from segidx.model.schema import AccountInfo, Field, Schema
 from segidx.model.writes import Changes
@@ -21,10 +22,11 @@ from segidx.v1 import (
     counts_pb2,
     counts_pb2_grpc,
     ingest_pb2,
+    products_pb2,
     schema_pb2,
     schema_pb2_grpc,
 )
-from segidx.wire import contacts, event_groups, event_types, results
+from segidx.wire import contacts, event_groups, event_types, products, results
 from segidx.wire.decode import decoder
 from segidx.wire.errors import restore
 from segidx.wire.expressions import write_expression
@@ -230,6 +232,47 @@ class RemoteAccount(RemoteWrites):
         request = schema_pb2.UpdateSchemaRequest(account=self._account)
         results.write_fields(fields, request.schema)
         return results.read_schema(self._client._call(self._schemas.UpdateSchema, request, timeout).schema)
+
+    @property
+    def product_schema(self) -> Schema:
+        """The properties of products: those that every account has, then those declared in this one."""
+        request = products_pb2.GetProductSchemaRequest(account=self._account)
+        return results.read_schema(self._client._call(self._products.GetProductSchema, request, None).schema)
+
+    def update_product_schema(self, properties: Iterable[Field], *, timeout: float | None = None) -> Schema:
+        """Adds properties of products and returns all of them. Raises SchemaConflict for another type or scale, and
+        InvalidSchema for a property that cannot be."""
+        request = products_pb2.UpdateProductSchemaRequest(account=self._account)
+        results.write_fields(tuple(properties), request.schema)
+        return results.read_schema(self._client._call(self._products.UpdateProductSchema, request, timeout).schema)
+
+    def product(self, product_id: str, *, min_generation: int = 0, timeout: float | None = None) -> Product:
+        """One product with its properties. Raises ProductNotFound."""
+        request = products_pb2.GetProductRequest(
+            account=self._account,
+            product_id=products.product_id_text(product_id),
+            min_generation=as_generation(min_generation),
+        )
+        return products.read_product(self._client._call(self._products.GetProduct, request, timeout).product)
+
+    def products(
+        self,
+        after: str | None = None,
+        *,
+        limit: int = 100,
+        min_generation: int = 0,
+        timeout: float | None = None,
+    ) -> list[Product]:
+        """At most `limit` products, 1 to 1,000, in byte order of their ids: the first, or those behind the id `after`,
+        which need not be there."""
+        request = products_pb2.ListProductsRequest(
+            account=self._account,
+            page_size=as_limit(limit),
+            min_generation=as_generation(min_generation),
+            after_product_id="" if after is None else products.product_id_text(after),
+        )
+        response = self._client._call(self._products.ListProducts, request, timeout)
+        return [products.read_product(each) for each in response.products]
 
     @property
     def event_types(self) -> EventTypes:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from segidx.client.arguments import as_text
 from segidx.client.streams import Batch, WriteStream
 from segidx.model.errors import InvalidArgument, SegidxError
 from segidx.model.events import EventRow
-from segidx.model.results import Reject, WriteResult
+from segidx.model.products import ProductWrite
+from segidx.model.results import ProductWriteResult, Reject, WriteResult
 from segidx.model.writes import ContactWrite
-from segidx.v1 import contacts_pb2, contacts_pb2_grpc, ingest_pb2, ingest_pb2_grpc
-from segidx.wire import contacts, writes
+from segidx.v1 import (
+    contacts_pb2,
+    contacts_pb2_grpc,
+    ingest_pb2,
+    ingest_pb2_grpc,
+    products_pb2,
+    products_pb2_grpc,
+)
+from segidx.wire import contacts, products, writes
 
 if TYPE_CHECKING:
     from segidx.client.connection import Client
@@ -44,6 +52,7 @@ class RemoteWrites:
         self._client = client
         self._account = resource
         self._contacts = contacts_pb2_grpc.ContactServiceStub(client._channel)
+        self._products = products_pb2_grpc.ProductServiceStub(client._channel)
         self._ingest = ingest_pb2_grpc.IngestServiceStub(client._channel)
 
     # --- batches of writes ------------------------------------------------------------------------------------------
@@ -94,6 +103,16 @@ class RemoteWrites:
             raise InvalidArgument(f"a window of {window} batches is below 1", argument="window")
         stream = WriteStream(self._account, batches, batch_keys, window)
         return stream.results(self._ingest.StreamWrites, timeout, self._client.address)
+
+    def write_products(
+        self, rows: Iterable[ProductWrite], *, batch_key: str = "", timeout: float | None = None
+    ) -> ProductWriteResult:
+        """Changes the catalogue of products: one batch of at most 10,000 rows, applied in order and committed whole.
+        `batch_key` as in `write`; keys of products are their own."""
+        request = products_pb2.WriteProductsRequest(account=self._account, batch_key=writes.check_batch_key(batch_key))
+        errors = products.write_writes(rows, request.products)
+        result = products.read_result(self._client._call(self._products.WriteProducts, request, timeout))
+        return replace(result, rejects=errors.merged(result.rejects))
 
     # --- contacts ---------------------------------------------------------------------------------------------------
 

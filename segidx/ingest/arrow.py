@@ -6,7 +6,7 @@ A null is "not set": the file states a contact's whole value for each of its col
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, tzinfo
 
 import numpy as np
@@ -46,12 +46,14 @@ def batch_from_arrow(
     first_index: int = 0,
     zone: tzinfo = UTC,
     tag_separator: str = TAG_SEPARATOR,
+    check: Callable[[object], str] = check_id,
 ) -> ContactBatch:
     """The batch of the valid rows; refused rows are in its `rejects`, numbered from `first_index`.
 
     `mapping` gives the field that each imported column fills; other columns are left out. Ids are strings or whole
     numbers (written in decimal). Naive times are local in `zone`. A string column for a tags field is split at
-    `tag_separator`, its parts trimmed and empty ones dropped. Raises SchemaConflict where a column's type cannot fill
+    `tag_separator`, its parts trimmed and empty ones dropped. `check` says what is wrong with an id. Raises
+    SchemaConflict where a column's type cannot fill
     its field, InvalidSource where the id column cannot hold ids.
     """
     ids, good = read_ids(record_batch.column(id_column), id_column)
@@ -59,7 +61,7 @@ def batch_from_arrow(
     for row in np.flatnonzero(~good).tolist():
         given = given_id(record_batch.column(id_column), row)
         try:
-            check_id(given)
+            check(given)
         except SegidxError as error:
             rejects[row] = make_reject(first_index + row, given, "", error)
     columns: dict[str, Converted] = {}

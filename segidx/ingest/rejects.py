@@ -29,8 +29,10 @@ class RejectFile:
     that is not one of ours is never touched (InvalidArgument).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, id_column: str = HEADER[1]) -> None:
+        """`id_column` is how the column of ids is headed."""
         self.path = path
+        self._header = [id_column if name == HEADER[1] else name for name in HEADER]
         self.count = 0
         self._partial = path.with_name(path.name + ".partial")
         self._file: IO[str] | None = None
@@ -40,7 +42,7 @@ class RejectFile:
     def _is_ours(self) -> bool:
         try:
             with self.path.open(encoding="utf-8", newline="") as file:
-                return file.read(len(",".join(HEADER))) == ",".join(HEADER)
+                return file.read(len(",".join(self._header))) == ",".join(self._header)
         except (OSError, UnicodeDecodeError):
             return False
 
@@ -62,7 +64,7 @@ class RejectFile:
                 f"refused rows cannot be written to {self.path}: {error.strerror}; name another file with --rejects"
             ) from error
         file = os.fdopen(number, "w", encoding="utf-8", newline="")
-        csv.writer(file).writerow(HEADER)
+        csv.writer(file).writerow(self._header)
         return file
 
     def close(self) -> None:

@@ -25,8 +25,11 @@ from segidx.ingest.group import Batch, Group, Waiting
 from segidx.ingest.history import fold_history
 from segidx.ingest.merger import Merger
 from segidx.ingest.pending import Clock, CodeMemory, Pending
+from segidx.ingest.product_batch import ProductBatch
+from segidx.ingest.product_commit import ComparedProducts, WaitingProducts
 from segidx.ingest.rows import TAG_LIST
 from segidx.ingest.values import id_for_report
+from segidx.kernels.deltas import EMPTY
 from segidx.model.errors import (
     Closed,
     ContactNotFound,
@@ -38,11 +41,12 @@ from segidx.model.errors import (
 )
 from segidx.model.event_groups import EventGroup
 from segidx.model.events import ORDER, EventType, EventTypes
-from segidx.model.results import Reject, WriteResult
+from segidx.model.products import extended
+from segidx.model.results import ProductWriteResult, Reject, WriteResult
 from segidx.model.schema import Field, FieldType, Schema
 from segidx.model.writes import MAX_BATCH_KEY_BYTES, ChangeKind
 from segidx.store.base import OneTransaction, fold
-from segidx.store.catalog import write_event_group, write_event_types, write_schema
+from segidx.store.catalog import write_event_group, write_event_types, write_product_properties, write_schema
 from segidx.store.environment import AccountStore
 from segidx.store.feed import KIND_BITS, append_changes
 from segidx.store.layout import DB_CHANGES, DB_LOG, DB_META
@@ -70,7 +74,7 @@ class _WaitingEvents:
         return self.events.weight
 
 
-_Job = Waiting | _WaitingEvents
+_Job = Waiting | _WaitingEvents | WaitingProducts
 
 
 class Writer:
@@ -110,6 +114,17 @@ class Writer:
                 write.save_state(replace(write.state, schema=write.state.schema + 1))
             return new
 
+    def declare_product_properties(self, properties: Iterable[Field]) -> Schema:
+        """Add properties of products. Raises SchemaConflict for a change of type or scale, InvalidSchema. Not a
+        generation."""
+        with self._store.write() as write:
+            old = write.catalog().products
+            new = extended(old, properties)
+            if new is not old:
+                write_product_properties(write.txn, write.dbs[DB_META], new)
+                write.save_state(replace(write.state, schema=write.state.schema + 1))
+            return new
+
     def set_event_group(self, group: EventGroup) -> None:
         """Say anew which events a group has. Not a generation."""
         with self._store.write() as write:
@@ -124,17 +139,24 @@ class Writer:
         The future's result means that they are on the disk. It raises StorageFull (nothing of them was written),
         UnknownField and UnknownEventType for what was never declared, and Closed.
         """
-        try:
-            key_bytes = len(batch_key.encode())
-        except UnicodeEncodeError as error:  # refused here: in a commit it would fail the batches beside it too
-            raise InvalidArgument("a batch key is UTF-8; it has a lone surrogate", argument="batch_key") from error
-        if key_bytes > MAX_BATCH_KEY_BYTES:
-            raise InvalidArgument(f"a batch key has at most {MAX_BATCH_KEY_BYTES} bytes", argument="batch_key")
+        _check_key(batch_key)
         # Of a caller without contacts there is an empty batch of them, which must not part events from events.
         some = (batch for batch in batches if len(batch.ids) or batch.rejects)
         return self._enqueue(Waiting(tuple(some), batch_key, Future()))
 
-    def _enqueue(self, waiting: _Job) -> Future[WriteResult]:
+    def write_products(self, batch: ProductBatch, batch_key: str = "") -> ProductWriteResult:
+        """Change the catalogue of products, behind all that was submitted before, in a commit of its own. On return it
+        is on the disk. Raises StorageFull (nothing was written) and Closed."""
+        _check_key(batch_key)
+        waiting = WaitingProducts(batch, batch_key, Future())
+        self._wait_in_queue(waiting)
+        return waiting.done.result()
+
+    def _enqueue(self, waiting: Waiting | _WaitingEvents) -> Future[WriteResult]:
+        self._wait_in_queue(waiting)
+        return waiting.done
+
+    def _wait_in_queue(self, waiting: _Job) -> None:
         with self._changed:
             while not self._closing and self._queued and self._queued + waiting.weight > QUEUE_CONTACTS:
                 self._changed.wait()
@@ -146,7 +168,6 @@ class Writer:
                 self._thread = threading.Thread(target=self._run, name="segidx-writer", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
-        return waiting.done
 
     def apply(self, batch: ContactBatch) -> WriteResult:
         """Create or update the batch's contacts. On return it is on the disk. Raises what `submit`'s future does."""
@@ -236,6 +257,8 @@ class Writer:
             try:
                 if isinstance(group[0], _WaitingEvents):
                     self._commit_events_in_bulk(group[0])
+                elif isinstance(group[0], WaitingProducts):
+                    self._commit_products(group[0])
                 else:
                     self._commit([waiting for waiting in group if isinstance(waiting, Waiting)])
             except BaseException as error:
@@ -246,13 +269,14 @@ class Writer:
                         waiting.done.set_exception(error)
 
     def _take(self) -> list[_Job]:
-        """The batches of the next commit: at least one, those that go straight into the base always alone."""
+        """The batches of the next commit: at least one, those that go straight into the base, and those of products,
+        always alone."""
         group = [self._queue.popleft()]
         weight = group[0].weight
         while (
             self._queue
-            and not isinstance(group[-1], _WaitingEvents)
-            and not isinstance(self._queue[0], _WaitingEvents)
+            and isinstance(group[-1], Waiting)
+            and isinstance(self._queue[0], Waiting)
             and weight + self._queue[0].weight <= GROUP_CONTACTS
         ):
             group.append(self._queue.popleft())
@@ -293,6 +317,25 @@ class Writer:
             self._store.overlay.publish(record, size, state)
             self.merger.note(size)
         return compared
+
+    def _commit_products(self, waiting: WaitingProducts) -> None:
+        """A record that changes no contact gives the catalogue's change its generation."""
+        self.merger.wait_for_room()
+        with self.merger.choosing():
+            with self._store.snapshot() as snapshot:
+                segment = self.merger.segment_of_next(snapshot.view)
+                compared = ComparedProducts(waiting, snapshot)
+            if compared.changed:
+                now = self._clock()
+                record = Record(snapshot.generation + 1, segment, now, {}, EMPTY)
+                with self._store.write() as write:
+                    size = append_record(write.txn, write.dbs[DB_LOG], record)
+                    compared.finish(write, record.generation, now)
+                    write.save_state(replace(write.state, generation=record.generation))
+                    state = write.state
+                self._store.overlay.publish(record, size, state)
+                self.merger.note(size)
+        compared.answer()
 
     def _commit_in_bulk(self, waiting: Waiting) -> None:
         """One large batch of contacts straight into the base, after all that the log holds."""
@@ -352,6 +395,16 @@ class Writer:
                 event_rejects=events.rejects,
             )
         )
+
+
+def _check_key(batch_key: str) -> None:
+    """Raises InvalidArgument for one that no batch has."""
+    try:
+        key_bytes = len(batch_key.encode())
+    except UnicodeEncodeError as error:  # refused here: in a commit it would fail the batches beside it too
+        raise InvalidArgument("a batch key is UTF-8; it has a lone surrogate", argument="batch_key") from error
+    if key_bytes > MAX_BATCH_KEY_BYTES:
+        raise InvalidArgument(f"a batch key has at most {MAX_BATCH_KEY_BYTES} bytes", argument="batch_key")
 
 
 def _may_be_held(contact_id: object) -> bool:

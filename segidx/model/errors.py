@@ -129,6 +129,26 @@ class UnknownProperty(SegidxError):
         )
 
 
+class UnknownProductProperty(SegidxError):
+    kind = Kind.INVALID
+    reason = "UNKNOWN_PRODUCT_PROPERTY"
+
+    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
+        names = list(known)
+        super().__init__(
+            f"products have no property {name!r}{_hint(nearest(name, names))}; they have {', '.join(names)}",
+            property=name,
+        )
+
+
+class ProductNotFound(SegidxError):
+    kind = Kind.NOT_FOUND
+    reason = "PRODUCT_NOT_FOUND"
+
+    def __init__(self, product_id: str) -> None:
+        super().__init__(f"there is no product {product_id!r} in the catalogue", product_id=product_id)
+
+
 class UnknownEventType(SegidxError):
     kind = Kind.INVALID
     reason = "UNKNOWN_EVENT_TYPE"

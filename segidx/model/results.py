@@ -111,6 +111,20 @@ class WriteResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ProductWriteResult:
+    """The acknowledgement of a batch of products: synced to disk when it is returned. Its rows are `accepted`,
+    `duplicates` and `rejects` together; a reject names the product in `contact_id`."""
+
+    generation: int
+    accepted: int  # products that were written or deleted
+    created: int  # those among them that were not there before
+    deleted: int  # those among them that are there no more
+    duplicates: int  # earlier rows that a later row with the same id followed
+    rejects: tuple[Reject, ...] = ()
+    replayed: bool = False  # the batch key was known: this is the answer of the first time
+
+
+@dataclass(frozen=True, slots=True)
 class FieldStats:
     name: str
     type: str

@@ -7,13 +7,14 @@ counts.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
 
-from segidx.model.errors import InvalidExpression, SegidxError, TypeMismatch, UnknownProperty
+from segidx.model.errors import InvalidExpression, SegidxError, TypeMismatch
 from segidx.model.events import CLOCK_PROPERTIES, EventProperty, EventType
 from segidx.model.expression import (
     And,
@@ -29,13 +30,16 @@ from segidx.model.expression import (
     TextMatch,
     child_path,
     node_path,
+    values_of,
 )
+from segidx.model.products import PRODUCT
 from segidx.model.schema import FieldType
 from segidx.model.values import Constant, FieldValue, Scalar, Value
 from segidx.plan.calendar import instants_of_days
 from segidx.plan.clocks import clock_filter, joined
 from segidx.plan.constants import FLIPPED, bind_constant, holds, whole_numbers
 from segidx.plan.context import BindContext
+from segidx.plan.product_filters import named, product_codes
 from segidx.plan.strings import Codes, Dictionary, compared_codes, equal_codes, fold, text_codes
 from segidx.plan.values import BoundConstant, FilterOp, ValueKind
 from segidx.store.events import FIRST_PROPERTY
@@ -73,6 +77,26 @@ def bind_filter(node: Expression, type: EventType, span: Span, context: BindCont
 
 
 def _leaf(node: Expression, type: EventType, span: Span, context: BindContext) -> list[FilterOp]:
+    """A condition on a property of the event, or of its product, or of the product where the event lacks its own."""
+    name = next((v.field for v in values_of(node) if isinstance(v, FieldValue)), None)
+    if isinstance(node, IsSet | TextMatch):
+        name = node.field
+    found = None if name is None else named(type, name, context.snapshot.catalog.products)
+    if found is None or found.of_product is None:
+        return _own_leaf(node, type, span, context)
+    if isinstance(node, Comparison) and node.operator is Operator.NE:
+        return [*_leaf(replace(node, operator=Operator.EQ), type, span, context), ("not",)]
+    product = type.property(PRODUCT)
+    of_product = _table(type, product, product_codes(node, found.of_product, type, context))
+    if found.own is None:
+        return of_product
+    own = _own_leaf(node, type, span, context)
+    if of_product == [("constant", False)]:
+        return own
+    return [*own, ("present", column_of(type, found.own)), ("not",), *of_product, ("all", 2), ("any", 2)]
+
+
+def _own_leaf(node: Expression, type: EventType, span: Span, context: BindContext) -> list[FilterOp]:
     match node:
         case Comparison():
             return _comparison(node.left, node.operator, node.right, type, span, context, ci=node.ci)
@@ -205,11 +229,8 @@ def _in(node: In, type: EventType, span: Span, context: BindContext) -> list[Fil
 
 
 def _property_of(type: EventType, name: str) -> EventProperty:
-    """The property that a condition names: of the type, or of the events' time. Raises UnknownProperty."""
-    known = {each.name: each for each in type.properties} | CLOCK_PROPERTIES
-    if name not in known:
-        raise UnknownProperty(type.name, name, known)
-    return known[name]
+    """The property that a condition names: of the type, or of the events' time. It is there: `named` looks first."""
+    return CLOCK_PROPERTIES[name] if name in CLOCK_PROPERTIES else type.property(name)
 
 
 def _is_clock(found: EventProperty) -> bool:

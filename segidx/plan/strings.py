@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,6 @@ from segidx.model.results import Estimate
 from segidx.model.schema import Field, FieldType
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import Plan, PostingScan, TableScan, any_of, nothing
-from segidx.store.fresh import LayeredStrings
 
 _STEP = 1 << 16
 # Bytes that reading one posting costs beyond its contents: header, directory, cache misses.
@@ -34,11 +34,25 @@ Codes = npt.NDArray[np.int64]
 Matcher = Callable[[pa.Array], pa.Array]
 
 
+class Strings(Protocol):
+    """Distinct strings by code."""
+
+    def __len__(self) -> int: ...
+
+    def slice(self, first: int, last: int) -> pa.StringArray:
+        """Those of the codes [first, last)."""
+        ...
+
+    def find(self, strings: pa.Array, /) -> Codes:
+        """The code of each string, -1 where there is none."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Dictionary:
     """The strings that a condition asks about, by code; `find_one` gives the code of one, or None."""
 
-    strings: LayeredStrings
+    strings: Strings
     find_one: Callable[[str], int | None]
 
 

@@ -1,4 +1,5 @@
-"""Requests to arguments and results to responses; with `convert_ingest` the only importer of messages here.
+"""Requests to arguments and results to responses; with `convert_ingest` and `convert_products` the only importer of
+messages here.
 
 The conversions that the client makes too are in `segidx.wire`; here are those of the server alone: names of
 resources, limits of requests, pages.
@@ -31,7 +32,7 @@ from segidx.model.results import (
     WriteResult,
 )
 from segidx.model.schema import AccountInfo, Field, Schema
-from segidx.v1 import accounts_pb2, contacts_pb2, counts_pb2, ingest_pb2, schema_pb2
+from segidx.v1 import accounts_pb2, contacts_pb2, counts_pb2, ingest_pb2, products_pb2, schema_pb2
 from segidx.wire import contacts, event_groups, event_types, results
 from segidx.wire.contacts import MAX_STREAM_REJECTS, Row, RowErrors
 from segidx.wire.errors import wire_message, wire_metadata, wire_path
@@ -47,7 +48,7 @@ DEFAULT_PAGE = 100
 DEFAULT_PREVIEW = 20
 DEFAULT_SUGGESTIONS = 10
 
-_FILES = (accounts_pb2, contacts_pb2, counts_pb2, ingest_pb2, schema_pb2)
+_FILES = (accounts_pb2, contacts_pb2, counts_pb2, ingest_pb2, products_pb2, schema_pb2)
 
 
 def service_names() -> tuple[str, ...]:
@@ -109,11 +110,11 @@ def limit_of(limit: int, default: int) -> int:
     return limit or default
 
 
-def check_rows(count: int, argument: str) -> None:
+def check_rows(count: int, argument: str, of: str = "contacts") -> None:
     """Raises InvalidArgument for more rows than a batch may have."""
     if count > MAX_ROWS:
         raise InvalidArgument(
-            f"{count} contacts are more than {MAX_ROWS} in one batch; send several", limit=MAX_ROWS, argument=argument
+            f"{count} {of} are more than {MAX_ROWS} in one batch; send several", limit=MAX_ROWS, argument=argument
         )
 
 
@@ -144,24 +145,24 @@ def accounts_response(
     if request.page_size < 0:
         raise InvalidArgument(f"page size {request.page_size} is below 0", argument="page_size")
     size = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)
-    after = _read_token(request.page_token)
+    after = read_token(request.page_token)
     rest = sorted((a for a in accounts if a.name > after), key=lambda a: a.name)
     response = accounts_pb2.ListAccountsResponse()
     for info in rest[:size]:
         results.write_account(info, response.accounts.add())
     if len(rest) > size:
-        response.next_page_token = _write_token(rest[size - 1].name)
+        response.next_page_token = write_token(rest[size - 1].name)
     return response
 
 
 _TOKEN_VERSION = b"a1:"
 
 
-def _write_token(last: str) -> str:
+def write_token(last: str) -> str:
     return base64.urlsafe_b64encode(_TOKEN_VERSION + last.encode()).decode().rstrip("=")
 
 
-def _read_token(token: str) -> str:
+def read_token(token: str) -> str:
     if not token:
         return ""
     try:

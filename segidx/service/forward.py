@@ -31,6 +31,8 @@ MUTATIONS = frozenset(
         "/segidx.v1.ContactService/UpsertContacts",
         "/segidx.v1.ContactService/StreamUpsertContacts",
         "/segidx.v1.ContactService/TagContacts",
+        "/segidx.v1.ProductService/UpdateProductSchema",
+        "/segidx.v1.ProductService/WriteProducts",
         "/segidx.v1.IngestService/WriteBatch",
         "/segidx.v1.IngestService/StreamWrites",
     }

@@ -33,6 +33,7 @@ from segidx.service.gate import Gate
 from segidx.service.health import SERVICE_NAME as HEALTH
 from segidx.service.health import Health
 from segidx.service.ingest import IngestService
+from segidx.service.products import ProductService
 from segidx.serving import (
     DEFAULT_GRACE_SECONDS,
     DEFAULT_HOST,
@@ -41,7 +42,14 @@ from segidx.serving import (
     DEFAULT_THREADS,
     Settings,
 )
-from segidx.v1 import accounts_pb2_grpc, contacts_pb2_grpc, counts_pb2_grpc, ingest_pb2_grpc, schema_pb2_grpc
+from segidx.v1 import (
+    accounts_pb2_grpc,
+    contacts_pb2_grpc,
+    counts_pb2_grpc,
+    ingest_pb2_grpc,
+    products_pb2_grpc,
+    schema_pb2_grpc,
+)
 
 if TYPE_CHECKING:
     from segidx.database import Database
@@ -141,6 +149,7 @@ def start(
     streams = StreamBound(threads // 2, "streams of writes")
     accounts_pb2_grpc.add_AccountServiceServicer_to_server(AccountService(database), server)
     schema_pb2_grpc.add_SchemaServiceServicer_to_server(SchemaService(database), server)
+    products_pb2_grpc.add_ProductServiceServicer_to_server(ProductService(database), server)
     contacts_pb2_grpc.add_ContactServiceServicer_to_server(ContactService(database, streams=streams), server)
     counts_pb2_grpc.add_CountServiceServicer_to_server(CountService(database), server)
     ingest = IngestService(database, streams=streams, followers=StreamBound(max(1, threads // 4), "streams of changes"))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from segidx.model.errors import CorruptData, SegidxError
 from segidx.model.event_groups import GROUPS, EventGroup, event_group, member, member_text
 from segidx.model.events import EventProperty, EventType, EventTypes
+from segidx.model.products import BUILT_IN_PROPERTIES
 from segidx.model.schema import AccountInfo, Field, FieldType, Schema
 from segidx.store.layout import (
     META_ACCOUNT,
@@ -22,6 +23,8 @@ from segidx.store.layout import (
     META_HASH_KEY,
     META_NEWEST_CHANGE,
     META_NEWEST_EVENT,
+    META_PRODUCT_PROPERTIES,
+    META_PRODUCTS,
     META_SCHEMA,
     META_STATE,
     Handle,
@@ -38,6 +41,9 @@ _STATE_VERSION = 1
 # version u8, 3 zero bytes, CRC-32 of what follows it, generation, number of the type, range
 _EVENTS_MERGED = struct.Struct("<B3sIQII")
 _EVENTS_MERGED_VERSION = 1
+# version u8, 3 zero bytes, CRC-32 of what follows it, stamp, number of products
+_PRODUCTS = struct.Struct("<B3sIQQ")
+_PRODUCTS_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,7 @@ class Catalog:
     hash_key: bytes
     event_types: EventTypes = field(default_factory=EventTypes)
     event_groups: Mapping[str, EventGroup] = field(default_factory=lambda: dict(GROUPS))
+    products: Schema = BUILT_IN_PROPERTIES  # their properties, numbered from 1 in this order
 
     @property
     def fields_by_id(self) -> dict[int, Field]:
@@ -119,6 +126,7 @@ def read_catalog(txn: Reader, db: Handle) -> Catalog:
             hash_key=hash_key,
             event_types=_event_types(txn.get(META_EVENT_TYPES, db=db)),
             event_groups=GROUPS | _event_groups(txn.get(META_EVENT_GROUPS, db=db)),
+            products=_product_properties(txn.get(META_PRODUCT_PROPERTIES, db=db)),
         )
     except (ValueError, TypeError, KeyError, struct.error) as error:
         raise CorruptData(f"the catalog cannot be read ({error}); restore from a backup") from error
@@ -133,6 +141,12 @@ def _event_groups(value: memoryview | bytes | None) -> dict[str, EventGroup]:
         return {name: event_group(name, [member(text) for text in texts]) for name, texts in rows.items()}
     except SegidxError as error:
         raise CorruptData(f"the event groups cannot be read ({error}); restore from a backup") from error
+
+
+def _product_properties(value: memoryview | bytes | None) -> Schema:
+    rows = [] if value is None else json.loads(bytes(value))
+    declared = tuple(Field(row["name"], FieldType(row["type"]), row["scale"]) for row in rows)
+    return Schema((*BUILT_IN_PROPERTIES.fields, *declared))
 
 
 def _event_types(value: memoryview | bytes | None) -> EventTypes:
@@ -223,6 +237,40 @@ def write_events_merged(txn: Writer, db: Handle, merged: EventsMerged | None) ->
     numbers = (merged.generation, merged.type, merged.range)
     crc = zlib.crc32(_EVENTS_MERGED.pack(0, b"", 0, *numbers)[8:])
     txn.put(META_EVENTS_MERGED, _EVENTS_MERGED.pack(_EVENTS_MERGED_VERSION, b"", crc, *numbers), db=db)
+
+
+@dataclass(frozen=True, slots=True)
+class ProductsState:
+    """How the catalogue of products is: the generation that changed it last, and how many products it has."""
+
+    stamp: int
+    count: int
+
+
+def read_products_state(txn: Reader, db: Handle) -> ProductsState | None:
+    """None while there was no product. Raises CorruptData."""
+    value = txn.get(META_PRODUCTS, db=db)
+    if value is None:
+        return None
+    try:
+        version, zero, crc, stamp, count = _PRODUCTS.unpack(value)
+    except struct.error as error:
+        raise CorruptData(f"the state of the products cannot be read ({error}); restore from a backup") from error
+    if version != _PRODUCTS_VERSION or zero != bytes(3) or crc != zlib.crc32(bytes(value)[8:]):
+        raise CorruptData("the state of the products fails its checksum; restore from a backup")
+    return ProductsState(stamp, count)
+
+
+def write_products_state(txn: Writer, db: Handle, state: ProductsState) -> None:
+    crc = zlib.crc32(_PRODUCTS.pack(0, b"", 0, state.stamp, state.count)[8:])
+    txn.put(META_PRODUCTS, _PRODUCTS.pack(_PRODUCTS_VERSION, b"", crc, state.stamp, state.count), db=db)
+
+
+def write_product_properties(txn: Writer, db: Handle, properties: Schema) -> None:
+    """Those that the account declares, behind the ones that every account has."""
+    declared = properties.fields[len(BUILT_IN_PROPERTIES) :]
+    rows = [{"name": p.name, "type": p.type.value, "scale": p.scale} for p in declared]
+    txn.put(META_PRODUCT_PROPERTIES, json.dumps(rows).encode(), db=db)
 
 
 def write_schema(txn: Writer, db: Handle, catalog: Catalog) -> None:

@@ -30,7 +30,16 @@ from segidx.model.schema import AccountInfo, Schema
 from segidx.store.catalog import Catalog, State, read_catalog, read_state, write_catalog, write_format, write_state
 from segidx.store.courtesy import Courtesy
 from segidx.store.directory import ACCOUNTS, DataDirectory, sync_directory
-from segidx.store.layout import DATABASES, DB_META, FORMAT_1_DATABASES, FORMAT_2_DATABASES, FORMAT_VERSION, Handle
+from segidx.store.layout import (
+    DATABASES,
+    DB_META,
+    DB_PRODUCTS,
+    FORMAT_1_DATABASES,
+    FORMAT_2_DATABASES,
+    FORMAT_3_DATABASES,
+    FORMAT_VERSION,
+    Handle,
+)
 from segidx.store.overlay import Overlay
 from segidx.store.snapshot import Caches, Snapshot
 
@@ -121,8 +130,11 @@ class AccountStore:
                 with self._env.begin() as txn:
                     return read_catalog(txn, self._dbs[DB_META])
             # Read as it is, an older one has no log (format 1) and no events (1 and 2).
-            there = {1: FORMAT_1_DATABASES, 2: FORMAT_2_DATABASES}.get(catalog.format_version, DATABASES)
+            there = {1: FORMAT_1_DATABASES, 2: FORMAT_2_DATABASES}.get(catalog.format_version, FORMAT_3_DATABASES)
             self._dbs |= {n: self._env.open_db(n, create=False) for n in there if n not in self._dbs}
+            # Absent of an account that an older release made; then it has no products.
+            with contextlib.suppress(lmdb.NotFoundError):
+                self._dbs[DB_PRODUCTS] = self._env.open_db(DB_PRODUCTS, create=self.writable)
             return catalog
         except lmdb.Error as error:
             raise CorruptData(f"{path} lacks a database of segidx: {error}; restore from a backup") from error

@@ -54,11 +54,14 @@ DB_LOG = b"log"
 DB_CHANGES = b"changes"
 DB_RECEIPTS = b"receipts"
 DB_EVENTS = b"events"
+DB_PRODUCTS = b"products"
 # What older formats had. Format 1 had the base alone: what merges write. Commits write the rest.
 FORMAT_1_DATABASES = (DB_META, DB_STRINGS, DB_POSTINGS, DB_COLUMNS, DB_COUNTS)
 FORMAT_2_DATABASES = (*FORMAT_1_DATABASES, DB_LOG, DB_CHANGES, DB_RECEIPTS)
-# Events belong to the base too. Format 4 has no other databases: since then commits hold events.
-DATABASES = (*FORMAT_2_DATABASES, DB_EVENTS)
+# Events belong to the base too. Format 4 has no other databases to begin with: since then commits hold events.
+FORMAT_3_DATABASES = (*FORMAT_2_DATABASES, DB_EVENTS)
+# The catalogue of products came to format 4 later: where its database is absent, there are no products.
+DATABASES = (*FORMAT_3_DATABASES, DB_PRODUCTS)
 
 META_FORMAT = b"format"
 META_ACCOUNT = b"account"
@@ -70,6 +73,8 @@ META_EVENT_GROUPS = b"event_groups"  # absent while none was said anew
 META_EVENT_TYPES = b"event_types"  # absent while none is declared
 META_NEWEST_EVENT = b"newest_event"  # absent while there was none
 META_NEWEST_CHANGE = b"newest_change"  # absent while nothing is kept of tracked fields
+META_PRODUCT_PROPERTIES = b"product_properties"  # absent while none is declared
+META_PRODUCTS = b"products"  # absent while there was none
 META_EVENTS_MERGED = b"events_merged"  # there while a merge has folded some of the events that it will
 
 
@@ -170,6 +175,7 @@ HEADER_BYTES = _HEADER.size
 VALUE_VERSION = 1
 KIND_POSTING = 1
 KIND_COUNTS = 2
+KIND_PRODUCTS = 3
 
 
 def seal(kind: int, cardinality: int, payload: bytes) -> bytes:

@@ -31,6 +31,7 @@ from segidx.store.catalog import (
     read_events_merged,
     read_newest_change,
     read_newest_event,
+    read_products_state,
     read_state,
 )
 from segidx.store.columns import column_bounds, open_column
@@ -44,6 +45,7 @@ from segidx.store.layout import (
     DB_LOG,
     DB_META,
     DB_POSTINGS,
+    DB_PRODUCTS,
     DB_STRINGS,
     IDS_TABLE,
     LAST_RANGE,
@@ -63,6 +65,7 @@ from segidx.store.layout import (
 )
 from segidx.store.overlay import NEWER_MEANWHILE, Overlay, View
 from segidx.store.postings import open_posting
+from segidx.store.products import NO_PRODUCTS, Products, ProductsCache
 from segidx.store.strings import StringTable
 from segidx.store.verified import Verified
 
@@ -107,12 +110,14 @@ class Caches:
         self.base = PointerCache()  # by version of the base: pointers
         self.catalogs = PointerCache()  # by version of the schema
         self.views = PointerCache()  # by version of the base, generation and schema: what lies above them
+        self.products = ProductsCache()
         self.verified = Verified()
 
     def clear(self) -> None:
         self.base.clear()
         self.catalogs.clear()
         self.views.clear()
+        self.products.clear()
         self.overlay.clear()
 
 
@@ -125,6 +130,8 @@ class Snapshot:
         self.state: State = read_state(txn, dbs[DB_META])
         self._overlay = caches.overlay
         self._verified = caches.verified
+        self._products = caches.products
+        self._catalogue: Products | None = None
         self.view: View = self._overlay.view(txn, dbs.get(DB_LOG), self.state)
         self._base = caches.base.entries((self.state.base,))
         self._entries = caches.views.entries((self.state.base, self.state.generation, self.state.schema))
@@ -342,6 +349,21 @@ class Snapshot:
     def event_dictionary(self, type: EventType, index: int) -> LayeredStrings:
         """The strings of a category property, the one at `index` among those of its type, by code."""
         return self.table(event_table(type, index))
+
+    # --- products ---
+
+    @property
+    def products(self) -> Products:
+        """The catalogue of products. Raises CorruptData."""
+        if self._catalogue is None:
+            state = read_products_state(self.txn, self.dbs[DB_META])
+            if state is None:
+                self._catalogue = NO_PRODUCTS
+            elif DB_PRODUCTS not in self.dbs:  # opened before there were any
+                raise Closed(NEWER_MEANWHILE)
+            else:
+                self._catalogue = self._products.at(self.txn, self.dbs[DB_PRODUCTS], state.stamp)
+        return self._catalogue
 
     # --- counts ---
 

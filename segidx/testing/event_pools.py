@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from segidx.model.events import EventProperty, EventType, EventTypes
-from segidx.model.schema import FieldType
+from segidx.model.products import PREFIX
+from segidx.model.schema import Field, FieldType
 
 # Types as an account declares them: one with properties of every type, and one without any.
 DOWNLOAD = EventType(
@@ -25,6 +26,14 @@ DOWNLOAD = EventType(
 IN_APP = EventType("in_app")
 DECLARED = (DOWNLOAD, IN_APP)
 ALL_TYPES = EventTypes().extended(DECLARED)
+
+# Properties of products as an account declares them.
+PRODUCT_PROPERTIES = (
+    Field("brand", FieldType.CATEGORY),
+    Field("labels", FieldType.TAGS),
+    Field("weight", FieldType.NUMBER, 3),
+    Field("fragile", FieldType.BOOL),
+)
 
 _URLS = (
     "https://shop.example/sale/shoes",
@@ -47,8 +56,11 @@ EVENT_STRINGS: dict[str, tuple[str, ...]] = {
     "url": _URLS,
     "link": _URLS,
     "referrer": _URLS,
+    "brand": ("Acme", "acme", "Straße", "STRASSE", "Łódź", ""),
+    "labels": ("new", "New", "sale", "eco", "\u2126"),
     "title": ("guide", "Guide", "price list", "caf\u00e9", "cafe\u0301", *(f"t{n}" for n in range(9))),
 }
+EVENT_STRINGS["accessory_of"] = EVENT_STRINGS["product"]
 ABSENT_EVENT_STRINGS = ("nowhere", "EMAIL", "STRASSE", "p", "zzz")
 
 QUANTITIES = ("1", "2", "3", "-1", "0", "0.5", "-0.5", "1.5", "-2", "12", "0.001")
@@ -60,18 +72,19 @@ _NUMBERS = {
     "price": PRICES,
     "dwell": ("60", "1", "0", "0.25", "59.999", "600", "3600"),
     "pages": ("1", "12", "300", "0", "-1", "65536", "4294967296"),
+    "weight": ("1", "2.5", "0", "0.001", "-1", "1000"),
     "rating": ("5", "4.5", "0.000000001", "3.333333333", "0", "-1"),
 }
 
 
 def strings_of(name: str) -> tuple[str, ...]:
-    """The strings that a property of that name has."""
-    return EVENT_STRINGS.get(name, _SHORT)
+    """The strings that a property of that name has, of an event or of its product."""
+    return EVENT_STRINGS.get(name.removeprefix(PREFIX), _SHORT)
 
 
 def numbers_of(name: str) -> tuple[str, ...]:
     """The numbers that a property of that name has, written out; some are too fine for some scales."""
-    return _NUMBERS.get(name, AMOUNTS)
+    return _NUMBERS.get(name.removeprefix(PREFIX), AMOUNTS)
 
 
 def fitting(numbers: Sequence[str], scale: int) -> tuple[Decimal, ...]:

@@ -48,6 +48,7 @@ from segidx.model.windows import (
 from segidx.testing.event_lives import SPANS, SeededChooser
 from segidx.testing.event_pools import ABSENT_EVENT_STRINGS, AMOUNTS, numbers_of, strings_of
 from segidx.testing.generator import Chooser, Generator
+from segidx.testing.oracle_products import filter_fields
 from segidx.testing.pools import Pools, pools_for
 
 _SUMS = (*AMOUNTS, "50", "150", "500", "2000", "-0.005", "33.333")
@@ -81,9 +82,13 @@ _TELLING_WINDOWS: tuple[Window, ...] = (
 class FilterGenerator(Generator):
     """Random filters of events of one type: trees of conditions on single properties with constants."""
 
-    def __init__(self, chooser: Chooser, type: EventType, pools: Pools) -> None:
+    def __init__(self, chooser: Chooser, type: EventType, pools: Pools, products: Schema | None = None) -> None:
+        """With the properties of `products`, some conditions are on these."""
         super().__init__(chooser, Schema(()), pools)
         self.properties = type.properties
+        if products is not None:
+            reached = filter_fields(type, products)
+            self.properties += tuple(EventProperty(p.name, p.type, p.scale) for p in reached)
         self.leaves = [self.compared, self.compared, self.listed, self.enclosed, self.matched, self.has_value]
         self.leaves.append(self.clocked)
         if not self._of(FieldType.CATEGORY):
@@ -175,12 +180,17 @@ class EventGenerator(Generator):
     """Random expressions over fields and events of some types. Three leaves in four ask about events."""
 
     def __init__(
-        self, chooser: Chooser, schema: Schema, pools: Pools, types: Iterable[EventType] = (ORDER, LINE)
+        self,
+        chooser: Chooser,
+        schema: Schema,
+        pools: Pools,
+        types: Iterable[EventType] = (ORDER, LINE),
+        products: Schema | None = None,
     ) -> None:
         super().__init__(chooser, schema, pools)
         self.types = tuple(types)
         self.measured = [type for type in self.types if _numbers_in(type)]
-        self.filters = {type.name: FilterGenerator(chooser, type, pools) for type in self.types}
+        self.filters = {type.name: FilterGenerator(chooser, type, pools, products) for type in self.types}
         self.event_leaves: list[Callable[[], Expression]] = [
             self.did,
             self.count_compared,
@@ -389,11 +399,12 @@ def random_event_expression(
     pools: Pools | None = None,
     *,
     types: Iterable[EventType] = (ORDER, LINE),
+    products: Schema | None = None,
     max_leaves: int = 6,
 ) -> Expression:
-    """A well-typed expression over fields and events of the types, of at most `max_leaves` leaves. `pools` are those of
-    the instant that it will be asked at."""
-    generator = EventGenerator(SeededChooser(rng), schema, pools or pools_for(), types)
+    """A well-typed expression over fields and events of the types, of at most `max_leaves` leaves, some of them on the
+    properties of `products`. `pools` are those of the instant that it will be asked at."""
+    generator = EventGenerator(SeededChooser(rng), schema, pools or pools_for(), types, products)
     return generator.expression(rng.randint(1, max_leaves))
 
 

@@ -64,6 +64,10 @@ Readings chosen where the words are silent (a test that meets another reading ha
     looked at, and whatever else its filter says. `line` may be a member, and so may what counts not: it counts not.
 29. A call of `upsert`, `tag` or `write` changes a tracked field once: what it leaves against what was before. A field
     that is declared as tracked later has no history from before; neither has what was set before it.
+30. Rows of products apply one after another; a bad one changes nothing. `accepted` are the products that are named by a
+    valid row; one that is new and gone again in a batch is neither created nor deleted. Ids and strings are NFC.
+31. What an event lacks its product has, where both are of the same type; `product.` asks the catalogue alone. A
+    condition on tags holds where it holds for one of them, but `!=`, which is `not (=)`. Products have no history.
 """
 
 from __future__ import annotations
@@ -73,7 +77,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -117,6 +121,7 @@ from segidx.model.expression import (
     TextMatch,
     TextOperator,
     check,
+    values_of,
 )
 from segidx.model.results import FieldData, Reject
 from segidx.model.schema import Field, FieldType, Schema
@@ -138,9 +143,10 @@ from segidx.testing.oracle_events import (
     seen,
     sum_of,
     time_of,
-    values_of,
+    values_in,
 )
 from segidx.testing.oracle_history import Change, changes_between, has_become, is_tagged
+from segidx.testing.oracle_products import OracleCatalogue
 from segidx.testing.oracle_rows import check_contact_id, clean_tags, clean_value
 from segidx.testing.oracle_types import check_types
 from segidx.testing.oracle_urls import is_like, path_of
@@ -205,6 +211,7 @@ class Oracle:
         self.newest_event: int | None = None  # of all that were ever taken, in ms
         self.history: dict[str, list[Change]] = {}
         self.clock = clock
+        self.catalogue = OracleCatalogue()
 
     def kept(self, type: str) -> dict[str, Kept]:
         """What is kept of each id of a type, of those that are not retracted."""
@@ -225,7 +232,7 @@ class Oracle:
         its members."""
         group = event_group(name, members)
         for member in group.members:
-            check_types(Did(member), self.schema, self.event_types)
+            check_types(Did(member), self.schema, self.event_types, products=self.catalogue.schema)
         self.event_groups[name] = group
 
     @contextmanager
@@ -376,7 +383,7 @@ class Oracle:
         UnknownProperty and TypeMismatch for what this schema and these event types do not.
         """
         check(expression)
-        check_types(expression, self.schema, self.event_types)
+        check_types(expression, self.schema, self.event_types, products=self.catalogue.schema)
         instant = to_scalar(evaluated_at)
         assert isinstance(instant, datetime)
         return self._members(expression, oracle_time.millis(instant))
@@ -467,7 +474,7 @@ class Oracle:
 
                 def only(subject: Subject) -> bool:
                     held = population_of(selected(subject), events.type, filtered=events.where is not None)
-                    return bool(held) and all(passes(seen(event, self.local)) for event in held)
+                    return bool(held) and all(passes(self._seen(event, events.type)) for event in held)
 
                 return only
         raise AssertionError(f"no such node: {node!r}")
@@ -484,8 +491,12 @@ class Oracle:
             event
             for kept in subject.kept
             for event in kept.events(events.type)
-            if event.time < at and oracle_time.within(event.time, window) and passes(seen(event, self.local))
+            if event.time < at and oracle_time.within(event.time, window) and passes(self._seen(event, events.type))
         ]
+
+    def _seen(self, event: Event, type: str) -> Subject:
+        """An event as filters see it."""
+        return seen(event, self.local, self.catalogue.seen(self.event_types[type], event.properties))
 
     def _filter(self, node: Expression | None, at: int) -> Condition:
         """The condition that a filter puts on one event."""
@@ -504,7 +515,10 @@ class Oracle:
             case AtLeast(count=count, operands=operands):
                 several = [self._filter(operand, at) for operand in operands]
                 return lambda event: sum(holds(event) for holds in several) >= count
-        return self._predicate(node, at)
+            case Comparison(operator=Operator.NE):
+                equal = self._filter(replace(node, operator=Operator.EQ), at)
+                return lambda event: not equal(event)
+        return _for_one_of_the_tags(node, self._predicate(node, at))
 
     def _day(self, field: str, contact: Subject) -> int | None:
         """The local day of a date or timestamp field."""
@@ -563,7 +577,7 @@ class Oracle:
             case AggregateFunction.COUNT:
                 return lambda subject: count_of(selected(subject))
             case AggregateFunction.DISTINCT:
-                return lambda subject: Fraction(len(values_of(selected(subject), name)))
+                return lambda subject: Fraction(len(values_in(selected(subject), name)))
             case AggregateFunction.DISTINCT_DAYS:
                 return lambda subject: Fraction(len(days_of(selected(subject), self.local)))
             case AggregateFunction.SUM:
@@ -607,6 +621,22 @@ def _has_tags(node: HasTags, held: FieldData) -> bool:
         return all(tag in have for tag in want)
     some = any(tag in have for tag in want)
     return some if node.mode is TagMode.ANY else not some
+
+
+def _for_one_of_the_tags(node: Expression, holds: Condition) -> Condition:
+    """The condition of a leaf on a property that may have several values: it holds where it does for one of them."""
+    names = {v.field for v in values_of(node) if isinstance(v, FieldValue)}
+    if isinstance(node, IsSet | TextMatch):
+        names = {node.field}
+
+    def of_each(subject: Subject) -> bool:
+        for name in names:
+            tags = subject.fields.get(name)
+            if isinstance(tags, frozenset):
+                return any(holds(Subject({**subject.fields, name: tag}, subject.kept)) for tag in tags)
+        return holds(subject)
+
+    return of_each
 
 
 def _text_condition(node: TextMatch) -> Condition:

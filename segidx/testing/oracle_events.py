@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from types import MappingProxyType
 
 from segidx.model.results import FieldData
 from segidx.testing.oracle_time import LocalTime
@@ -47,12 +48,13 @@ class Subject:
     kept: Sequence[Kept] = ()
 
 
-def seen(event: Event, local: LocalTime) -> Subject:
-    """An event as filters see it: its properties, and the hour and the weekday (Monday is 1) at its local time."""
+def seen(event: Event, local: LocalTime, of_product: Mapping[str, FieldData] = MappingProxyType({})) -> Subject:
+    """An event as filters see it: its properties, the hour and the weekday (Monday is 1) at its local time, and what
+    the catalogue says of its product."""
     day, milliseconds = local.wall(event.time)
     # The calendar's first day is a Monday.
     clock = {"hour": Decimal(milliseconds // 3_600_000), "weekday": Decimal((day - 1) % 7 + 1)}
-    return Subject({**event.properties, **clock})
+    return Subject({**of_product, **event.properties, **clock})
 
 
 def _number(event: Event, name: str) -> Fraction:
@@ -64,7 +66,7 @@ def count_of(events: Iterable[Event]) -> Fraction:
     return Fraction(sum(event.counts for event in events))
 
 
-def values_of(events: Iterable[Event], name: str) -> set[FieldData]:
+def values_in(events: Iterable[Event], name: str) -> set[FieldData]:
     """The different values of a property that those which count have."""
     return {event.properties[name] for event in events if event.counts and name in event.properties}
 

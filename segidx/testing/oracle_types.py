@@ -39,9 +39,11 @@ from segidx.model.expression import (
     node_path,
     walk,
 )
+from segidx.model.products import BUILT_IN_PROPERTIES
 from segidx.model.schema import Field, FieldType, Schema
 from segidx.model.values import Age, Arithmetic, Constant, DaysSince, FieldValue, Negative, Scalar, Value
 from segidx.testing.oracle_event_rows import property_schema
+from segidx.testing.oracle_products import filter_fields
 from segidx.testing.oracle_time import counts_days, has_both_ends
 
 
@@ -68,9 +70,15 @@ _KIND_OF_FIELD = {
 _OF_TIME = (Field("hour", FieldType.NUMBER), Field("weekday", FieldType.NUMBER))
 
 
-def check_types(expression: Expression, schema: Schema, types: EventTypes, path: str = "expression") -> None:
+def check_types(
+    expression: Expression,
+    schema: Schema,
+    types: EventTypes,
+    path: str = "expression",
+    products: Schema = BUILT_IN_PROPERTIES,
+) -> None:
     """Raises UnknownField, UnknownEventType, UnknownProperty, TypeMismatch or InvalidExpression, with the node's path,
-    at the first node that errs. `path` is that of the expression itself."""
+    at the first node that errs. `path` is that of the expression itself; `products` are the properties of products."""
     for node, place, _depth in walk(expression, path):
         where = node_path(place, node)
         try:
@@ -78,12 +86,13 @@ def check_types(expression: Expression, schema: Schema, types: EventTypes, path:
         except SegidxError as error:
             raise error.at(where) from None
         for found in filters_of(node):
-            _check_filter(found.node, types[found.type], types, f"{where}.{found.place}")
+            _check_filter(found.node, types[found.type], types, f"{where}.{found.place}", products)
 
 
-def _check_filter(node: Expression, type: EventType, types: EventTypes, path: str) -> None:
-    """A filter's types are those of an expression over a schema of the event's properties and of what its time says."""
-    properties = Schema((*property_schema(type), *_OF_TIME))
+def _check_filter(node: Expression, type: EventType, types: EventTypes, path: str, products: Schema) -> None:
+    """A filter's types are those of an expression over a schema of the event's properties, of what its time says, and
+    of what the catalogue says of its product."""
+    properties = Schema((*property_schema(type), *_OF_TIME, *filter_fields(type, products)))
     try:
         check_types(node, properties, types, path)
     except UnknownField as error:

@@ -281,16 +281,16 @@ def write_rejects(rejects: Sequence[Reject]) -> list[pb.Reject]:
     return [
         pb.Reject(
             index=r.index,
-            contact_id=_clean(r.contact_id),
-            field=_clean(r.field),
+            contact_id=clean(r.contact_id),
+            field=clean(r.field),
             reason=r.reason,
-            message=_clean(r.message),
+            message=clean(r.message),
         )
         for r in rejects
     ]
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """An id of bytes that were no UTF-8 may come back with surrogates, which cannot be sent."""
     return text.encode("utf-8", "replace").decode()
 

@@ -18,6 +18,7 @@ import pytest
 
 from segidx.database import Account, Database
 from segidx.model.events import Event, Order, Retraction
+from segidx.model.products import BUILT_IN_PROPERTIES, ProductWrite
 from segidx.model.windows import to_millis
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -92,6 +93,30 @@ def test_base_and_log_together(database: Database) -> None:
         assert snapshot.newest_event == to_millis(DUE)
         assert snapshot.events_merged is None
     assert shop.event_types["task"].properties == TASK.properties
+
+
+def test_there_are_no_products_yet(database: Database) -> None:
+    """The catalogue came to format 4 later."""
+    shop = database.account("shop")
+    assert (shop.products(), list(shop.product_schema)) == ([], list(BUILT_IN_PROPERTIES))
+    assert shop.count('did(line where product.producer = "a")').count == 0
+    assert shop.count('did(line where product = "rope" and product.category is not set)').count == 3
+
+
+def test_products_are_written(place: Path) -> None:
+    with Database.open(place) as database:
+        for name in ("shop", "half"):
+            account = database.account(name)
+            account.write_products([ProductWrite("rope", {"category": "sails", "accessory_of": ["żagiel"]})])
+            account.merge()
+            counts = SHOP if name == "shop" else COUNTS
+            assert (
+                account.count('did(line where product.accessory_of = "żagiel")').count
+                == (counts['did(line where product = "rope")'])
+            )
+            assert list(account.verify()) == []
+    with Database.open(place, read_only=True) as database:
+        assert [each.product_id for each in database.account("shop").products()] == ["rope"]
 
 
 def test_a_merge_cut_short(database: Database) -> None:

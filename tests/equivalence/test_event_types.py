@@ -1,6 +1,7 @@
-"""Events of every type, built in and declared: the oracle, the plan with and without rules, and text agree on what was
-imported in bulk, on what was written live and not merged, on both merged, between any two transactions of a merge,
-after one that was killed and the reopening, and in a database that is open for reading only."""
+"""Events of every type, built in and declared, and the catalogue of their products: the oracle, the plan with and
+without rules, and text agree on what was imported in bulk, on what was written live and not merged, on both merged,
+between any two transactions of a merge, after one that was killed and the reopening, and in a database that is open for
+reading only."""
 
 from __future__ import annotations
 
@@ -26,9 +27,10 @@ from segidx.testing.bulk import random_contacts
 from segidx.testing.checks import check_expression
 from segidx.testing.event_files import write_events_file
 from segidx.testing.event_lives import SeededChooser
-from segidx.testing.event_pools import ALL_TYPES, DECLARED
+from segidx.testing.event_pools import ALL_TYPES, DECLARED, PRODUCT_PROPERTIES
 from segidx.testing.event_questions import random_event_expression, random_event_group
 from segidx.testing.generator_events import EventRow, EventRowGenerator
+from segidx.testing.generator_products import random_product_writes
 from segidx.testing.oracle import Oracle
 from segidx.testing.pools import ZONES, pools_for
 from segidx.testing.strategies import EVERY_TYPE
@@ -76,6 +78,8 @@ class Told:
         self.account.update_schema(EVERY_TYPE.fields)
         assert self.account.declare_event_types(DECLARED) == self.account.event_types == ALL_TYPES
         self.oracle.declare_event_types(DECLARED)
+        self.oracle.catalogue.declare(PRODUCT_PROPERTIES)
+        assert self.account.update_product_schema(PRODUCT_PROPERTIES) == self.oracle.catalogue.schema
         self.account.upsert(contacts)
         self.oracle.upsert(contacts)
         self._files = 0
@@ -94,6 +98,20 @@ class Told:
         self.write_rows([row for row in rows if isinstance(row, Retraction) or not row.time.microsecond % 1000])
         if self.rng.randrange(4) == 0:
             self.set_group()
+        if self.rng.randrange(2) == 0:
+            self.write_products(self.rng.choice((1, 6, 30)))
+
+    def write_products(self, count: int) -> None:
+        """One commit of the catalogue."""
+        rows = random_product_writes(self.rng, self.oracle.catalogue.schema, count)
+        wanted, got = self.oracle.catalogue.write(rows), self.account.write_products(rows)
+        assert told_apart(got.rejects) == told_apart(wanted.rejects)
+        assert (got.accepted, got.created, got.deleted, got.duplicates) == (
+            wanted.accepted,
+            wanted.created,
+            wanted.deleted,
+            wanted.duplicates,
+        )
 
     def write_rows(self, rows: Sequence[EventRow]) -> None:
         wanted, got = self.oracle.write_events(rows, self.now), self.account.write_events(rows)
@@ -158,7 +176,11 @@ class Told:
     # --- asking ---
 
     def questions(self, count: int) -> list[Expression]:
-        return [random_event_expression(self.rng, EVERY_TYPE, self.pools, types=TYPES) for _ in range(count)]
+        return [self._question() for _ in range(count)]
+
+    def _question(self) -> Expression:
+        products = self.oracle.catalogue.schema if self.rng.randrange(2) else None
+        return random_event_expression(self.rng, EVERY_TYPE, self.pools, types=TYPES, products=products)
 
     def check(self, count: int = 25, account: Account | None = None) -> None:
         for question in self.questions(count):
@@ -171,6 +193,9 @@ class Told:
             wanted = self.oracle.count(question, self.oracle.default_instant(self.now))
             assert self.account.count(question).count == wanted
         assert list(self.account.verify()) == []
+        held = {product.product_id: product.properties for product in self.account.products(limit=1000)}
+        assert held == self.oracle.catalogue.held
+        assert list(held) == sorted(held, key=str.encode)
 
     def reopen(self) -> None:
         self.database.close()
@@ -225,6 +250,8 @@ ALL_LIVES = pytest.mark.parametrize("told", range(4), indirect=True)
 @LIVES
 def test_imported(told: Told) -> None:
     told.import_all(40)
+    told.check_all()
+    told.write_products(40)
     told.check_all()
     told.import_all(15)
     told.check_all()
@@ -281,6 +308,7 @@ def test_half_merged(told: Told) -> None:
 def test_a_merge_that_was_killed(told: Told) -> None:
     """At each transaction: in the process that goes on or in one that opens it, with writes and imports on top."""
     told.import_all(15)
+    told.write_products(30)
     for kill_at in range(1 + told.number, 30, 6):  # a sixth of all transactions; each of the six lives has another
         for _ in range(2):
             told.write(40)

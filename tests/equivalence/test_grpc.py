@@ -20,9 +20,10 @@ from segidx.model.syntax import format_expression
 from segidx.model.windows import from_millis, to_millis
 from segidx.service.server import start
 from segidx.testing.event_lives import SeededChooser, random_life
-from segidx.testing.event_pools import ALL_TYPES, DECLARED
+from segidx.testing.event_pools import ALL_TYPES, DECLARED, PRODUCT_PROPERTIES
 from segidx.testing.event_questions import random_event_expression, random_event_group
 from segidx.testing.generator_events import EventRow, EventRowGenerator
+from segidx.testing.generator_products import random_product_writes
 from segidx.testing.oracle import Oracle
 from segidx.testing.pools import ZONES, pools_for
 from segidx.testing.strategies import EVERY_TYPE, random_contacts, random_expression
@@ -130,6 +131,8 @@ def test_events_of_every_type_over_grpc_agree_with_the_oracle(tmp_path: Path) ->
         account = client.create_account(AccountInfo("test", zone))
         account.update_schema(EVERY_TYPE.fields)
         assert account.declare_event_types(DECLARED) == account.event_types == ALL_TYPES
+        oracle.catalogue.declare(PRODUCT_PROPERTIES)
+        assert account.update_product_schema(PRODUCT_PROPERTIES) == account.product_schema == oracle.catalogue.schema
         account.upsert(contacts)
         for number in range(6):
             rows = generator.rows(100)
@@ -141,13 +144,28 @@ def test_events_of_every_type_over_grpc_agree_with_the_oracle(tmp_path: Path) ->
             assert (got.events_accepted, got.events_duplicates, got.created) == answer
             again = account.write_events(rows, batch_key=f"batch {number}")
             assert (again.replayed, again.events_accepted, again.events_duplicates, again.created) == (True, *answer)
-            expressions = [random_event_expression(rng, EVERY_TYPE, pools, types=tuple(ALL_TYPES)) for _ in range(30)]
+            products = random_product_writes(rng, oracle.catalogue.schema, 20)
+            hoped, told = oracle.catalogue.write(products), account.write_products(products, batch_key=f"{number}")
+            assert [(r.index, r.field) for r in told.rejects] == [(r.index, r.field) for r in hoped.rejects]
+            answered = (hoped.accepted, hoped.created, hoped.deleted, hoped.duplicates)
+            assert (told.accepted, told.created, told.deleted, told.duplicates) == answered
+            again_told = account.write_products(products, batch_key=f"{number}")
+            assert again_told.replayed
+            assert (again_told.generation, again_told.accepted) == (told.generation, told.accepted)
+            listed = {each.product_id: each.properties for each in account.products(limit=1000)}
+            assert listed == oracle.catalogue.held
+            expressions = [
+                random_event_expression(
+                    rng, EVERY_TYPE, pools, types=tuple(ALL_TYPES), products=oracle.catalogue.schema
+                )
+                for _ in range(30)
+            ]
             expected = [oracle_count(oracle, expression, at) for expression in expressions]
             for asked in (expressions, [format_expression(e) for e in expressions]):
                 answers = account.count_many(asked)
                 found = [a.reason if isinstance(a, SegidxError) else a.count for a in answers]
-                for expression, hoped, counted in zip(expressions, expected, found, strict=True):
-                    assert counted == hoped, format_expression(expression)
+                for expression, awaited, counted in zip(expressions, expected, found, strict=True):
+                    assert counted == awaited, format_expression(expression)
             if number % 2:
                 database.account("test").merge()
             else:

@@ -44,6 +44,9 @@ READING = {
     "/segidx.v1.CountService/BatchCountContacts",
     "/segidx.v1.CountService/ExplainExpression",
     "/segidx.v1.IngestService/StreamChanges",
+    "/segidx.v1.ProductService/GetProductSchema",
+    "/segidx.v1.ProductService/GetProduct",
+    "/segidx.v1.ProductService/ListProducts",
 }
 
 

@@ -62,6 +62,8 @@ def every_call(n: int) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     event = {"eventId": "d1", "contactId": "anna", "time": "2026-01-02T03:04:05.678Z"}
     download = {"event": {"type": "download", **event, "properties": {"size": {"decimalValue": "1.50"}}}}
     retraction = {"retraction": {"type": "download", "eventId": "d1", "revision": "3"}}
+    brand = {"name": "brand", "type": "FIELD_TYPE_CATEGORY"}
+    product = {"productId": "P", "properties": {"brand": {"stringValue": "Acme"}}}
     return [
         ("AccountService/CreateAccount", {"account": {"name": f"accounts/a{n}", "zone": "UTC"}}, {}),
         ("AccountService/GetAccount", account, {}),
@@ -71,6 +73,11 @@ def every_call(n: int) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
         ("SchemaService/DeclareEventTypes", {**account, "eventTypes": types}, {}),
         ("SchemaService/SetEventGroup", {**account, "eventGroup": group}, {}),
         ("SchemaService/ListEventTypes", account, {}),
+        ("ProductService/UpdateProductSchema", {**account, "schema": {"fields": [brand]}}, {}),
+        ("ProductService/GetProductSchema", account, {}),
+        ("ProductService/WriteProducts", {**account, "products": [product]}, one),
+        ("ProductService/GetProduct", {**account, "productId": "P"}, {"product": product}),
+        ("ProductService/ListProducts", account, {"products": [product]}),
         ("ContactService/UpsertContacts", {**account, "contacts": [row]}, one),
         ("ContactService/StreamUpsertContacts", {**account, "contacts": [{**row, "contactId": "b"}]}, one),
         ("ContactService/TagContacts", {**account, "contactIds": ["anna"], "add": ["vip"]}, {"accepted": "1"}),

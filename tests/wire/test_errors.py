@@ -17,6 +17,8 @@ SPECIAL = {
     errors.UnknownField: lambda: errors.UnknownField("contry", ["country", "county", "age"], path="expression.in"),
     errors.UnknownEventType: lambda: errors.UnknownEventType("visti", ["order", "line", "visit"]),
     errors.UnknownProperty: lambda: errors.UnknownProperty("order", "amuont", ["source", "paid", "amount"]),
+    errors.UnknownProductProperty: lambda: errors.UnknownProductProperty("brnad", ["producer", "brand"]),
+    errors.ProductNotFound: lambda: errors.ProductNotFound("P-1"),
     errors.ContactNotFound: lambda: errors.ContactNotFound("c-1"),
     errors.UnknownAccount: lambda: errors.UnknownAccount("acme"),
     errors.AccountExists: lambda: errors.AccountExists("acme"),

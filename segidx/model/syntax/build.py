@@ -47,6 +47,7 @@ from segidx.model.expression import (
     Unfinished,
     channel_named,
 )
+from segidx.model.products import PREFIX
 from segidx.model.syntax.tokens import clip, fail, make, moment, number, string, whole_number
 from segidx.model.syntax.windows import WindowRules
 from segidx.model.syntax.words import EVENT_FUNCTIONS, LATER, TAGS
@@ -377,7 +378,14 @@ class Builder(WindowRules):
         return self.leaf(tokens[0], FieldValue(str(tokens[0])))
 
     def quoted_name(self, tokens: list[Token]) -> Item:
-        return self.leaf(tokens[0], FieldValue(tokens[0][1:-1].replace("``", "`")))
+        return self.leaf(tokens[0], FieldValue(_unquoted(tokens[0])))
+
+    def product_property(self, tokens: list[Token]) -> str:
+        return str(tokens[0]) if tokens[0].type == "NAME" else _unquoted(tokens[0])
+
+    def of_product(self, parts: list[Any]) -> Item:
+        token, name = parts
+        return self.leaf(token, FieldValue(PREFIX + name))
 
     def string(self, tokens: list[Token]) -> Item:
         return self.leaf(tokens[0], make(tokens[0], Constant, string(tokens[0])))
@@ -538,6 +546,10 @@ def _events(subject: Subject, selected: Selected) -> Events:
     where = None if selected.where is None else selected.where.node
     assert where is None or isinstance(where, Expression)
     return make(subject.token, Events, subject.type, where, selected.window)
+
+
+def _unquoted(token: Token) -> str:
+    return token[1:-1].replace("``", "`")
 
 
 def _kind(node: Expression | Value) -> str:

@@ -39,6 +39,7 @@ from segidx.model.expression import (
     TextMatch,
     Unfinished,
 )
+from segidx.model.products import PREFIX
 from segidx.model.syntax.words import TAGS, is_bare_name
 from segidx.model.values import (
     Age,
@@ -268,7 +269,13 @@ def _factor(value: Value, grouped: bool) -> Pieces:
 
 def format_field(name: str) -> str:
     """A field's name, in backticks where it has other than letters, digits and '_' or is a reserved word. A backtick
-    inside is written twice."""
+    inside is written twice. `product.` stands before the name of a product's property."""
+    if name.startswith(PREFIX) and name != PREFIX:
+        return PREFIX + _plain_name(name.removeprefix(PREFIX))
+    return _plain_name(name)
+
+
+def _plain_name(name: str) -> str:
     return name if is_bare_name(name) else "`" + name.replace("`", "``") + "`"
 
 

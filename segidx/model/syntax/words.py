@@ -58,6 +58,7 @@ LATER: dict[str, str] = {
 _READABLE: dict[str, str] = {
     "NAME": "a field name",
     "QUOTED_NAME": "a field name",
+    "OF_PRODUCT": "a field name",
     "EVENT_TYPE": "an event type such as 'order'",
     "DOT": "'.' and a property",
     "STRING": "a string",

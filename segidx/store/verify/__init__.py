@@ -1,9 +1,9 @@
 """Verifying: every invariant of every structure of an account, each broken one a sentence.
 
-First every stored value on its own (`stored`), events also against one another (`events`), then what commits leave:
-log, change feed, receipts (`commits`), the process's overlay against the log (`overlay`), and last what must say the
-same in several ways, as readers see it: the base under the overlay (`across`). What could not be read is named once and
-not compared with anything.
+First every stored value on its own (`stored`), events also against one another (`events`), then the catalogue of
+products (`products`) and what commits leave: log, change feed, receipts (`commits`), the process's overlay against the
+log (`overlay`), and last what must say the same in several ways, as readers see it: the base under the overlay
+(`across`). What could not be read is named once and not compared with anything.
 
 All of it sees one state of the account, through one read transaction that stays open until the end: writers go on
 meanwhile, but cannot reuse the pages that they give up, so that the file may grow. Nothing is written. The memory is
@@ -27,6 +27,7 @@ from segidx.store.verify.commits import check_feed, check_log, check_receipts
 from segidx.store.verify.context import Context
 from segidx.store.verify.events import check_events
 from segidx.store.verify.overlay import check_overlay
+from segidx.store.verify.products import check_products
 from segidx.store.verify.stored import check_catalog, check_columns, check_counts, check_postings, check_strings
 
 __all__ = ["Verification"]
@@ -91,7 +92,7 @@ class Verification(Iterator[str]):
         except struct.error as error:  # keys of the log that are none
             failure = f"the account cannot be read ({error})"
         yield from check_catalog(c, store.path.name)
-        for part in (check_strings, check_postings, check_columns, check_counts, check_events):
+        for part in (check_strings, check_postings, check_columns, check_counts, check_events, check_products):
             yield from part(c)
         sound = yield from check_log(c)
         yield from check_feed(c)
