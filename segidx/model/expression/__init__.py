@@ -3,7 +3,8 @@
 It is built with Python operators (`(field("score") >= 10) & ~tags("tags").has("vip")`), from protobuf by the service,
 or from text by `segidx.model.syntax`. `segidx.plan` binds it to a schema and a snapshot.
 
-Its parts: `nodes`, `tree` (paths, limits, unfinished nodes) and `builder` (from Python). Import from here.
+Its parts: `nodes`, `event_nodes`, `tree` (paths, limits, unfinished nodes) and `builder` (from Python). Import from
+here.
 
 Negation is the complement within the live universe; contacts that lack a field are in it. `a != b` is
 `not (a = b)`, everywhere. No comparison holds on a missing value.
@@ -20,6 +21,15 @@ from segidx.model.expression.builder import (
     on_channel,
     orders,
     tags,
+)
+from segidx.model.expression.event_nodes import (
+    MAX_STEPS,
+    MAX_WITHIN,
+    MIN_STEPS,
+    EventHas,
+    Overdue,
+    Sequence,
+    Step,
 )
 from segidx.model.expression.nodes import (
     MAX_DEPTH,
@@ -71,6 +81,9 @@ from segidx.model.expression.tree import (
 __all__ = [
     "MAX_DEPTH",
     "MAX_NODES",
+    "MAX_STEPS",
+    "MAX_WITHIN",
+    "MIN_STEPS",
     "NODE_NAMES",
     "PART_NAMES",
     "Aggregate",
@@ -84,6 +97,7 @@ __all__ = [
     "Comparison",
     "DaysSinceEvent",
     "Did",
+    "EventHas",
     "Events",
     "EventsBuilder",
     "Everyone",
@@ -100,6 +114,9 @@ __all__ = [
     "Only",
     "Operator",
     "Or",
+    "Overdue",
+    "Sequence",
+    "Step",
     "TagMode",
     "TextMatch",
     "TextOperator",
