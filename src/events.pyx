@@ -313,6 +313,7 @@ cdef int64_t _clamp(value) except? -1:
 
 
 include "event_filters.pxi"
+include "event_favourites.pxi"
 
 
 cdef class EventMonth:

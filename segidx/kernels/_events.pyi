@@ -58,6 +58,13 @@ class EventLayer:
     def rows_of(self, first_contact: int, end_contact: int) -> tuple[int, int]: ...
     def stale_of(self, first_contact: int, end_contact: int) -> tuple[int, int]: ...
 
+def favourites(
+    contacts: npt.NDArray[np.uint32],
+    codes: npt.NDArray[np.int64],
+    weights: npt.NDArray[np.int64] | None = None,
+    stop: Stop | None = None,
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]: ...
+
 class EventFilter:
     def __init__(self, ops: Iterable[Op]) -> None: ...
 

@@ -23,6 +23,7 @@ FUNCTIONS: Final[dict[int, AggregateFunction]] = {
     pb.AGGREGATE_FUNCTION_LAST: AggregateFunction.LAST,
     pb.AGGREGATE_FUNCTION_DISTINCT: AggregateFunction.DISTINCT,
     pb.AGGREGATE_FUNCTION_DISTINCT_DAYS: AggregateFunction.DISTINCT_DAYS,
+    pb.AGGREGATE_FUNCTION_FAVOURITE: AggregateFunction.FAVOURITE,
 }
 _FUNCTION_NUMBERS = {v: pb.AggregateFunction.ValueType(k) for k, v in FUNCTIONS.items()}
 
@@ -43,11 +44,13 @@ def read_events(message: pb.Events, read_filter: ReadFilter) -> Events:
 
 
 def read_aggregate(message: pb.Aggregate, read_filter: ReadFilter) -> Aggregate:
-    """The aggregate. Raises Missing where it is unfinished, InvalidExpression for a property that it does not take."""
+    """The aggregate. Raises Missing where it is unfinished, InvalidExpression for a property or a `by` that it does not
+    take."""
     function = read_enum(message.function, FUNCTIONS)
     if function.of_property and not message.property:
         raise Missing
-    return Aggregate(function, read_events(message.events, read_filter), message.property or None)
+    events = read_events(message.events, read_filter)
+    return Aggregate(function, events, message.property or None, message.by or None)
 
 
 def write_events(events: Events, message: pb.Events, write_filter: WriteFilter) -> None:
@@ -65,3 +68,5 @@ def write_aggregate(aggregate: Aggregate, message: pb.Aggregate, write_filter: W
     write_events(aggregate.events, message.events, write_filter)
     if aggregate.property is not None:
         message.property = aggregate.property
+    if aggregate.by is not None:
+        message.by = aggregate.by

@@ -26,10 +26,12 @@ from segidx.model.expression import (
     Comparison,
     DaysSinceEvent,
     Did,
+    EventHas,
     Events,
     Everyone,
     Expression,
     HasTags,
+    HasValue,
     In,
     InWindow,
     IsSet,
@@ -301,6 +303,16 @@ class _Reader:
             return Only(events)
         return Only(events, self.expression(message.that, f"{path}.only.that", depth + 1))
 
+    def event_has(self, message: pb.EventHas, path: str, depth: int) -> Expression:
+        if not message.HasField("that"):
+            raise Missing
+        event = read_aggregate(message.event, self.filter(f"{path}.event_has.event.events", depth))
+        return EventHas(event, self.expression(message.that, f"{path}.event_has.that", depth + 1))
+
+    def has_value(self, message: pb.HasValue, path: str, depth: int) -> Expression:
+        value = self.value(message.value, path, "has_value.value", depth)
+        return HasValue(value)  # type: ignore[arg-type]  # it refuses any other value
+
 
 _PREDICATES: Final[dict[str, Callable[..., Expression]]] = {
     "everyone": _Reader.everyone,
@@ -318,6 +330,8 @@ _PREDICATES: Final[dict[str, Callable[..., Expression]]] = {
     "did": _Reader.did,
     "never": _Reader.never,
     "only": _Reader.only,
+    "event_has": _Reader.event_has,
+    "has_value": _Reader.has_value,
 }
 
 
@@ -417,6 +431,11 @@ class _Writer:
                 write_events(node.events, part.events, self.filter(f"{path}.only.events", depth))
                 if node.that is not None:
                     self.expression(node.that, part.that, f"{path}.only.that", depth + 1)
+            case EventHas():
+                write_aggregate(node.event, part.event, self.filter(f"{path}.event_has.event.events", depth))
+                self.expression(node.that, part.that, f"{path}.event_has.that", depth + 1)
+            case HasValue():
+                self.value(node.value, part.value, path, "has_value.value", depth)
 
     def spend(self, nodes: int, path: str) -> None:
         self.nodes += nodes

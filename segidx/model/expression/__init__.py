@@ -12,6 +12,7 @@ Negation is the complement within the live universe; contacts that lack a field 
 
 from segidx.model.expression.builder import (
     ChannelBuilder,
+    EventBuilder,
     EventsBuilder,
     FieldBuilder,
     ValueBuilder,
@@ -27,6 +28,7 @@ from segidx.model.expression.event_nodes import (
     MAX_WITHIN,
     MIN_STEPS,
     EventHas,
+    HasValue,
     Overdue,
     Sequence,
     Step,
@@ -97,6 +99,7 @@ __all__ = [
     "Comparison",
     "DaysSinceEvent",
     "Did",
+    "EventBuilder",
     "EventHas",
     "Events",
     "EventsBuilder",
@@ -104,6 +107,7 @@ __all__ = [
     "Expression",
     "FieldBuilder",
     "HasTags",
+    "HasValue",
     "In",
     "InWindow",
     "IsSet",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date
 
+from segidx.model.expression.event_nodes import EventHas, HasValue
 from segidx.model.expression.nodes import (
     Aggregate,
     AggregateFunction,
@@ -140,6 +141,10 @@ class ValueBuilder(_Operand):
 
     __slots__ = ()
 
+    def is_set(self) -> HasValue:
+        """It is not missing. Of what events come to only; raises InvalidExpression."""
+        return HasValue(self.value)  # type: ignore[arg-type]  # it refuses any other value
+
 
 class FieldBuilder(_Operand):
     """`field("score")`: builds predicates on one field."""
@@ -232,6 +237,19 @@ def on_channel(channel: Channel | str) -> ChannelBuilder:
     return ChannelBuilder(channel if isinstance(channel, Channel) else channel_named(channel))
 
 
+class EventBuilder:
+    """`orders().first()`: one event of each contact."""
+
+    __slots__ = ("event",)
+
+    def __init__(self, event: Aggregate) -> None:
+        self.event = event
+
+    def has(self, condition: Expression) -> EventHas:
+        """It passes the condition; a `field` in it is a property of the event."""
+        return EventHas(self.event, condition)
+
+
 class EventsBuilder:
     """`orders()`, `lines()`, `events("visit")`: selects events of one type, for conditions and values made of them."""
 
@@ -271,6 +289,18 @@ class EventsBuilder:
     def distinct_days(self) -> ValueBuilder:
         """On how many different local calendar days they were."""
         return ValueBuilder(Aggregate(AggregateFunction.DISTINCT_DAYS, self.events))
+
+    def favourite(self, property: str, by: str | None = None) -> ValueBuilder:
+        """The value of the property that most of them have; with `by`, the one with the greatest sum of that."""
+        return ValueBuilder(Aggregate(AggregateFunction.FAVOURITE, self.events, property, by))
+
+    def first(self) -> EventBuilder:
+        """The earliest of them, to ask what it is like."""
+        return EventBuilder(Aggregate(AggregateFunction.FIRST, self.events))
+
+    def last(self) -> EventBuilder:
+        """The latest of them, to ask what it is like."""
+        return EventBuilder(Aggregate(AggregateFunction.LAST, self.events))
 
     def first_time(self) -> ValueBuilder:
         return ValueBuilder(Aggregate(AggregateFunction.FIRST, self.events))

@@ -1,4 +1,5 @@
-"""More predicates over events: what the first or the last is like, whether the next is late, and what followed what.
+"""More predicates over events: what the first or the last is like, whether they come to a value, whether the next is
+late, and what followed what.
 
 Imports the other nodes, windows and errors of the model only.
 """
@@ -34,6 +35,17 @@ class EventHas(Expression):
             raise InvalidExpression("'has' of an event wants first(...) or last(...)")
         if not isinstance(self.that, Expression):
             raise InvalidExpression("first(...) has and last(...) has want a condition of that event")
+
+
+@dataclass(frozen=True, slots=True)
+class HasValue(Expression):
+    """`favourite(visit.source) is set`: what the contact's events come to is not missing. A count never is."""
+
+    value: Aggregate
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.value, Aggregate):
+            raise InvalidExpression("'is set' asks for a field, or for what events come to")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from segidx.model.errors import (
     InvalidExpression,
     UnfinishedExpression,
 )
-from segidx.model.expression.event_nodes import EventHas, Overdue, Sequence
+from segidx.model.expression.event_nodes import EventHas, HasValue, Overdue, Sequence
 from segidx.model.expression.nodes import (
     MAX_DEPTH,
     MAX_NODES,
@@ -60,7 +60,7 @@ def values_of(node: Expression) -> tuple[Value, ...]:
             return (node.left, node.right)
         case Between():
             return (node.value, node.low, node.high)
-        case In():
+        case In() | HasValue():
             return (node.value,)
     return ()
 
@@ -160,6 +160,8 @@ def with_filters(node: Expression, change: Callable[[Expression, str], Expressio
             return replace(node, value=changed(node.value, "value"), **ends)
         case In():
             return replace(node, value=changed(node.value, "value"))
+        case HasValue():
+            return replace(node, value=aggregate(node.value, "value"))
     return node
 
 
@@ -168,6 +170,7 @@ VALUE_NAMES: dict[type[Expression], tuple[str, ...]] = {
     Comparison: ("left", "right"),
     Between: ("value", "low", "high"),
     In: ("value",),
+    HasValue: ("value",),
 }
 PART_NAMES: dict[type[Value], tuple[str, ...]] = {
     Arithmetic: ("arithmetic.left", "arithmetic.right"),
@@ -197,6 +200,7 @@ NODE_NAMES: dict[type[Expression], str] = {
     Never: "never",
     Only: "only",
     EventHas: "event_has",
+    HasValue: "has_value",
     Overdue: "overdue",
     Sequence: "sequence",
 }

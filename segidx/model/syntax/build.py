@@ -25,10 +25,12 @@ from segidx.model.expression import (
     Comparison,
     DaysSinceEvent,
     Did,
+    EventHas,
     Events,
     Everyone,
     Expression,
     HasTags,
+    HasValue,
     In,
     InWindow,
     IsSet,
@@ -284,7 +286,11 @@ class Builder(WindowRules):
         return self.negated(self.in_list([parts[0], parts[2]], ci=True), parts[0].token)
 
     def is_set(self, items: list[Item]) -> Item:
-        return self.predicate(IsSet(self.field_of(items[0], "'is set'")), (items[0],))
+        item = items[0]
+        if isinstance(item.node, Aggregate):
+            self.refuse_event(item)
+            return self.predicate(HasValue(item.node), (item,))
+        return self.predicate(IsSet(self.field_of(item, "'is set'")), (item,))
 
     def is_not_set(self, parts: list[Any]) -> Item:
         return self.negated(self.is_set(parts), parts[0].token)
@@ -466,6 +472,20 @@ class Builder(WindowRules):
         token, subject, selected = parts
         node = Aggregate(AggregateFunction(token.casefold()), _events(subject, selected), subject.property)
         return self.asked(node, token, selected)
+
+    def favourite(self, parts: list[Any]) -> Item:
+        token, subject, *by, selected = parts
+        named = by[0].node.field if by else None
+        node = Aggregate(AggregateFunction.FAVOURITE, _events(subject, selected), subject.property, named)
+        return self.asked(node, token, selected)
+
+    def event_has(self, parts: list[Any]) -> Item:
+        token, subject, selected, item = parts
+        that = self.condition(item)
+        assert isinstance(that.node, Expression)
+        event = Aggregate(AggregateFunction(token.casefold()), _events(subject, selected))
+        filters = [that] if selected.where is None else [selected.where, that]
+        return self.group_of(EventHas(event, that.node), token, filters)
 
     def event(self, parts: list[Any]) -> Item:
         return self.event_time(parts)._replace(event=True)

@@ -19,10 +19,12 @@ from segidx.model.expression import (
     Comparison,
     DaysSinceEvent,
     Did,
+    EventHas,
     Events,
     Everyone,
     Expression,
     HasTags,
+    HasValue,
     In,
     InWindow,
     IsSet,
@@ -138,6 +140,10 @@ def _expression(node: Expression) -> Pieces:
             return _asked("never", events)
         case Only():
             return _only(node)
+        case EventHas():
+            return _event_has(node)
+        case HasValue():
+            return [node.value, " is set"]
     raise AssertionError(node)
 
 
@@ -170,6 +176,8 @@ def _listed(operands: tuple[Expression, ...]) -> Pieces:
 def _negation(operand: Expression) -> Pieces:
     if isinstance(operand, IsSet):
         return [f"{format_field(operand.field)} is not set"]
+    if isinstance(operand, HasValue):
+        return [operand.value, " is not set"]
     if isinstance(operand, In):
         return _in(operand, "not ")
     return ["not ", *_operand(operand)]
@@ -208,14 +216,22 @@ def _only(node: Only) -> Pieces:
     return [*pieces, *_during(node.events), ")"]
 
 
+def _event_has(node: EventHas) -> Pieces:
+    events = _asked(node.event.function.value, node.event.events)
+    grouped = isinstance(node.that, And | Or | AtLeast)
+    return [*events, " has ", *(("(", node.that, ")") if grouped else (node.that,))]
+
+
 def _during(events: Events) -> Pieces:
     return [] if isinstance(events.window, AllTime) else [f" {format_window(events.window, 'during')}"]
 
 
-def _asked(function: str, events: Events, property: str | None = None) -> Pieces:
+def _asked(function: str, events: Events, property: str | None = None, by: str | None = None) -> Pieces:
     pieces: Pieces = [f"{function}({events.type}"]
     if property is not None:
         pieces.append(f".{format_field(property)}")
+    if by is not None:
+        pieces.append(f" by {format_field(by)}")
     if events.where is not None:
         pieces += [" where ", events.where]
     return [*pieces, *_during(events), ")"]
@@ -237,7 +253,7 @@ def _value(value: Value) -> Pieces:
         case DaysSince():
             return [f"days_since({format_field(value.field)})"]
         case Aggregate():
-            asked = _asked(value.function.value, value.events, value.property)
+            asked = _asked(value.function.value, value.events, value.property, value.by)
             return [*asked, ".time"] if value.function.is_time else asked
         case DaysSinceEvent(event=event):
             return ["days_since(", *_asked(event.function.value, event.events), ")"]

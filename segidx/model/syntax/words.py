@@ -31,7 +31,7 @@ def is_reserved(word: str) -> bool:
 # Functions of events: conditions, and values.
 EVENT_FUNCTIONS: tuple[str, ...] = (
     *("did", "never", "only"),
-    *("count", "distinct", "distinct_days", "sum", "average", "min", "max", "first", "last"),
+    *("count", "distinct", "distinct_days", "sum", "average", "min", "max", "favourite", "first", "last"),
 )
 
 _EVENTS = f"of events, this version has {', '.join(EVENT_FUNCTIONS[:-1])} and {EVENT_FUNCTIONS[-1]}"
@@ -40,7 +40,7 @@ _SEGMENTS = "saved segments are not available in this version"
 # Functions and words of the language's later parts, and why they are refused.
 LATER: dict[str, str] = {
     **dict.fromkeys(
-        ("avg", "favourite", "sequence", "share"),
+        ("avg", "sequence", "share"),
         _EVENTS,
     ),
     **dict.fromkeys(("score", "gain", "peak"), "scores are not available in this version"),
@@ -98,7 +98,17 @@ def readable(terminals: Iterable[str]) -> tuple[str, ...]:
     if "NUMBER" in wanted:
         wanted.discard("MINUS")
     if "NAME" in wanted:
-        wanted -= {"FUNCTION", "EVENT_FUNCTION", "MADE_OF", "ONLY", "WHICH", "EVERYONE", "NOBODY", "UNFINISHED"}
+        wanted -= {
+            "FUNCTION",
+            "EVENT_FUNCTION",
+            "MADE_OF",
+            "FAVOURITE",
+            "ONLY",
+            "WHICH",
+            "EVERYONE",
+            "NOBODY",
+            "UNFINISHED",
+        }
         wanted -= {"AT", "ALL", "ANY", "ANNIVERSARY"}
     if "_AND" in wanted and "COMPARE" not in wanted:
         wanted -= {"PLUS", "MINUS", "STAR", "SLASH"}
