@@ -104,8 +104,8 @@ def filters_of(node: Expression) -> list[Filter]:
         note(node.event.events.where, node.event.events.type, "event.events.where", 0)
         note(node.that, node.event.events.type, "that", 0)
     if isinstance(node, Sequence):
-        for place, step in enumerate(node.steps):
-            note(step.events.where, step.events.type, f"steps[{place}].events.where", 0)
+        for number, step in enumerate(node.steps):
+            note(step.events.where, step.events.type, f"steps[{number}].events.where", 0)
     values = zip(values_of(node), VALUE_NAMES.get(type(node), ()), strict=True)
     pending = [(value, place, 0) for value, place in values]
     while pending:
