@@ -74,6 +74,12 @@ def aggregate(value: BoundAggregate, ordinals: Ordinals, context: BindContext) -
     return numbers, present
 
 
+def numbers_of(value: BoundAggregate, among: Ordinals | None, context: BindContext) -> tuple[Ordinals, Numbers]:
+    """The contacts, of `among` (ascending) where it is given, that have the aggregate, ascending, and theirs. Raises
+    Stopped, SumTooLarge."""
+    return _collected(value, among, context)
+
+
 class Selected(NamedTuple):
     """Rows of events, those of a contact together, contacts ascending, in no order within one."""
 

@@ -11,8 +11,10 @@ from segidx.plan.nodes import (
     AtLeastOf,
     CandidateCheck,
     Complement,
+    EventHasScan,
     EventScan,
     Everything,
+    FavouriteScan,
     Nothing,
     Plan,
     PostingScan,
@@ -29,8 +31,10 @@ _OPERATIONS: dict[type[Plan], str] = {
     AtLeastOf: "at_least_of",
     CandidateCheck: "candidate_check",
     Complement: "not",
+    EventHasScan: "events",
     EventScan: "events",
     Everything: "everything",
+    FavouriteScan: "events",
     Nothing: "nothing",
     PostingScan: "posting",
     RangeScan: "range",
@@ -63,7 +67,7 @@ def _explain(node: Plan, root: Plan, where: tuple[int, ...], context: BindContex
 
 def _detail(node: Plan) -> str:
     match node:
-        case PostingScan() | CandidateCheck() | TableScan() | EventScan():
+        case PostingScan() | CandidateCheck() | TableScan() | EventScan() | EventHasScan() | FavouriteScan():
             return node.label
         case RangeScan():
             low = "" if node.low is None else f"{node.low} <= "

@@ -7,7 +7,7 @@ import math
 from fractions import Fraction
 
 from segidx.model.errors import TypeMismatch
-from segidx.model.expression import PART_NAMES, Aggregate, DaysSinceEvent, Operator
+from segidx.model.expression import PART_NAMES, Aggregate, AggregateFunction, DaysSinceEvent, Operator
 from segidx.model.results import Estimate
 from segidx.model.schema import Field, FieldType
 from segidx.model.values import (
@@ -24,6 +24,7 @@ from segidx.plan.calendar import FIRST_DAY, LAST_DAY, last_day_with_age
 from segidx.plan.constants import FLIPPED, bind_constant, fold_constant, holds, whole_numbers
 from segidx.plan.context import BindContext
 from segidx.plan.events import aggregate_on_days, bind_aggregate, compare_aggregate
+from segidx.plan.favourites import bind_favourite, favourite_is
 from segidx.plan.nodes import CandidateCheck, Plan, PostingScan, all_of, complement, everything, nothing
 from segidx.plan.strings import compared_codes, dictionary_of, equal_codes, fold, plan_codes
 from segidx.plan.values import (
@@ -32,6 +33,7 @@ from segidx.plan.values import (
     BoundArithmetic,
     BoundConstant,
     BoundDaysSince,
+    BoundFavourite,
     BoundField,
     BoundNegative,
     BoundValue,
@@ -86,6 +88,10 @@ def bind_comparison(
             return _days_constant(a, operator, b, context, path)
         if isinstance(a, BoundAggregate):
             return compare_aggregate(a, operator, b, context, path)
+        if isinstance(a, BoundFavourite):
+            return _favourite_constant(a, operator, b, context, path, ci=ci)
+    if isinstance(a, BoundFavourite) or isinstance(b, BoundFavourite):
+        raise TypeMismatch("a favourite is compared with strings as they are written, not with fields or each other")
     return _candidate_check(a, operator, b, context, path, ci=ci)
 
 
@@ -133,6 +139,8 @@ def bind_value(value: Value, context: BindContext, path: str) -> BoundValue:
             operand = bind_value(value.operand, context, f"{path}.{PART_NAMES[Negative][0]}")
             _require_number(operand, "'-'")
             return BoundNegative(ValueKind.NUMBER, operand)
+        case Aggregate(function=AggregateFunction.FAVOURITE):
+            return bind_favourite(value, context, f"{path}.aggregate")
         case Aggregate():
             return bind_aggregate(value, context, f"{path}.aggregate")
     raise AssertionError(value)
@@ -233,6 +241,21 @@ def _field_constant(
         last = None if operator in (Operator.GT, Operator.GE) else value - (operator is Operator.LT)
         return plan_local_days(context, field, first, last, path)
     return _range(field, operator, Fraction(value), context, path)
+
+
+def _favourite_constant(
+    favourite: BoundFavourite,
+    operator: Operator,
+    constant: BoundConstant,
+    context: BindContext,
+    path: str,
+    *,
+    ci: bool,
+) -> Plan:
+    if operator is not Operator.EQ:
+        raise TypeMismatch(f"a favourite is compared with =, != and in, not with {operator.value}")
+    assert isinstance(constant.value, str)
+    return favourite_is(favourite, [constant.value], context, path, ci=ci)
 
 
 def _range(field: Field, operator: Operator, bound: Fraction, context: BindContext, path: str) -> Plan:

@@ -92,7 +92,9 @@ def _leaf(node: Expression, type: EventType, span: Span, context: BindContext) -
                     f"{node.operator.value!r} works on strings, but {type.name}.{found.name} is a {found.type.value}",
                     property=found.name,
                 )
-            codes = text_codes(context, _dictionary(type, found, context), node.operator, node.pattern, ci=node.ci)
+            codes = text_codes(
+                context, property_dictionary(type, found, context), node.operator, node.pattern, ci=node.ci
+            )
             return _table(type, found, codes)
     raise AssertionError(f"{node.__class__.__name__} was not refused by check()")
 
@@ -161,7 +163,7 @@ def _property(
     """`property operator constant`, of one type, for any operator but !=."""
     column = column_of(type, found)
     if isinstance(constant, str):
-        dictionary = _dictionary(type, found, context)
+        dictionary = property_dictionary(type, found, context)
         if operator is Operator.EQ:
             return _table(type, found, equal_codes(context, dictionary, [constant], ci=ci))
         return _table(type, found, compared_codes(context, dictionary, operator, constant))
@@ -196,7 +198,7 @@ def _in(node: In, type: EventType, span: Span, context: BindContext) -> list[Fil
         found = _property_of(type, node.value.field)
         if found.type is FieldType.CATEGORY:
             wanted = [o for o in node.options if isinstance(o, str)]
-            codes = equal_codes(context, _dictionary(type, found, context), wanted, ci=node.ci)
+            codes = equal_codes(context, property_dictionary(type, found, context), wanted, ci=node.ci)
             return _table(type, found, codes)
     steps: list[FilterOp] = []
     for option in node.options:
@@ -221,7 +223,8 @@ def column_of(type: EventType, found: EventProperty) -> int:
     return FIRST_PROPERTY + type.index(found.name)
 
 
-def _dictionary(type: EventType, found: EventProperty, context: BindContext) -> Dictionary:
+def property_dictionary(type: EventType, found: EventProperty, context: BindContext) -> Dictionary:
+    """The values of a category property."""
     strings = context.snapshot.event_dictionary(type, type.index(found.name))
     return Dictionary(strings, strings.find_one)
 

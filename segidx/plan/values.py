@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
 
-from segidx.model.events import EventType
+from segidx.model.events import EventProperty, EventType
 from segidx.model.expression import AggregateFunction
 from segidx.model.values import ArithmeticOperator
 
@@ -102,10 +102,21 @@ class BoundAggregate(BoundValue):
     also: tuple[BoundEvents, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class BoundFavourite(BoundValue):
+    """The string of the dictionary of the column `measure` that the most of each contact's events have or, where `by`
+    is a column and not -1, the one with the greatest sum of that, above 0. All of the events have one."""
+
+    events: BoundEvents
+    property: EventProperty
+    measure: int
+    by: int = -1
+
+
 def reads_nothing(value: BoundValue) -> bool:
     """Whether the value is the same for every contact."""
     match value:
-        case BoundAggregate():
+        case BoundAggregate() | BoundFavourite():
             return False
         case LocalDate():
             return reads_nothing(value.instant)

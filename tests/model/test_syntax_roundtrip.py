@@ -25,10 +25,12 @@ from segidx.model.expression import (
     Comparison,
     DaysSinceEvent,
     Did,
+    EventHas,
     Events,
     Everyone,
     Expression,
     HasTags,
+    HasValue,
     In,
     InWindow,
     IsSet,
@@ -186,6 +188,7 @@ times = st.builds(Aggregate, st.sampled_from([f for f in AggregateFunction if f.
 aggregates = st.builds(Aggregate, st.just(AggregateFunction.COUNT), events) | st.builds(
     Aggregate, st.sampled_from(of_property), events, names
 )
+favourites = st.builds(Aggregate, st.just(AggregateFunction.FAVOURITE), events, names, st.none() | names)
 
 
 def _values(below: st.SearchStrategy) -> st.SearchStrategy:  # type: ignore[type-arg]
@@ -198,6 +201,7 @@ leaf_values = st.one_of(
     st.builds(Age, names),
     st.builds(DaysSince, names),
     aggregates,
+    favourites,
     times,
     st.builds(DaysSinceEvent, times),
 )
@@ -218,6 +222,8 @@ predicates: st.SearchStrategy[Expression] = st.one_of(
     st.builds(Did, events),
     st.builds(Never, events),
     st.builds(Only, events, st.none() | filters),
+    st.builds(EventHas, times, filters),
+    st.builds(HasValue, aggregates | favourites | times),
     st.builds(OnChannel, st.sampled_from(Channel), st.sampled_from(ChannelState)),
 )
 

@@ -188,7 +188,9 @@ class Builder(WindowRules):
         if item.event:
             word = item.token.lower()
             raise fail(
-                f"{word}(...) is an event; ask for its time, {word}(...).time, or days_since({word}(...))", item.token
+                f"{word}(...) is an event; ask for its time, {word}(...).time, for days_since({word}(...)), or what it"
+                f" is like, such as {word}(...) has paid",
+                item.token,
             )
 
     def value_of(self, item: Item) -> Value:
@@ -201,6 +203,7 @@ class Builder(WindowRules):
     def field_of(self, item: Item, what: str) -> str:
         if isinstance(item.node, FieldValue):
             return item.node.field
+        self.refuse_event(item)
         raise fail(f"{what} needs a field on its left, not {_kind(item.node)}", item.token)
 
     # --- and, or, not ---
@@ -480,12 +483,18 @@ class Builder(WindowRules):
         return self.asked(node, token, selected)
 
     def event_has(self, parts: list[Any]) -> Item:
-        token, subject, selected, item = parts
+        event, item = parts
+        if not event.event:
+            raise fail(
+                "'has' wants tags, strings in double quotes; a condition stands behind first(...) or last(...)",
+                item.token,
+            )
         that = self.condition(item)
+        assert isinstance(event.node, Aggregate)
         assert isinstance(that.node, Expression)
-        event = Aggregate(AggregateFunction(token.casefold()), _events(subject, selected))
-        filters = [that] if selected.where is None else [selected.where, that]
-        return self.group_of(EventHas(event, that.node), token, filters)
+        # The event is no node of its own, and its filter one of this.
+        size, height = event.size + that.size, max(event.height, 1 + that.height)
+        return self.item(EventHas(event.node, that.node), event.token, size, height)
 
     def event(self, parts: list[Any]) -> Item:
         return self.event_time(parts)._replace(event=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from segidx.plan.nodes import (
     CandidateCheck,
+    EventHasScan,
     EventScan,
+    FavouriteScan,
     Inner,
     Nothing,
     Plan,
@@ -14,9 +16,11 @@ from segidx.plan.nodes import (
     nothing,
 )
 
+_LEAVES = (PostingScan, RangeScan, TableScan, EventScan, EventHasScan, FavouriteScan, CandidateCheck)
+
 
 def empty_or_full(plan: Plan) -> Plan:
-    if isinstance(plan, PostingScan | RangeScan | TableScan | EventScan | CandidateCheck) and plan.estimate.hi == 0:
+    if isinstance(plan, _LEAVES) and plan.estimate.hi == 0:
         return nothing(f"no contact has {plan.label}", plan.path)
     if isinstance(plan, Inner) and plan.total == 0 and not isinstance(plan, Nothing):
         return nothing("there are no contacts", plan.path)

@@ -7,7 +7,9 @@ from segidx.plan.nodes import (
     AllOf,
     AnyOf,
     CandidateCheck,
+    EventHasScan,
     EventScan,
+    FavouriteScan,
     Plan,
     PostingScan,
     RangeScan,
@@ -16,7 +18,15 @@ from segidx.plan.nodes import (
 )
 
 # What a contact costs to test by each kind of leaf, relative to a posting.
-_COST = {PostingScan: 1, RangeScan: 8, TableScan: 12, EventScan: 500, CandidateCheck: 1000}
+_COST = {
+    PostingScan: 1,
+    RangeScan: 8,
+    TableScan: 12,
+    EventScan: 500,
+    CandidateCheck: 1000,
+    EventHasScan: 1000,
+    FavouriteScan: 2000,
+}
 
 
 def cost(plan: Plan) -> int:
