@@ -7,15 +7,14 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from segidx.database import Account, Database
-from segidx.exec import event_has, favourites
-from segidx.model.errors import SumTooLarge
+from segidx.exec import favourites
 from segidx.model.events import Event, Order, OrderLine, Retraction
 from segidx.model.schema import Field, FieldType
 from segidx.model.windows import to_millis
@@ -149,7 +148,11 @@ ALL: Passes = lambda row: True  # noqa: E731
 HAS: list[tuple[str, Passes, Passes]] = [
     ('(order) has source = "email"', ALL, lambda r: r.product == "email"),
     ("(order) has source is set", ALL, lambda r: r.product is not None),
-    ('(order where source != "a") has not source = "email"', lambda r: r.product != "a", lambda r: r.product != "email"),
+    (
+        '(order where source != "a") has not source = "email"',
+        lambda r: r.product != "a",
+        lambda r: r.product != "email",
+    ),
     ("(line) has amount > 1", ALL, lambda r: (r.amount or 0) > 1),
     ("(line) has not amount > 1", ALL, lambda r: (r.amount or 0) <= 1),
     ('(line where amount > 0) has product = "é"', lambda r: (r.amount or 0) > 0, lambda r: r.product == "é"),

@@ -18,9 +18,11 @@ from segidx.model.expression import (
     Comparison,
     DaysSinceEvent,
     Did,
+    EventHas,
     Events,
     Expression,
     HasTags,
+    HasValue,
     In,
     IsSet,
     Never,
@@ -73,6 +75,9 @@ def test_numbers_that_clients_rely_on() -> None:
         "never": 31,
         "only": 32,
     }
+    assert pb.Expression.DESCRIPTOR.fields_by_name["event_has"].number == 33
+    assert pb.Expression.DESCRIPTOR.fields_by_name["has_value"].number == 36
+    assert pb.AGGREGATE_FUNCTION_FAVOURITE == 10
     assert pb.Value.DESCRIPTOR.fields_by_name["aggregate"].number == 7
     assert pb.Value.DESCRIPTOR.fields_by_name["days_since_event"].number == 8
 
@@ -108,6 +113,26 @@ def test_only_and_days_since_as_they_are_sent() -> None:
     days = f"left {{ days_since_event {{ {last} }} }} operator: COMPARISON_OPERATOR_GREATER right {{ {zero} }}"
     found = read(f"comparison {{ {days} }}")
     assert found == some(DaysSinceEvent(Aggregate(AggregateFunction.LAST, Events("order"))))
+
+
+def test_an_event_and_a_favourite_as_they_are_sent() -> None:
+    paid = 'left { field: "paid" } operator: COMPARISON_OPERATOR_EQUAL right { constant { bool_value: true } }'
+    last = "event { function: AGGREGATE_FUNCTION_LAST events { type: 'order' } }"
+    found = read(f"event_has {{ {last} that {{ comparison {{ {paid} }} }} }}")
+    assert found == EventHas(Aggregate(AggregateFunction.LAST, Events("order")), PAID)
+    liked = "function: AGGREGATE_FUNCTION_FAVOURITE events { type: 'line' } property: 'category'"
+    assert read(f"has_value {{ value {{ aggregate {{ {liked} }} }} }}") == HasValue(
+        Aggregate(AggregateFunction.FAVOURITE, Events("line"), "category")
+    )
+    by = Comparison(Aggregate(AggregateFunction.FAVOURITE, Events("line"), "category", "a"), Operator.EQ, Constant("x"))
+    wanted = "right { constant { string_value: 'x' } }"
+    assert (
+        read(
+            f"comparison {{ left {{ aggregate {{ {liked} by: 'a' }} }} operator: COMPARISON_OPERATOR_EQUAL {wanted} }}"
+        )
+        == by
+    )
+    assert through_bytes(by) == by
 
 
 def test_distinct_values_and_days_as_they_are_sent() -> None:
@@ -151,7 +176,7 @@ def comparison(aggregate: str) -> str:
         comparison('function: AGGREGATE_FUNCTION_SUM property: "amount"'),
         *(
             comparison(f"function: AGGREGATE_FUNCTION_{f} events {{ type: 'line' }}")
-            for f in ("AVERAGE", "MIN", "MAX", "DISTINCT")
+            for f in ("AVERAGE", "MIN", "MAX", "DISTINCT", "FAVOURITE")
         ),
         comparison("function: AGGREGATE_FUNCTION_DISTINCT_DAYS"),
         comparison("function: AGGREGATE_FUNCTION_FIRST"),
@@ -159,6 +184,14 @@ def comparison(aggregate: str) -> str:
         "comparison { left { days_since_event { aggregate { function: AGGREGATE_FUNCTION_LAST } } } "
         'operator: COMPARISON_OPERATOR_EQUAL right { field: "a" } }',
         'comparison { left { days_since_event {} } operator: COMPARISON_OPERATOR_EQUAL right { field: "a" } }',
+        "event_has {}",
+        "event_has { event { function: AGGREGATE_FUNCTION_LAST events { type: 'order' } } }",
+        "event_has { event { events { type: 'order' } } that { everyone {} } }",
+        "event_has { event { function: AGGREGATE_FUNCTION_LAST events {} } that { everyone {} } }",
+        "event_has { that { everyone {} } }",
+        "has_value {}",
+        "has_value { value {} }",
+        "has_value { value { aggregate { function: AGGREGATE_FUNCTION_LAST } } }",
         "only {}",
         "only { events {} }",
         "only { events { type: 'order' window {} } }",
@@ -187,6 +220,17 @@ def test_an_unfinished_that_is_a_node_of_its_own(that: str) -> None:
         check(found)
     assert caught.value.path == "expression.only.that"
     assert skip_unfinished(found) == (Only(Events("order")), ("expression.only.that",))
+
+
+@pytest.mark.parametrize("that", ["unfinished {}", "is_set {}", "comparison {}"])
+def test_without_what_it_has_there_is_the_event(that: str) -> None:
+    event = "event { function: AGGREGATE_FUNCTION_FIRST events { type: 'order' } }"
+    found = read(f"event_has {{ {event} that {{ {that} }} }}")
+    assert found == EventHas(Aggregate(AggregateFunction.FIRST, Events("order")), Unfinished())
+    with pytest.raises(errors.UnfinishedExpression) as caught:
+        check(found)
+    assert caught.value.path == "expression.event_has.that"
+    assert skip_unfinished(found) == (Did(Events("order")), ("expression.event_has.that",))
 
 
 def test_days_since_of_days_since_goes_no_deeper_than_the_limit() -> None:
@@ -238,6 +282,20 @@ def test_days_since_of_days_since_goes_no_deeper_than_the_limit() -> None:
             "comparison",
         ),
         (
+            comparison('function: AGGREGATE_FUNCTION_SUM events { type: "order" } property: "amount" by: "amount"'),
+            "comparison",
+        ),
+        (
+            "event_has { event { function: AGGREGATE_FUNCTION_COUNT events { type: 'order' } } that { everyone {} } }",
+            "event_has",
+        ),
+        (
+            "event_has { event { function: AGGREGATE_FUNCTION_LAST events { type: 'order' } } "
+            "that { negation { at_least { count: 0 } } } }",
+            "event_has.that.negation.at_least",
+        ),
+        ("has_value { value { field: 'born' } }", "has_value"),
+        (
             "only { events { type: 'order' } that { negation { at_least { count: 0 } } } }",
             "only.that.negation.at_least",
         ),
@@ -278,6 +336,11 @@ PLACES = {
         DaysSinceEvent(Aggregate(AggregateFunction.FIRST, Events("line", where)))
     ),
     "only.events.where": lambda where: Only(Events("order", where), PAID),
+    "event_has.event.events.where": lambda where: EventHas(
+        Aggregate(AggregateFunction.LAST, Events("order", where)), PAID
+    ),
+    "event_has.that": lambda where: EventHas(Aggregate(AggregateFunction.LAST, Events("order")), where),
+    "has_value.value.aggregate.events.where": lambda where: HasValue(count(where)),
     "only.that": lambda where: Only(Events("order"), where),
 }
 
