@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 
 from segidx.database import Account, Database
-from segidx.exec import favourites
+from segidx.exec import event_has, favourites
+from segidx.exec import events as exec_events
+from segidx.kernels.bitmaps import Stop
+from segidx.model.errors import Cancelled, SumTooLarge
 from segidx.model.events import Event, Order, OrderLine, Retraction
 from segidx.model.schema import Field, FieldType
 from segidx.model.windows import to_millis
@@ -226,3 +229,41 @@ def test_favourites_of_each_contact(
                     f"c{FAR}",
                 }
             assert members(account, f"favourite({said}) is set") == {w for w, v in liked.items() if v is not None}
+
+
+def test_sums_beyond_64_bits_are_refused(tmp_path: Path) -> None:
+    with Database.open(tmp_path / "data", create=True, clock=lambda: to_millis(AT)) as database:
+        account = database.account()
+        most = Decimal(2**62 - 1).scaleb(-2)
+        times = [datetime(2025, month, 1, tzinfo=UTC) for month in (1, 2, 3)]
+        account.write_events([Order(str(t), "rich", t, "email", amount=most) for t in times])
+        assert account.count('favourite(order.source by amount during last 5 months) = "email"').count == 1
+        for asked in ('= "email"', '!= "email"', "is set"):
+            with pytest.raises(SumTooLarge, match="beyond 2\\^63"):
+                account.count(f"favourite(order.source by amount) {asked}")
+        assert account.count('favourite(order.source) = "email"').count == 1
+
+
+def test_they_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Database.open(tmp_path / "data", create=True, clock=lambda: to_millis(AT)) as database:
+        account = database.account()
+        account.write_events(a_life(0)[0])
+        asked = ['favourite(line.product) in ("a", "aa", "é")', "last(line) has amount > 0"]
+        for each in asked:
+            stop = Stop()
+            stop.cancel()
+            with pytest.raises(Cancelled):
+                account.count(each, stop=stop)
+        for module, name, each in ((favourites, "selected", asked[0]), (event_has, "selected", asked[1])):
+            stop = Stop()
+
+            def cancelling(*arguments: object, stop: Stop = stop) -> object:
+                rows = exec_events.selected(*arguments)  # type: ignore[arg-type]
+                stop.cancel()
+                return rows
+
+            monkeypatch.setattr(module, name, cancelling)
+            with pytest.raises(Cancelled):
+                account.count(each, stop=stop)
+        monkeypatch.undo()
+        assert all(account.count(each).count > 0 for each in asked)
