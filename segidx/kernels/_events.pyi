@@ -121,3 +121,10 @@ def select(
     folded: tuple[int, int] = (0, 0),
     ranges: tuple[int, int] = ...,
 ) -> tuple[npt.NDArray[np.uint32], tuple[npt.NDArray[np.int64], ...]]: ...
+
+Rows = tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], int | None]
+
+def follow(steps: Iterable[Rows], none: Rows | None, end: int, stop: Stop | None = None) -> npt.NDArray[np.uint32]: ...
+def spreads(
+    contacts: npt.NDArray[np.uint32], times: npt.NDArray[np.int64], stop: Stop | None = None
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], npt.NDArray[np.uint64]]: ...

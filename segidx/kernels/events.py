@@ -51,8 +51,10 @@ from segidx.kernels._events import (
     encode_block,
     encode_layer,
     favourites,
+    follow,
     merge_layers,
     select,
+    spreads,
     verify_block,
 )
 
@@ -77,7 +79,9 @@ __all__ = [
     "encode_block",
     "encode_layer",
     "favourites",
+    "follow",
     "merge_layers",
     "select",
+    "spreads",
     "verify_block",
 ]
