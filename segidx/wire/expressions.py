@@ -42,6 +42,8 @@ from segidx.model.expression import (
     Only,
     Operator,
     Or,
+    Overdue,
+    Sequence,
     TagMode,
     TextMatch,
     TextOperator,
@@ -60,7 +62,16 @@ from segidx.model.values import (
 )
 from segidx.v1 import expressions_pb2 as pb
 from segidx.v1 import values_pb2
-from segidx.wire.events import ReadFilter, WriteFilter, read_aggregate, read_events, write_aggregate, write_events
+from segidx.wire.events import (
+    ReadFilter,
+    WriteFilter,
+    read_aggregate,
+    read_events,
+    read_sequence,
+    write_aggregate,
+    write_events,
+    write_sequence,
+)
 from segidx.wire.values import CHANNEL_NUMBERS, CHANNELS, read_scalar, write_scalar
 from segidx.wire.windows import Missing, read_enum, read_window, write_window
 
@@ -313,6 +324,12 @@ class _Reader:
         value = self.value(message.value, path, "has_value.value", depth)
         return HasValue(value)  # type: ignore[arg-type]  # it refuses any other value
 
+    def overdue(self, message: pb.Overdue, path: str, depth: int) -> Expression:
+        return Overdue(read_events(message.events, self.filter(f"{path}.overdue.events", depth)))
+
+    def sequence(self, message: pb.Sequence, path: str, depth: int) -> Expression:
+        return read_sequence(message, lambda place: self.filter(f"{path}.sequence.{place}", depth))
+
 
 _PREDICATES: Final[dict[str, Callable[..., Expression]]] = {
     "everyone": _Reader.everyone,
@@ -332,6 +349,8 @@ _PREDICATES: Final[dict[str, Callable[..., Expression]]] = {
     "only": _Reader.only,
     "event_has": _Reader.event_has,
     "has_value": _Reader.has_value,
+    "overdue": _Reader.overdue,
+    "sequence": _Reader.sequence,
 }
 
 
@@ -425,7 +444,7 @@ class _Writer:
             case OnChannel():
                 part.channel = CHANNEL_NUMBERS[node.channel]
                 part.state = _CHANNEL_STATE_NUMBERS[node.state]
-            case Did() | Never():
+            case Did() | Never() | Overdue():
                 write_events(node.events, part.events, self.filter(f"{path}.{name}.events", depth))
             case Only():
                 write_events(node.events, part.events, self.filter(f"{path}.only.events", depth))
@@ -436,6 +455,8 @@ class _Writer:
                 self.expression(node.that, part.that, f"{path}.event_has.that", depth + 1)
             case HasValue():
                 self.value(node.value, part.value, path, "has_value.value", depth)
+            case Sequence():
+                write_sequence(node, part, lambda place: self.filter(f"{path}.sequence.{place}", depth))
 
     def spend(self, nodes: int, path: str) -> None:
         self.nodes += nodes

@@ -53,7 +53,10 @@ from segidx.model.expression import (
     lines,
     on_channel,
     orders,
+    sequence,
     tags,
+    then,
+    then_no,
 )
 from segidx.model.syntax import RESERVED, format_expression, format_value, format_window, parse
 from segidx.model.values import Age, Arithmetic, ArithmeticOperator, Constant, DaysSince, FieldValue, Negative, Value
@@ -242,6 +245,35 @@ def test_meaning(text: str, expression: Expression) -> None:
         (
             "distinct_days(visit where paid = true) = 7",
             events("visit").where(field("paid") == True).distinct_days() == 7,  # noqa: E712
+        ),
+        (
+            "sequence(visit where paid = true then order within 48 h during last 1 month)",
+            sequence(events("visit").where(PAID), then(orders(), within=timedelta(days=2)), during=MONTH),
+        ),
+        (
+            "Sequence ( cart THEN visit then no order where amount > 3 within 90 s )",
+            sequence(
+                events("cart"),
+                events("visit"),
+                then_no(orders().where(field("amount") > 3), within=timedelta(seconds=90)),
+            ),
+        ),
+        (
+            "sequence(no then no no within 1 week older than 3 days)",
+            sequence(events("no"), then_no(events("no"), within=timedelta(days=7)), during=OlderThan(3, Unit.DAY)),
+        ),
+        ("sequence(no then no within 1 min)", sequence(events("no"), then(events("no"), within=timedelta(minutes=1)))),
+        ("mean_gap(order in last 1 month) < 30", orders().during(MONTH).mean_gap() < 30),
+        (
+            "gap_deviation(order) <= 0.5 * mean_gap(visit)",
+            orders().gap_deviation() <= events("visit").mean_gap().__rmul__(Decimal("0.5")),
+        ),
+        ("expected(order where paid) before 2026-01-01", orders().where(PAID).expected_time() < date(2026, 1, 1)),
+        ("overdue(order during last 1 month)", orders().during(MONTH).overdue()),
+        ("did(order where month = 12)", orders().where(field("month") == 12).did()),
+        (
+            "overdue > 2 and sequence = 3 and no = 1",
+            And((field("overdue") > 2, field("sequence") == 3, field("no") == 1)),
         ),
         ('first(order) has source = "email"', orders().first().has(field("source") == "email")),
         (
@@ -564,6 +596,20 @@ def test_names() -> None:
         ("A and\nscore has amount > 3", 2, 11, "'has' wants tags, strings in double quotes"),
         ("first(order has paid)", 1, 13, "found 'has'"),
         ("favourite(line) = 3", 1, 11, "this wants a property of the events"),
+        ("sequence(order)", 1, 15, "found ')'; expected 'then'"),
+        ("sequence(order then)", 1, 20, "found ')'; expected an event type such as 'order', 'no'"),
+        ("sequence(a within 1 day then b)", 1, 1, "the first step of a sequence has no 'within'"),
+        ("sequence(a then no b)", 1, 20, "'then no' wants a 'within'"),
+        ("sequence(no a within 1 h then b)", 1, 1, "only the last step of a sequence may be 'then no'"),
+        ("sequence(a then b within 0 s)", 1, 17, "from 1 second to 100000 weeks in whole seconds, not 0 ms"),
+        ("sequence(a then b within 1 year)", 1, 28, "a year has no fixed length"),
+        ("sequence(a then b within 1.5 h)", 1, 26, "1.5 is not a whole number"),
+        ("sequence(a then b in last 3 days)", 1, 19, "found 'in'"),
+        ("sequence(" + " then ".join("a" * 17) + ")", 1, 1, "a sequence has 2 to 16 steps, not 17"),
+        ("did(order where sequence(a then b))", 1, 17, "'sequence' has no place in a filter of events"),
+        ("mean_gap(order.amount) > 1", 1, 15, "found '.'"),
+        ("A and expected(order)", 1, 7, "this is a value, not a condition"),
+        ("overdue(order) = 3", 1, 1, "this is a condition, not a value"),
         ("favourite(line.category by) = 3", 1, 27, "found ')'; expected a field name"),
         ("favourite(line.category where paid by amount)", 1, 36, "found 'by'"),
         ("sum(line.category by amount) > 3", 1, 19, "found 'by'"),

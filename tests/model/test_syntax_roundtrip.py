@@ -41,6 +41,9 @@ from segidx.model.expression import (
     Only,
     Operator,
     Or,
+    Overdue,
+    Sequence,
+    Step,
     TagMode,
     TextMatch,
     TextOperator,
@@ -185,10 +188,25 @@ filters: st.SearchStrategy[Expression] = st.deferred(lambda: _filters)
 events = st.builds(Events, st.sampled_from(["order", "line"]), st.none() | filters, windows | st.just(AllTime()))
 of_property = [f for f in AggregateFunction if f.of_property]
 times = st.builds(Aggregate, st.sampled_from([f for f in AggregateFunction if f.is_time]), events)
-aggregates = st.builds(Aggregate, st.just(AggregateFunction.COUNT), events) | st.builds(
+of_events = [AggregateFunction.COUNT, *(f for f in AggregateFunction if f.of_gaps)]
+aggregates = st.builds(Aggregate, st.sampled_from(of_events), events) | st.builds(
     Aggregate, st.sampled_from(of_property), events, names
 )
 favourites = st.builds(Aggregate, st.just(AggregateFunction.FAVOURITE), events, names, st.none() | names)
+
+
+steps = st.builds(Events, st.sampled_from(["order", "line", "no"]), st.none() | filters)
+within = st.sampled_from([1, 59, 60, 3600, 7200, 86_400, 100_001, 604_800, 60_480_000_000]) | st.integers(1, 10**8)
+lengths = within.map(lambda seconds: seconds * 1000)
+later = st.builds(Step, steps, st.none() | lengths)
+absent = st.builds(Step, steps, lengths, st.just(True))
+sequences = st.builds(
+    lambda first, more, last, window: Sequence((Step(first), *more, last), window),
+    steps,
+    st.lists(later, max_size=3),
+    later | absent,
+    windows | st.just(AllTime()),
+)
 
 
 def _values(below: st.SearchStrategy) -> st.SearchStrategy:  # type: ignore[type-arg]
@@ -224,6 +242,8 @@ predicates: st.SearchStrategy[Expression] = st.one_of(
     st.builds(Only, events, st.none() | filters),
     st.builds(EventHas, times, filters),
     st.builds(HasValue, aggregates | favourites | times),
+    st.builds(Overdue, events),
+    sequences,
     st.builds(OnChannel, st.sampled_from(Channel), st.sampled_from(ChannelState)),
 )
 
@@ -301,6 +321,7 @@ _BITS = [
     "İ",
     "\0",
     *("did(", "sum(", "count(order", "line.a", "last(", "only(order", ").time", "days_since(", " among "),
+    *("sequence(order", " then ", " no ", " within 2 days", "overdue(", "expected(", "1 s"),
     *(f" {word} " for word in ("and", "in", "not", "last", "has", "any", "of", "where", "during", "today", "order")),
 ]
 

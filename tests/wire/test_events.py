@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from google.protobuf import text_format
@@ -29,6 +30,9 @@ from segidx.model.expression import (
     Not,
     Only,
     Operator,
+    Overdue,
+    Sequence,
+    Step,
     TagMode,
     Unfinished,
     check,
@@ -135,6 +139,28 @@ def test_an_event_and_a_favourite_as_they_are_sent() -> None:
     assert through_bytes(by) == by
 
 
+def test_sequences_and_gaps_as_they_are_sent() -> None:
+    found = read(
+        "sequence { steps { events { type: 'cart' } }"
+        " steps { events { type: 'order' } within_seconds: 60 absent: true }"
+        " window { rolling { direction: ROLLING_DIRECTION_LAST count: 90 unit: TIME_UNIT_DAY } } }"
+    )
+    assert found == Sequence((Step(Events("cart")), Step(Events("order"), 60_000, absent=True)), LAST_90_DAYS)
+    assert through_bytes(found) == found
+    assert not written(Sequence((Step(Events("cart")), Step(Events("order"))))).sequence.HasField("window")
+    assert read("overdue { events { type: 'order' } }") == Overdue(Events("order"))
+    for number, function in (
+        (11, AggregateFunction.MEAN_GAP),
+        (12, AggregateFunction.GAP_DEVIATION),
+        (13, AggregateFunction.EXPECTED),
+    ):
+        asked = some(Aggregate(function, Events("order")))
+        assert written(asked).comparison.left.aggregate.function == number
+        assert through_bytes(asked) == asked
+    assert pb.Expression.DESCRIPTOR.fields_by_name["overdue"].number == 34
+    assert pb.Expression.DESCRIPTOR.fields_by_name["sequence"].number == 35
+
+
 def test_distinct_values_and_days_as_they_are_sent() -> None:
     for function, name in ((AggregateFunction.DISTINCT, "source"), (AggregateFunction.DISTINCT_DAYS, None)):
         node = some(Aggregate(function, Events("order", PAID), name))
@@ -189,6 +215,14 @@ def comparison(aggregate: str) -> str:
         "event_has { event { events { type: 'order' } } that { everyone {} } }",
         "event_has { event { function: AGGREGATE_FUNCTION_LAST events {} } that { everyone {} } }",
         "event_has { that { everyone {} } }",
+        "overdue {}",
+        "overdue { events {} }",
+        comparison("function: AGGREGATE_FUNCTION_MEAN_GAP"),
+        "sequence {}",
+        "sequence { window { all_time {} } }",
+        "sequence { steps {} steps { events { type: 'order' } } }",
+        "sequence { steps { events { type: 'order' } } steps { within_seconds: 5 } }",
+        "sequence { steps { events { type: 'order' } } steps { events { type: 'order' } } window {} }",
         "has_value {}",
         "has_value { value {} }",
         "has_value { value { aggregate { function: AGGREGATE_FUNCTION_LAST } } }",
@@ -295,6 +329,34 @@ def test_days_since_of_days_since_goes_no_deeper_than_the_limit() -> None:
             "event_has.that.negation.at_least",
         ),
         ("has_value { value { field: 'born' } }", "has_value"),
+        ("sequence { steps { events { type: 'order' } } }", "sequence"),
+        ("sequence { " + 17 * "steps { events { type: 'order' } } " + "}", "sequence"),
+        *(
+            (
+                f"sequence {{ steps {{ events {{ type: 'cart' }} {first} }}"
+                f" steps {{ events {{ type: 'order' }} {last} }} }}",
+                "sequence",
+            )
+            for first, last in (
+                ("within_seconds: 5", ""),
+                ("absent: true", ""),
+                ("", "absent: true"),
+                ("", "within_seconds: 0"),
+                ("", "within_seconds: -5"),
+                ("", "within_seconds: 60480000001"),
+            )
+        ),
+        (
+            "sequence { steps { events { type: 'cart' } } steps { events { type: 'order'"
+            " window { older_than { count: 1 unit: TIME_UNIT_DAY } } } } }",
+            "sequence",
+        ),
+        (
+            "sequence { steps { events { type: 'cart' } } steps { events { type: 'order' where { negation {"
+            " at_least { count: 0 } } } } } }",
+            "sequence.steps[1].events.where.negation.at_least",
+        ),
+        (comparison("function: AGGREGATE_FUNCTION_EXPECTED events { type: 'order' } property: 'amount'"), "comparison"),
         (
             "only { events { type: 'order' } that { negation { at_least { count: 0 } } } }",
             "only.that.negation.at_least",
@@ -342,7 +404,21 @@ PLACES = {
     "event_has.that": lambda where: EventHas(Aggregate(AggregateFunction.LAST, Events("order")), where),
     "has_value.value.aggregate.events.where": lambda where: HasValue(count(where)),
     "only.that": lambda where: Only(Events("order"), where),
+    "overdue.events.where": lambda where: Overdue(Events("order", where)),
+    "sequence.steps[0].events.where": lambda where: Sequence(
+        (Step(Events("cart", where)), Step(Events("order", PAID)))
+    ),
+    "sequence.steps[1].events.where": lambda where: Sequence(
+        (Step(Events("cart")), Step(Events("order", where), 60_000, absent=True)), LAST_90_DAYS
+    ),
 }
+
+
+def below(message: Any, name: str) -> Any:
+    """The part of a message that a path calls `name`, such as `events` or `steps[1]`."""
+    field, _, index = name.partition("[")
+    part = getattr(message, field)
+    return part[int(index.removesuffix("]"))] if index else part
 
 
 def levels_above(place: str) -> int:
@@ -375,7 +451,7 @@ def test_paths_into_filters_are_those_of_the_check(place: str) -> None:
     message = written(PLACES[place](Not(IsSet("amount"))))
     part = message
     for name in f"{place}.negation".split("."):
-        part = getattr(part, name)
+        part = below(part, name)
     part.at_least.count = 0
     with pytest.raises(errors.InvalidExpression) as by_reader:
         read_expression(message)
@@ -406,7 +482,7 @@ def test_filters_count_as_depth(place: str) -> None:
         if name == "operands":
             part = part.operands[0] if len(part.operands) else part.operands.add()
         else:
-            part = getattr(part, name)
+            part = below(part, name)
     part.everyone.SetInParent()
     with pytest.raises(errors.ExpressionTooDeep) as by_reader:
         read_expression(message)
@@ -457,10 +533,12 @@ def filters_in_filters(numbers: tuple[int, ...], levels: int) -> bytes:
     return body
 
 
-# did, events, where; only, that; comparison, left, aggregate, events, where; that with a negative and arithmetic
+# did, events, where; only, that; overdue, events, where; sequence, steps, events, where; comparison, left, aggregate,
+# events, where; that with a negative and arithmetic
 # between, and with days since.
 @pytest.mark.parametrize(
-    "numbers", [(30, 1, 2), (32, 2), (12, 1, 7, 2, 2), (12, 1, 6, 5, 1, 7, 2, 2), (12, 1, 8, 7, 2, 2)]
+    "numbers",
+    [(30, 1, 2), (32, 2), (34, 1, 2), (35, 1, 1, 2), (12, 1, 7, 2, 2), (12, 1, 6, 5, 1, 7, 2, 2), (12, 1, 8, 7, 2, 2)],
 )
 @pytest.mark.parametrize("levels", [MAX_DEPTH, 1_000, 5_000])
 def test_filters_in_filters_recurse_no_further_than_the_limit(numbers: tuple[int, ...], levels: int) -> None:

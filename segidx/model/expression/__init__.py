@@ -21,7 +21,10 @@ from segidx.model.expression.builder import (
     lines,
     on_channel,
     orders,
+    sequence,
     tags,
+    then,
+    then_no,
 )
 from segidx.model.expression.event_nodes import (
     MAX_STEPS,
@@ -138,8 +141,11 @@ __all__ = [
     "operands_of",
     "orders",
     "parts_of",
+    "sequence",
     "skip_unfinished",
     "tags",
+    "then",
+    "then_no",
     "values_of",
     "walk",
 ]

@@ -41,12 +41,15 @@ from segidx.model.expression import (
     Only,
     Operator,
     Or,
+    Overdue,
+    Step,
     TagMode,
     TextMatch,
     TextOperator,
     Unfinished,
     channel_named,
 )
+from segidx.model.expression import Sequence as SequenceNode
 from segidx.model.syntax.tokens import clip, fail, make, moment, number, string, whole_number
 from segidx.model.syntax.windows import WindowRules
 from segidx.model.syntax.words import EVENT_FUNCTIONS, LATER
@@ -61,7 +64,7 @@ from segidx.model.values import (
     Scalar,
     Value,
 )
-from segidx.model.windows import AllTime, Window
+from segidx.model.windows import AllTime, Unit, Window
 from segidx.model.writes import Channel
 
 # Digits enough for any number that a text may hold.
@@ -110,6 +113,13 @@ class Population(NamedTuple):
     that: Item | None
     among: Item | None
     window: Window
+
+
+class ReadStep(NamedTuple):
+    """A step of a sequence, and its filter."""
+
+    step: Step
+    where: Item | None
 
 
 class Limits(threading.local):
@@ -465,11 +475,14 @@ class Builder(WindowRules):
     def of_events(self, parts: list[Any]) -> Item:
         token, subject, selected = parts
         match token.casefold():
-            case "count" | "distinct_days" as function:
-                return self.asked(Aggregate(AggregateFunction(function), _events(subject, selected)), token, selected)
             case "did":
                 return self.asked(Did(_events(subject, selected)), token, selected)
-        return self.asked(Never(_events(subject, selected)), token, selected)
+            case "never":
+                return self.asked(Never(_events(subject, selected)), token, selected)
+            case "overdue":
+                return self.asked(Overdue(_events(subject, selected)), token, selected)
+            case function:
+                return self.asked(Aggregate(AggregateFunction(function), _events(subject, selected)), token, selected)
 
     def made_of_events(self, parts: list[Any]) -> Item:
         token, subject, selected = parts
@@ -511,6 +524,22 @@ class Builder(WindowRules):
         filters = [item for item in (population.that, population.among) if item is not None]
         return self.group_of(Only(events, that), token, filters)
 
+    def sequence(self, parts: list[Any]) -> Item:
+        token, *rest = parts
+        read = [part for part in rest if isinstance(part, ReadStep)]
+        filters = [each.where for each in read if each.where is not None]
+        node = make(token, SequenceNode, tuple(each.step for each in read), _window(rest))
+        return self.group_of(node, token, filters)
+
+    def step(self, parts: list[Any]) -> ReadStep:
+        tokens = [part for part in parts if isinstance(part, Token)]
+        absent = bool(tokens) and tokens[0].type == "NO"
+        subject = next(part for part in parts if isinstance(part, Subject))
+        where = next((self.condition(part) for part in parts if isinstance(part, Item)), None)
+        events = _events(subject, Selected(where, AllTime()))
+        within = _length(*tokens[-2:]) if len(tokens) >= 2 else None
+        return ReadStep(make(subject.token, Step, events, within, absent), where)
+
     def any_population(self, parts: list[Any]) -> Population:
         return Population(None, None, _window(parts))
 
@@ -551,6 +580,14 @@ def _events(subject: Subject, selected: Selected) -> Events:
     where = None if selected.where is None else selected.where.node
     assert where is None or isinstance(where, Expression)
     return make(subject.token, Events, subject.type, where, selected.window)
+
+
+def _length(number: Token, unit: Token) -> int:
+    """A length of time in milliseconds."""
+    fixed = Unit[unit.type].milliseconds
+    if fixed is None:
+        raise fail(f"a {Unit[unit.type].value} has no fixed length; say it in days or weeks", unit)
+    return whole_number(number) * fixed
 
 
 def _kind(node: Expression | Value) -> str:

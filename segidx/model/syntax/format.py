@@ -35,6 +35,9 @@ from segidx.model.expression import (
     Only,
     Operator,
     Or,
+    Overdue,
+    Sequence,
+    Step,
     TagMode,
     TextMatch,
     Unfinished,
@@ -144,6 +147,10 @@ def _expression(node: Expression) -> Pieces:
             return _event_has(node)
         case HasValue():
             return [node.value, " is set"]
+        case Overdue(events=events):
+            return _asked("overdue", events)
+        case Sequence():
+            return _sequence(node)
     raise AssertionError(node)
 
 
@@ -213,7 +220,7 @@ def _only(node: Only) -> Pieces:
         pieces += [" where ", node.that]
     if node.events.where is not None:
         pieces += [" among ", node.events.where]
-    return [*pieces, *_during(node.events), ")"]
+    return [*pieces, *_during(node.events.window), ")"]
 
 
 def _event_has(node: EventHas) -> Pieces:
@@ -222,8 +229,29 @@ def _event_has(node: EventHas) -> Pieces:
     return [*events, " has ", *(("(", node.that, ")") if grouped else (node.that,))]
 
 
-def _during(events: Events) -> Pieces:
-    return [] if isinstance(events.window, AllTime) else [f" {format_window(events.window, 'during')}"]
+# The longest first; lengths are whole seconds.
+_FIXED = tuple((unit, unit.milliseconds) for unit in reversed(Unit) if unit.milliseconds is not None)
+
+
+def _sequence(node: Sequence) -> Pieces:
+    pieces: Pieces = ["sequence("]
+    for index, step in enumerate(node.steps):
+        pieces += [" then " if index else "", *_step(step)]
+    return [*pieces, *_during(node.window), ")"]
+
+
+def _step(step: Step) -> Pieces:
+    pieces: Pieces = [f"{'no ' if step.absent else ''}{step.events.type}"]
+    if step.events.where is not None:
+        pieces += [" where ", step.events.where]
+    if step.within is not None:
+        fixed = next(each for each in _FIXED if not step.within % each[1])
+        pieces.append(f" within {_length(step.within // fixed[1], fixed[0])}")
+    return pieces
+
+
+def _during(window: Window) -> Pieces:
+    return [] if isinstance(window, AllTime) else [f" {format_window(window, 'during')}"]
 
 
 def _asked(function: str, events: Events, property: str | None = None, by: str | None = None) -> Pieces:
@@ -234,7 +262,7 @@ def _asked(function: str, events: Events, property: str | None = None, by: str |
         pieces.append(f" by {format_field(by)}")
     if events.where is not None:
         pieces += [" where ", events.where]
-    return [*pieces, *_during(events), ")"]
+    return [*pieces, *_during(events.window), ")"]
 
 
 # --- values ------------------------------------------------------------------------------------------------

@@ -30,8 +30,9 @@ def is_reserved(word: str) -> bool:
 
 # Functions of events: conditions, and values.
 EVENT_FUNCTIONS: tuple[str, ...] = (
-    *("did", "never", "only"),
+    *("did", "never", "only", "overdue", "sequence"),
     *("count", "distinct", "distinct_days", "sum", "average", "min", "max", "favourite", "first", "last"),
+    *("mean_gap", "gap_deviation", "expected"),
 )
 
 _EVENTS = f"of events, this version has {', '.join(EVENT_FUNCTIONS[:-1])} and {EVENT_FUNCTIONS[-1]}"
@@ -40,7 +41,7 @@ _SEGMENTS = "saved segments are not available in this version"
 # Functions and words of the language's later parts, and why they are refused.
 LATER: dict[str, str] = {
     **dict.fromkeys(
-        ("avg", "sequence", "share"),
+        ("avg", "share"),
         _EVENTS,
     ),
     **dict.fromkeys(("score", "gain", "peak"), "scores are not available in this version"),
@@ -105,6 +106,7 @@ def readable(terminals: Iterable[str]) -> tuple[str, ...]:
             "FAVOURITE",
             "ONLY",
             "WHICH",
+            "SEQUENCE",
             "EVERYONE",
             "NOBODY",
             "UNFINISHED",
