@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from segidx.exec.event_has import scan_event_has
 from segidx.exec.events import scan
 from segidx.exec.favourites import scan_favourite
+from segidx.exec.gaps import scan_gaps
+from segidx.exec.sequences import scan_sequence
 from segidx.exec.verify import verify
 from segidx.kernels.bitmaps import Posting, Program
 from segidx.plan.context import BindContext
@@ -24,10 +26,12 @@ from segidx.plan.nodes import (
     EventScan,
     Everything,
     FavouriteScan,
+    GapScan,
     Nothing,
     Plan,
     PostingScan,
     RangeScan,
+    SequenceScan,
     TableScan,
     all_of,
     is_checked,
@@ -70,7 +74,7 @@ class _Compiler:
                 return program.table(snapshot.column(plan.field_id), plan.base, plan.bits)
             case CandidateCheck():
                 return program.posting(self._checked(plan, siblings))
-            case EventScan() | EventHasScan() | FavouriteScan():
+            case EventScan() | EventHasScan() | FavouriteScan() | GapScan() | SequenceScan():
                 return program.posting(self._scanned(plan, siblings))
             case AllOf():
                 cheap = [o for o in plan.operands if not is_checked(o)]
@@ -93,7 +97,9 @@ class _Compiler:
         candidates = self._materialise(program)
         return Posting([verify(plan, candidates, self._context)])
 
-    def _scanned(self, plan: EventScan | EventHasScan | FavouriteScan, siblings: Sequence[Plan]) -> Posting:
+    def _scanned(
+        self, plan: EventScan | EventHasScan | FavouriteScan | GapScan | SequenceScan, siblings: Sequence[Plan]
+    ) -> Posting:
         """The contacts, of those that the siblings leave, whose events say so, as a posting of its own."""
         candidates = None
         if siblings:
@@ -104,4 +110,8 @@ class _Compiler:
                 return Posting([scan_event_has(plan, candidates, self._context)])
             case FavouriteScan():
                 return Posting([scan_favourite(plan, candidates, self._context)])
+            case GapScan():
+                return Posting([scan_gaps(plan, candidates, self._context)])
+            case SequenceScan():
+                return Posting([scan_sequence(plan, candidates, self._context)])
         return Posting(scan(plan, candidates, self._context))

@@ -15,10 +15,12 @@ from segidx.plan.nodes import (
     EventScan,
     Everything,
     FavouriteScan,
+    GapScan,
     Nothing,
     Plan,
     PostingScan,
     RangeScan,
+    SequenceScan,
     TableScan,
     all_of,
     any_of,
@@ -35,9 +37,11 @@ _OPERATIONS: dict[type[Plan], str] = {
     EventScan: "events",
     Everything: "everything",
     FavouriteScan: "events",
+    GapScan: "gaps",
     Nothing: "nothing",
     PostingScan: "posting",
     RangeScan: "range",
+    SequenceScan: "sequence",
     TableScan: "table",
 }
 
@@ -67,7 +71,9 @@ def _explain(node: Plan, root: Plan, where: tuple[int, ...], context: BindContex
 
 def _detail(node: Plan) -> str:
     match node:
-        case PostingScan() | CandidateCheck() | TableScan() | EventScan() | EventHasScan() | FavouriteScan():
+        case PostingScan() | CandidateCheck() | TableScan():
+            return node.label
+        case EventScan() | EventHasScan() | FavouriteScan() | GapScan() | SequenceScan():
             return node.label
         case RangeScan():
             low = "" if node.low is None else f"{node.low} <= "

@@ -31,6 +31,8 @@ from segidx.model.expression import (
     Only,
     Operator,
     Or,
+    Overdue,
+    Sequence,
     TagMode,
     TextMatch,
     child_path,
@@ -43,6 +45,7 @@ from segidx.model.writes import Channel, ChannelFlag
 from segidx.plan.comparisons import bind_comparison, bind_value
 from segidx.plan.context import BindContext
 from segidx.plan.event_has import bind_event_has
+from segidx.plan.event_series import bind_overdue, bind_sequence, has_gaps
 from segidx.plan.events import bind_did, bind_has_value, bind_only
 from segidx.plan.favourites import favourite_is, favourite_is_set
 from segidx.plan.nodes import (
@@ -57,7 +60,7 @@ from segidx.plan.nodes import (
     nothing,
 )
 from segidx.plan.strings import dictionary_of, equal_codes, plan_codes, text_codes
-from segidx.plan.values import BoundFavourite
+from segidx.plan.values import BoundFavourite, BoundGaps
 from segidx.plan.windows import bind_anniversary, bind_window, plan_range
 from segidx.store.layout import SYSTEM_FIELD, channel_code
 
@@ -150,7 +153,13 @@ def _predicate(predicate: Expression, context: BindContext, path: str) -> Plan:
             bound = bind_value(predicate.value, context, f"{path}.value")
             if isinstance(bound, BoundFavourite):
                 return favourite_is_set(bound, context, path)
+            if isinstance(bound, BoundGaps):
+                return has_gaps(bound, context, path)
             return bind_has_value(bound, context, path)
+        case Overdue():
+            return bind_overdue(predicate, context, path)
+        case Sequence():
+            return bind_sequence(predicate, context, path)
     raise AssertionError(f"{type(predicate).__name__} was not refused by check()")
 
 

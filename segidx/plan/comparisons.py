@@ -23,6 +23,7 @@ from segidx.model.windows import to_days
 from segidx.plan.calendar import FIRST_DAY, LAST_DAY, last_day_with_age
 from segidx.plan.constants import FLIPPED, bind_constant, fold_constant, holds, whole_numbers
 from segidx.plan.context import BindContext
+from segidx.plan.event_series import bind_gaps, compare_gaps, has_gaps
 from segidx.plan.events import aggregate_on_days, bind_aggregate, compare_aggregate
 from segidx.plan.favourites import bind_favourite, favourite_is
 from segidx.plan.nodes import CandidateCheck, Plan, PostingScan, all_of, complement, everything, nothing
@@ -35,11 +36,13 @@ from segidx.plan.values import (
     BoundDaysSince,
     BoundFavourite,
     BoundField,
+    BoundGaps,
     BoundNegative,
     BoundValue,
     LocalDate,
     ValueKind,
     fields_in,
+    gaps_in,
     reads_nothing,
 )
 from segidx.plan.windows import plan_local_days, plan_range
@@ -88,6 +91,8 @@ def bind_comparison(
             return _days_constant(a, operator, b, context, path)
         if isinstance(a, BoundAggregate):
             return compare_aggregate(a, operator, b, context, path)
+        if isinstance(a, BoundGaps):
+            return compare_gaps(a, operator, b, context, path)
         if isinstance(a, BoundFavourite):
             return _favourite_constant(a, operator, b, context, path, ci=ci)
     if isinstance(a, BoundFavourite) or isinstance(b, BoundFavourite):
@@ -142,13 +147,19 @@ def bind_value(value: Value, context: BindContext, path: str) -> BoundValue:
         case Aggregate(function=AggregateFunction.FAVOURITE):
             return bind_favourite(value, context, f"{path}.aggregate")
         case Aggregate():
-            return bind_aggregate(value, context, f"{path}.aggregate")
+            bind = bind_gaps if value.function.of_gaps else bind_aggregate
+            return bind(value, context, f"{path}.aggregate")
     raise AssertionError(value)
 
 
 def _require_number(value: BoundValue, what: str) -> None:
     if value.kind is not ValueKind.NUMBER:
         raise TypeMismatch(f"{what} works on numbers, not on {_spoken(value)}")
+    if isinstance(value, BoundGaps) and value.irrational:
+        raise TypeMismatch(
+            f"{value.function.value} is the root of a number, which is compared exactly and not calculated with: put"
+            f" {what} on the other side of the comparison"
+        )
 
 
 def _bind_field(field: Field, context: BindContext) -> BoundValue:
@@ -312,10 +323,12 @@ def _candidate_check(
     a: BoundValue, operator: Operator, b: BoundValue, context: BindContext, path: str, *, ci: bool
 ) -> Plan:
     fields = sorted(fields_in(a) | fields_in(b), key=lambda f: f.field_id)
-    sets = []
+    sets: list[Plan] = []
     for f in fields:
         count = context.snapshot.set_count(context.schema[f.name])
         sets.append(PostingScan(Estimate(count, count, count), path, SYSTEM_FIELD, f.field_id, f"{f.name} is set"))
+    selections = {each.events: each for side in (a, b) for each in sorted(gaps_in(side), key=repr)}
+    sets += [has_gaps(each, context, path) for each in selections.values()]
     if not sets:
         approximation: Plan = everything("events are compared", context.total, path)
     else:

@@ -208,14 +208,14 @@ def _in(node: In, type: EventType, span: Span, context: BindContext) -> list[Fil
 
 def _property_of(type: EventType, name: str) -> EventProperty:
     """The property that a condition names: of the type, or of the events' time. Raises UnknownProperty."""
-    known = {each.name: each for each in type.properties} | CLOCK_PROPERTIES
+    known = CLOCK_PROPERTIES | {each.name: each for each in type.properties}
     if name not in known:
         raise UnknownProperty(type.name, name, known)
     return known[name]
 
 
 def _is_clock(found: EventProperty) -> bool:
-    return found.name in CLOCK_PROPERTIES
+    return found is CLOCK_PROPERTIES.get(found.name)
 
 
 def column_of(type: EventType, found: EventProperty) -> int:

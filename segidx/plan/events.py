@@ -11,7 +11,7 @@ from fractions import Fraction
 from segidx.kernels.events import TIME
 from segidx.model.errors import InvalidExpression, TypeMismatch, UnknownEventType
 from segidx.model.event_groups import GROUPS, check_asked
-from segidx.model.events import CLOCK_PROPERTIES, ORDER, EventType
+from segidx.model.events import ORDER, EventType, clock_of
 from segidx.model.expression import (
     Aggregate,
     AggregateFunction,
@@ -62,7 +62,7 @@ def bind_aggregate(aggregate: Aggregate, context: BindContext, path: str) -> Bou
     if function in _PICKS:
         return BoundAggregate(ValueKind.INSTANT, _PICKS[function], counting(events), TIME, also=also)
     assert aggregate.property is not None
-    clock = CLOCK_PROPERTIES.get(aggregate.property)
+    clock = clock_of(type, aggregate.property)
     if clock is not None:
         raise TypeMismatch(
             f"{type.name}.{clock.name} is the {clock.name} of the event's local time, which stands in filters only:"
@@ -165,6 +165,11 @@ def aggregate_on_days(
     if not scans:
         return nothing("no instant has such a local date", path)
     return scans[0] if len(scans) == 1 else any_of(scans, context.total, path)
+
+
+def having(events: BoundEvents, least: int, context: BindContext, path: str) -> Plan:
+    """The contacts with so many of the events at least, one or more."""
+    return _scan(count(events), least, None, context, path)
 
 
 def count(events: BoundEvents) -> BoundAggregate:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from segidx.model.errors import TypeMismatch
-from segidx.model.events import CLOCK_PROPERTIES, EventProperty, EventType
+from segidx.model.events import EventProperty, EventType, clock_of
 from segidx.model.expression import Aggregate
 from segidx.model.results import Estimate
 from segidx.model.schema import FieldType
@@ -54,7 +54,7 @@ def favourite_is_set(favourite: BoundFavourite, context: BindContext, path: str)
 
 
 def _property(type: EventType, name: str, wanted: FieldType, rule: str) -> EventProperty:
-    found = CLOCK_PROPERTIES.get(name)
+    found = clock_of(type, name)
     if found is not None:
         raise TypeMismatch(
             f"{type.name}.{name} is the {name} of the event's local time, which stands in filters only: nothing is made"

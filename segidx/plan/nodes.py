@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from segidx.model.expression import Operator
 from segidx.model.results import Estimate
-from segidx.plan.values import BoundAggregate, BoundEvents, BoundFavourite, BoundValue
+from segidx.plan.values import BoundAggregate, BoundEvents, BoundFavourite, BoundGaps, BoundStep, BoundValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +123,29 @@ class EventHasScan(Plan):
 
 
 @dataclass(frozen=True, slots=True)
+class GapScan(Plan):
+    """The contacts for which `gaps operator bound` holds: of days, or for EXPECTED of milliseconds since 1970."""
+
+    gaps: BoundGaps
+    operator: Operator
+    bound: Fraction
+    label: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class FavouriteScan(Plan):
     """The contacts whose favourite has one of the codes, ascending; None: that have one at all."""
 
     favourite: BoundFavourite
     codes: tuple[int, ...] | None
+    label: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceScan(Plan):
+    """The contacts with events of the steps one after another; only the last may be absent."""
+
+    steps: tuple[BoundStep, ...]
     label: str = field(compare=False)
 
 
@@ -171,9 +190,8 @@ class AtLeastOf(Inner):
 
 def is_checked(plan: Plan) -> bool:
     """Whether a leaf below is answered contact by contact, so that it waits until its siblings have left few."""
-    return isinstance(plan, CandidateCheck | EventScan | EventHasScan | FavouriteScan) or any(
-        map(is_checked, plan.children)
-    )
+    checked = CandidateCheck | EventScan | EventHasScan | FavouriteScan | GapScan | SequenceScan
+    return isinstance(plan, checked) or any(map(is_checked, plan.children))
 
 
 # --- constructors with estimates ---------------------------------------------------------------------------

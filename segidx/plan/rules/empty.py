@@ -7,16 +7,21 @@ from segidx.plan.nodes import (
     EventHasScan,
     EventScan,
     FavouriteScan,
+    GapScan,
     Inner,
     Nothing,
     Plan,
     PostingScan,
     RangeScan,
+    SequenceScan,
     TableScan,
     nothing,
 )
 
-_LEAVES = (PostingScan, RangeScan, TableScan, EventScan, EventHasScan, FavouriteScan, CandidateCheck)
+_LEAVES = (
+    *(PostingScan, RangeScan, TableScan, CandidateCheck),
+    *(EventScan, EventHasScan, FavouriteScan, GapScan, SequenceScan),
+)
 
 
 def empty_or_full(plan: Plan) -> Plan:

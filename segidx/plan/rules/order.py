@@ -10,9 +10,11 @@ from segidx.plan.nodes import (
     EventHasScan,
     EventScan,
     FavouriteScan,
+    GapScan,
     Plan,
     PostingScan,
     RangeScan,
+    SequenceScan,
     TableScan,
     is_checked,
 )
@@ -26,6 +28,8 @@ _COST = {
     CandidateCheck: 1000,
     EventHasScan: 1000,
     FavouriteScan: 2000,
+    GapScan: 1500,
+    SequenceScan: 3000,
 }
 
 
