@@ -491,7 +491,10 @@ class Account:
             return snapshot.catalog.schema
 
     def update_schema(self, fields: Sequence[Field]) -> Schema:
-        """Declare more fields. Raises SchemaConflict for a change of type or scale."""
+        """Declare more fields. Raises SchemaConflict for a change of type or scale.
+
+        Of a field that is `tracked`, every change is kept with its time from then on, for `became` and `tagged`: of one
+        that was declared without before too. No field ceases to be tracked; declared again without it stays so."""
         self._check_writable()
         return self._writer.declare(fields)
 

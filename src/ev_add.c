@@ -31,16 +31,22 @@ INLINE void count_in(ev_call *x, const bm_chunk *contacts, const uint16_t *rows,
     for (uint32_t i = 0; i < n; i++) x->counts[contact_in(contacts, width, row_of(rows, i))]++;
 }
 
+/* `whole`: no value is missing, and no sum can leave 64 bits. */
 INLINE bool sum_in(ev_call *x, const bm_chunk *contacts, const bm_chunk *measure, const uint16_t *rows, uint32_t n,
-                   uint32_t width, uint32_t wide) {
+                   uint32_t width, uint32_t wide, bool whole) {
     bool overflow = false;
     const int64_t base = measure->base;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t row = row_of(rows, i), contact = contact_in(contacts, width, row);
         uint64_t code = code_of(measure, wide, row);
-        int64_t value = code ? (int64_t)((uint64_t)base + code - 1) : 0;
-        x->seen[contact] |= code != 0;
-        overflow |= __builtin_add_overflow(x->numbers[contact], value, &x->numbers[contact]);
+        if (whole) {
+            x->seen[contact] = 1;
+            x->numbers[contact] += (int64_t)((uint64_t)base + code - 1);
+        } else {
+            int64_t value = code ? (int64_t)((uint64_t)base + code - 1) : 0;
+            x->seen[contact] |= code != 0;
+            overflow |= __builtin_add_overflow(x->numbers[contact], value, &x->numbers[contact]);
+        }
     }
     return overflow;
 }
@@ -64,18 +70,24 @@ static void count_rows(ev_call *x, const bm_chunk *contacts, const uint16_t *row
     BY_CONTACTS(COUNT);
 }
 
+/* How far from 0 the sums of a range may be by now; rows and values are below 2^32 and 2^62 in number, so that a double has
+ * more room than it takes. Damaged codes of a narrow column stay within the column's own bounds of them. */
+static bool may_overflow(ev_call *x, const bm_chunk *measure, uint32_t n) {
+    const double most = measure->width > 4 ? 0x1p62 : 0x1p32;
+    const double least = (double)measure->base, greatest = least + most;
+    x->reach += n * (greatest > -least ? greatest : -least);
+    return x->reach >= 0x1p62;
+}
+
 static bool sum_rows(ev_call *x, const bm_chunk *contacts, const bm_chunk *measure, const uint16_t *rows, uint32_t n) {
+    const bool safe = !may_overflow(x, measure, n), whole = safe && measure->present == measure->rows;
     bool overflow = false;
-#define SUM_1(rows, width) overflow = sum_in(x, contacts, measure, rows, n, width, 1)
-#define SUM_2(rows, width) overflow = sum_in(x, contacts, measure, rows, n, width, 2)
-#define SUM_4(rows, width) overflow = sum_in(x, contacts, measure, rows, n, width, 4)
-#define SUM_ANY(rows, width) overflow = sum_in(x, contacts, measure, rows, n, width, 3)
-    switch (measure->width) {
-    case 1: BY_CONTACTS(SUM_1); break;
-    case 2: BY_CONTACTS(SUM_2); break;
-    case 4: BY_CONTACTS(SUM_4); break;
-    default: BY_CONTACTS(SUM_ANY);
-    }
+#define SUM_2(rows, width) overflow = sum_in(x, contacts, measure, rows, n, width, 2, true)
+#define SUM_4(rows, width) overflow = sum_in(x, contacts, measure, rows, n, width, 4, true)
+#define SUM_ANY(rows, width) overflow = sum_in(x, contacts, measure, rows, n, width, 3, false)
+    if (whole && measure->width == 2) BY_CONTACTS(SUM_2);
+    else if (whole && measure->width == 4) BY_CONTACTS(SUM_4);
+    else BY_CONTACTS(SUM_ANY);
     return overflow;
 }
 
@@ -245,6 +257,7 @@ static void clear(ev_call *x) {
         }
     }
     x->nrows = 0;
+    x->reach = 0;
 }
 
 bool ev_report(ev_call *x) {

@@ -2,6 +2,7 @@
  * a measure (or the rows themselves), over the rows of event blocks, and of layers above them, that lie in a window of
  * time and pass a filter: range by range, in buffers that all ranges of a call share. A layer's rows of the range are read
  * as blocks. */
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "ev_scan.h"
@@ -94,12 +95,32 @@ static uint32_t end_of(const ev_held *h) {
     return end < h->end ? end : h->end;
 }
 
+/* Calls' buffers that are kept for the next ones, clear as a call leaves them: to get them from the system each time costs
+ * as much as a question about few blocks. */
+#define SPARE 4u
+static _Atomic(ev_call *) spare[SPARE];
+
+static ev_call *take(void) {
+    for (uint32_t i = 0; i < SPARE; i++) {
+        ev_call *x = atomic_exchange(&spare[i], NULL);
+        if (x) return x;
+    }
+    return calloc(1, sizeof(ev_call));
+}
+
+static void give_back(ev_call *x) {
+    ev_call *none = NULL;
+    for (uint32_t i = 0; i < SPARE; i++, none = NULL)
+        if (atomic_compare_exchange_strong(&spare[i], &none, x)) return;
+    free(x);
+}
+
 int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_found *found) {
     const uint32_t depth = q->filter ? q->filter->depth : 0, end = end_of(h);
     uint32_t ticks = 0, key = 0;
     int status = stop ? bm_stop_look(stop) : BM_OK;
     if (status != BM_OK || h->first >= end || q->first > q->last) return status;
-    ev_call *x = calloc(1, sizeof *x);
+    ev_call *x = take();
     uint64_t *masks = malloc((size_t)depth * (BM_CHUNK_WORDS * 8 + 1) + 1);
     ev_above *above = malloc((size_t)h->nlayers * sizeof *above + 1);
     int64_t *days = q->how == EV_DAYS ? malloc(BM_CHUNK_ROWS * sizeof *days) : NULL;
@@ -112,6 +133,7 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
         x->above = above;
         x->days = days;
         x->narrowed = q->among != NULL;
+        x->among = 0;
         x->found = found;
         found->width = q->how == EV_ROWS ? q->nlisted : 1;
     }
@@ -127,7 +149,8 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
     }
     if (status == BM_OK && q->as_set && !ev_report_set(x, key)) status = BM_NO_MEMORY;
     if (x) ev_pairs_free(&x->pairs);
-    free(x);
+    if (x && status == BM_OK) give_back(x);
+    else free(x);
     free(days);
     free(masks);
     free(above);

@@ -42,6 +42,7 @@ typedef struct {
     };
     uint16_t few[EV_FEW];                  /* the contacts of the rows, while these are few */
     uint32_t nrows;                        /* added; EV_FEW + 1 for any more */
+    double reach;                          /* how far from 0 a sum may be */
     ev_pairs pairs;                        /* contacts and values, where distinct ones are counted */
     int64_t *days;                         /* of BM_CHUNK_ROWS rows, where days are */
     ev_above *above;                       /* the layers that have rows or stale places in the range, the newest first */

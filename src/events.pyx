@@ -325,6 +325,7 @@ cdef class EventMonth:
     cdef ev_month c
     cdef tuple blocks
     cdef uint32_t least  # columns of a block
+    cdef readonly uint64_t rows
 
     def __cinit__(self, pairs):
         cdef list given = list(pairs)
@@ -354,6 +355,7 @@ cdef class EventMonth:
                 starts[before] = i
             blocks[i] = &block.c
             self.least = min(self.least, block.c.ncolumns)
+            self.rows += block.c.rows
         starts[self.c.n] = len(given)
 
     def __dealloc__(self):

@@ -7,7 +7,7 @@ import click
 from segidx.cli import render
 from segidx.cli.queries import json_option
 from segidx.cli.target import Target, target_options
-from segidx.model.schema import AccountInfo, describe, parse_field
+from segidx.model.schema import AccountInfo, declaration, parse_field
 
 
 @click.group()
@@ -59,20 +59,21 @@ def show(as_json: bool, target: Target) -> None:
     with target.account() as opened:
         found = opened.schema()
     if as_json:
-        render.print_json({"fields": {f.name: describe(f) for f in found}})
+        render.print_json({"fields": {f.name: declaration(f) for f in found}})
     else:
         width = max((len(f.name) for f in found), default=0)
         for field in found:
-            click.echo(f"{field.name:<{width}}  {describe(field)}")
+            click.echo(f"{field.name:<{width}}  {declaration(field)}")
 
 
 @schema.command("set")
 @click.argument("fields", nargs=-1, required=True, metavar="NAME=TYPE...")
 @target_options
 def set_(fields: tuple[str, ...], target: Target) -> None:
-    """Declare fields: 'income=number(2)' 'country=category'.
+    """Declare fields: 'income=number(2)' 'country=category' 'lead_stage=category tracked'.
 
-    Types: tags, category, number(DECIMALS), timestamp, date, bool, text. A field keeps its type for ever.
+    Types: tags, category, number(DECIMALS), timestamp, date, bool, text. A field keeps its type for ever. Of tracked
+    ones (category, bool and tags) every change is kept with its time, from when they are declared so.
     """
     wanted = []
     for text in fields:
@@ -82,4 +83,4 @@ def set_(fields: tuple[str, ...], target: Target) -> None:
         wanted.append(parse_field(name, type_text))
     with target.account(write=True) as opened:
         opened.update_schema(wanted)
-    click.echo(f"declared {', '.join(f'{f.name} ({describe(f)})' for f in wanted)}")
+    click.echo(f"declared {', '.join(f'{f.name} ({declaration(f)})' for f in wanted)}")

@@ -13,7 +13,7 @@ import click
 from segidx.cli import render
 from segidx.cli.queries import json_option
 from segidx.cli.target import Target, target_options
-from segidx.model.schema import describe
+from segidx.model.schema import declaration
 
 if TYPE_CHECKING:
     from segidx.ingest.import_contacts import ImportReport
@@ -35,7 +35,8 @@ def import_() -> None:
     "types",
     multiple=True,
     metavar="NAME=TYPE",
-    help="The type of a column: tags, category, number(DECIMALS), timestamp, date, bool, text, or skip (repeatable).",
+    help="The type of a column: tags, category, number(DECIMALS), timestamp, date, bool, text, or skip; 'tracked' may"
+    " stand behind tags, category and bool (repeatable).",
 )
 @click.option(
     "--schema",
@@ -110,7 +111,7 @@ def _print_json(file: Path, report: ImportReport) -> None:
             "duplicates": report.duplicates,
             "rejected": report.rejected,
             "rejects": None if report.reject_path is None else str(report.reject_path),
-            "fields": {f.name: describe(f) for f in report.fields},
+            "fields": {f.name: declaration(f) for f in report.fields},
             "empty_columns": list(report.empty_columns),
             "generation": report.generation,
             "seconds": round(report.seconds, 3),
@@ -123,7 +124,7 @@ def _print(file: Path, report: ImportReport) -> None:
         f"{file}: {report.rows:,} rows; {report.accepted:,} contacts written ({report.created:,} new),"
         f" {report.duplicates:,} duplicates, {report.rejected:,} refused; {report.seconds:.1f} s"
     )
-    click.echo("fields: " + (", ".join(f"{f.name} {describe(f)}" for f in report.fields) or "none"))
+    click.echo("fields: " + (", ".join(f"{f.name} {declaration(f)}" for f in report.fields) or "none"))
     if report.empty_columns:
         click.echo(f"left out, being empty: {', '.join(report.empty_columns)}")
     print_rejects(report)

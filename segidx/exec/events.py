@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pyroaring import BitMap
 
 from segidx.exec.pool import over_threads, threads
-from segidx.kernels.events import BLOCK_ROWS, EventFilter, EventLayer, EventMonth, collect, collect_set, select
+from segidx.kernels.events import EventFilter, EventLayer, EventMonth, collect, collect_set, select
 from segidx.model.errors import SumTooLarge
 from segidx.model.expression import AggregateFunction
 from segidx.plan.clocks import packed_changes
@@ -47,8 +47,8 @@ _JOINED = {
     AggregateFunction.MAX: (np.iinfo(np.int64).min, np.maximum.at),
 }
 
-# Blocks (or as many rows in layers) from which on a second thread pays; below, handing work over costs more.
-_PARALLEL_BLOCKS = 64
+# Rows from which on a second thread pays: handing work over costs as much as half a million compared codes.
+_PARALLEL_ROWS = 1 << 20
 _TOGETHER = 4  # ranges that one thread reads: those of a container
 
 
@@ -199,11 +199,11 @@ class _Sources(NamedTuple):
 
     def shares(self) -> list[Ranges]:
         """The ranges in a few pieces a thread, so that all end together; in one where there is little to read."""
-        blocks = sum(map(len, self.months)) + sum(layer.rows for layer in self.layers) // BLOCK_ROWS
+        rows = sum(month.rows for month in self.months) + sum(layer.rows for layer in self.layers)
         last = max((*(month.last for month in self.months), *(layer.last for layer in self.layers)), default=-1)
         if last < 0:
             return []
-        if blocks < _PARALLEL_BLOCKS:
+        if rows < _PARALLEL_ROWS:
             return [(0, last + 1)]
         step = -(-(last + 1) // (4 * threads() * _TOGETHER)) * _TOGETHER
         return [(first, first + step) for first in range(0, last + 1, step)]

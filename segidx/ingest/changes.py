@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from segidx.ingest.batch import ContactBatch, FieldChange, FlagEdits, Rows, TagEdits
+from segidx.ingest.history import History, TagChanges, ValueChanges
 from segidx.ingest.pending import NO_PAIRS, Codes, Ordinals, Pairs, Pending
 from segidx.kernels.deltas import ColumnChanges, Delta
 from segidx.model.errors import ContactNotFound, StorageFull
@@ -29,7 +30,7 @@ _NOBODY = np.zeros(0, np.uint32)
 @dataclass(frozen=True, slots=True)
 class BatchChanges:
     """What applying a batch comes to. `created` says of each of its ids whether the contact is new; `ordinals` and
-    `kinds` are for the change feed."""
+    `kinds` are for the change feed; `history` is what changed of tracked fields."""
 
     delta: Delta
     ids: pa.Array  # those accepted
@@ -37,6 +38,7 @@ class BatchChanges:
     rejects: tuple[Reject, ...]
     ordinals: Ordinals
     kinds: npt.NDArray[np.uint8]
+    history: History
 
 
 def changes_of(batch: ContactBatch, pending: Pending) -> BatchChanges:
@@ -72,6 +74,7 @@ def changes_of(batch: ContactBatch, pending: Pending) -> BatchChanges:
         batch.rejects,
         ordinals,
         kinds,
+        comparison.history,
     )
 
 
@@ -129,6 +132,7 @@ class _Comparison:
         self.created = created
         self.postings: dict[int, tuple[Pairs, Pairs]] = {}
         self.columns: list[ColumnChanges] = []
+        self.history: list[ValueChanges | TagChanges] = []
         self._kinds = np.where(created, KIND_BITS[ChangeKind.CREATED], 0).astype(np.uint8)
         order = np.argsort(ordinals, kind="stable")
         self._order, self._sorted = order, ordinals[order]
@@ -186,6 +190,8 @@ class _Comparison:
         if not len(ordinals):
             return
         self.columns.append(ColumnChanges(field_id, ordinals, values, present))
+        if field.tracked:
+            self.history.append(ValueChanges(field, ordinals, before, had, values, present))
         self._note(ordinals, ChangeKind.FIELDS)
         self._mark(field_id, ordinals[present & ~had], ordinals[had & ~present])
         if field.type.is_string or field.type is FieldType.BOOL:
@@ -218,14 +224,14 @@ class _Comparison:
         if not len(current[0]):  # as in an import of new contacts: there is nothing to compare with
             have = np.unique(ordinals)
             if len(have):
-                self._change(field_id, (codes, ordinals), NO_PAIRS)
+                self._gain_and_lose(field, (codes, ordinals), NO_PAIRS)
                 self._note(have, ChangeKind.TAGS)
                 self._mark(field_id, have, _NOBODY)
             return
         held, wanted = _joined(*current), _joined(codes, ordinals)
         gained = _split(np.setdiff1d(wanted, held))
         lost = _split(np.setdiff1d(held, wanted))
-        self._tagged(field_id, gained, lost, had=np.unique(current[1]), have=np.unique(ordinals))
+        self._tagged(field, gained, lost, had=np.unique(current[1]), have=np.unique(ordinals))
 
     def edit_tags(self, field: Field, edits: TagEdits) -> None:
         """Give and take single tags."""
@@ -254,20 +260,28 @@ class _Comparison:
         current = self._pending.all_held(field, field_id, losers)
         left = np.setdiff1d(_joined(*current), _joined(*lost)).astype(np.uint32)
         had = np.concatenate([losers, winners[self._is_set(field_id, winners)]])
-        self._tagged(field_id, gained, lost, had=np.unique(had), have=np.union1d(winners, left))
+        self._tagged(field, gained, lost, had=np.unique(had), have=np.union1d(winners, left))
 
     def _is_set(self, field_id: int, ordinals: Ordinals) -> Mask:
         return self._pending.held(SYSTEM_FIELD, np.full(len(ordinals), field_id, np.int64), ordinals)
 
-    def _tagged(self, field_id: int, gained: Pairs, lost: Pairs, *, had: Ordinals, have: Ordinals) -> None:
+    def _gain_and_lose(self, field: Field, gained: Pairs, lost: Pairs) -> None:
+        """Effective pairs of a tags field."""
+        self._change(self._pending.catalog.field_ids[field.name], gained, lost)
+        if field.tracked:
+            added, removed = _joined(*gained), _joined(*lost)  # each pair once
+            codes, ordinals = _split(np.concatenate([added, removed]))
+            self.history.append(TagChanges(field, codes, ordinals, np.arange(len(codes)) < len(added)))
+
+    def _tagged(self, field: Field, gained: Pairs, lost: Pairs, *, had: Ordinals, have: Ordinals) -> None:
         """Effective pairs; of the contacts concerned, those that `had` some tag before and those that `have` now."""
         if not len(gained[0]) and not len(lost[0]):
             return
-        self._change(field_id, gained, lost)
+        self._gain_and_lose(field, gained, lost)
         changed = np.union1d(gained[1], lost[1])
         self._note(changed, ChangeKind.TAGS)
         self._mark(
-            field_id,
+            self._pending.catalog.field_ids[field.name],
             np.setdiff1d(np.intersect1d(have, changed), had),
             np.setdiff1d(np.intersect1d(had, changed), have),
         )

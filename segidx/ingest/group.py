@@ -16,13 +16,14 @@ from segidx.ingest.batch import ContactBatch
 from segidx.ingest.changes import BatchChanges, changes_of
 from segidx.ingest.event_batch import EventBatch
 from segidx.ingest.event_changes import EventChanges, changes_of_events
+from segidx.ingest.history import add_history
 from segidx.ingest.joined import Company
 from segidx.ingest.pending import Pending
 from segidx.kernels.deltas import EMPTY, Delta
 from segidx.model.errors import SegidxError
 from segidx.model.events import EventType
 from segidx.model.results import Reject, WriteResult
-from segidx.store.catalog import read_newest_event, write_newest_event
+from segidx.store.catalog import read_newest_event, write_newest_change, write_newest_event
 from segidx.store.environment import WriteTransaction
 from segidx.store.feed import append_changes
 from segidx.store.layout import DB_CHANGES, DB_META, DB_RECEIPTS
@@ -120,6 +121,9 @@ class Group:
         np.bitwise_or.at(joined, inverse, kinds)
         append_changes(write.txn, write.dbs[DB_CHANGES], generation, now, unique, joined)
         times = [c.newest for c in self._changes if isinstance(c, EventChanges) and c.newest is not None]
+        if self.pending.newest_change is not None:
+            times.append(self.pending.newest_change)
+            write_newest_change(write.txn, write.dbs[DB_META], self.pending.newest_change)
         before = read_newest_event(write.txn, write.dbs[DB_META])
         if times and (before is None or max(times) > before):
             write_newest_event(write.txn, write.dbs[DB_META], max(times))
@@ -172,6 +176,7 @@ class Group:
                 self._compare_alone(waiting)
             return
         self.pending.add(changes.delta)
+        add_history([changes.history], self.pending)
         self._note([changes])
         for waiting, batch, start, end in zip(
             together, company.batches, company.starts(), company.starts()[1:], strict=False
@@ -240,6 +245,7 @@ class Group:
                     answer.add_events(batch, int(of_events.accepted[0]))
                     answer.add_created(len(pending.ids) - known)
                     found.append(of_events)
+            add_history([each.history for each in found if isinstance(each, BatchChanges)], pending)
         except SegidxError as error:
             pending.forget(marks)
             waiting.done.set_exception(error)

@@ -156,7 +156,7 @@ def import_contacts(
 
 
 def _declare(account: AccountLike, old: Schema, mapping: ColumnMapping) -> None:
-    new = [f for f in mapping.fields if f.name not in old]
+    new = [f for f in mapping.fields if f.name not in old or (f.tracked and not old[f.name].tracked)]
     if new:
         account.update_schema(new)
 

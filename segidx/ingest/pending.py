@@ -6,7 +6,7 @@ here, and nothing that the snapshot shares with others is changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,7 @@ from segidx.store.log import NewStrings
 from segidx.store.overlay import settle
 from segidx.store.snapshot import Snapshot
 
+Clock = Callable[[], int]  # milliseconds since 1970
 Codes = npt.NDArray[np.int64]
 Ordinals = npt.NDArray[np.uint32]
 Pairs = tuple[Codes, Ordinals]
@@ -92,6 +93,16 @@ class PendingStrings:
                 codes[row] = self._new.get(strings[row].as_py(), -1)
         return codes
 
+    def get(self, codes: Codes) -> pa.Array:
+        """The string of each code that was given out."""
+        new = codes >= self._first
+        if not new.any():
+            return self._stored.get(codes)
+        texts = np.empty(len(codes), object)
+        texts[~new] = self._stored.get(codes[~new]).to_pylist()
+        texts[new] = np.array([*self._new, None], object)[codes[new] - self._first]
+        return pa.array(texts.tolist(), pa.string())
+
     def insert(self, strings: pa.Array) -> Codes:
         """The code of each string; those that are new get the next codes, in order of first appearance."""
         codes = self._committed(strings)
@@ -126,14 +137,19 @@ class Marks:
     strings: dict[int, int]
     deltas: tuple[Delta, ...]
     layers: dict[int, tuple[EventLayer, ...]]
+    newest_change: int | None
 
 
 class Pending:
-    """One group of batches over one snapshot. `add` takes what a batch changes; the next one sees it."""
+    """One group of batches over one snapshot. `add` takes what a batch changes; the next one sees it.
 
-    def __init__(self, snapshot: Snapshot, memory: CodeMemory) -> None:
+    `newest_change` is the time of the newest history of the group, None where it has none."""
+
+    def __init__(self, snapshot: Snapshot, memory: CodeMemory, clock: Clock) -> None:
         self.snapshot = snapshot
         self._memory = memory
+        self._clock = clock
+        self.newest_change: int | None = None
         self.catalog = snapshot.catalog
         self.deltas: tuple[Delta, ...] = ()
         # Of events, by the number of their type, oldest first.
@@ -157,13 +173,13 @@ class Pending:
     def marks(self) -> Marks:
         """What the group has come to, to go back to with `forget`."""
         strings = {table: strings.mark() for table, strings in self._tables.items()}
-        return Marks(strings, self.deltas, dict(self.layers))
+        return Marks(strings, self.deltas, dict(self.layers), self.newest_change)
 
     def forget(self, marks: Marks) -> None:
         """Take back what a batch that failed has left."""
         for table, strings in self._tables.items():
             strings.forget(marks.strings.get(table, 0))
-        self.deltas, self.layers = marks.deltas, marks.layers
+        self.deltas, self.layers, self.newest_change = marks.deltas, marks.layers, marks.newest_change
 
     def new_strings(self) -> dict[int, NewStrings]:
         found = ((table, strings.new_strings()) for table, strings in self._tables.items())
@@ -175,7 +191,18 @@ class Pending:
             settle(deltas)
             self.deltas = tuple(deltas)
         for number, layer in (layers or {}).items():
-            self.layers[number] = (*self.layers.get(number, ()), EventLayer(layer))
+            self.add_layers(number, [layer])
+
+    def add_layers(self, number: int, layers: Sequence[bytes]) -> None:
+        """Take layers of events, by the number of their type."""
+        self.layers[number] = (*self.layers.get(number, ()), *map(EventLayer, layers))
+
+    def next_instant(self) -> int:
+        """The time for what changes of tracked fields now, later than all that was given out before, ms since 1970."""
+        last = self.snapshot.newest_change if self.newest_change is None else self.newest_change
+        now = self._clock()
+        self.newest_change = now if last is None else max(now, last + 1)
+        return self.newest_change
 
     def new_layers(self) -> dict[int, bytes]:
         """The layers of the group, one a type."""

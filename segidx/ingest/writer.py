@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
@@ -22,8 +22,9 @@ from segidx.ingest.apply_events import apply_events, effective
 from segidx.ingest.batch import ContactBatch, FieldChange, TagEdits
 from segidx.ingest.event_batch import EventBatch
 from segidx.ingest.group import Batch, Group, Waiting
+from segidx.ingest.history import fold_history
 from segidx.ingest.merger import Merger
-from segidx.ingest.pending import CodeMemory, Pending
+from segidx.ingest.pending import Clock, CodeMemory, Pending
 from segidx.ingest.rows import TAG_LIST
 from segidx.ingest.values import id_for_report
 from segidx.model.errors import (
@@ -55,8 +56,6 @@ BULK_CONTACTS = 20_000
 QUEUE_CONTACTS = 40_000
 # Those of one commit, so that none takes long.
 GROUP_CONTACTS = 10_000
-
-Clock = Callable[[], int]  # milliseconds since 1970
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,8 @@ class Writer:
     # --- for callers ---
 
     def declare(self, fields: Iterable[Field]) -> Schema:
-        """Add fields to the schema. Raises SchemaConflict for a change of type or scale. Not a generation."""
+        """Add fields to the schema, and begin to track some. Raises SchemaConflict for a change of type or scale. Not a
+        generation."""
         with self._store.write() as write:
             old = write.catalog()
             catalog = old.with_fields(fields)
@@ -273,7 +273,7 @@ class Writer:
     def _commit_to_log(self, group: list[Waiting]) -> Group:
         with self._store.snapshot() as snapshot:
             segment = self.merger.segment_of_next(snapshot.view)
-            compared = Group(group, Pending(snapshot, self._memory))
+            compared = Group(group, Pending(snapshot, self._memory, self._clock))
         if compared.changed:
             now = self._clock()
             pending = compared.pending
@@ -298,12 +298,13 @@ class Writer:
         """One large batch of contacts straight into the base, after all that the log holds."""
         self.merger.merge_all()
         with self._store.snapshot() as snapshot:
-            compared = Group([waiting], Pending(snapshot, self._memory))
+            compared = Group([waiting], Pending(snapshot, self._memory, self._clock))
         if compared.changed:
             pending = compared.pending
             with self._store.write() as write:
                 generation = write.state.generation + 1
                 fold(OneTransaction(write), pending.new_strings(), compared.delta(), pending.catalog)
+                fold_history(write, pending.layers)
                 compared.finish(write, generation, self._clock())
                 write.save_state(
                     replace(write.state, generation=generation, merged=generation, base=write.state.base + 1)

@@ -147,6 +147,12 @@ class TypeMismatch(SegidxError):
     reason = "TYPE_MISMATCH"
 
 
+class FieldNotTracked(SegidxError):
+    """A question about the history of a field of which none is kept."""
+
+    reason = "FIELD_NOT_TRACKED"
+
+
 class SumTooLarge(SegidxError):
     """A sum of events that 64 bits do not hold."""
 

@@ -129,14 +129,23 @@ ACTIVITY = EventType(
 )
 BUILT_IN = (ORDER, LINE, VISIT, MESSAGE, CART, ACTIVITY)
 
+# History: what became of tracked fields. The writer keeps it, beside the changes that it is of. Nobody else writes it,
+# and `became` and `tagged` alone ask for it. Its events have no ids, since none is ever replaced or retracted.
+CHANGE = EventType("change", _strings("field", "value"), 7)
+"""A tracked category or yes/no field got another value ("true" and "false" of the latter), or lost it: none."""
+TAGGING = EventType("tagging", (*_strings("field", "tag"), EventProperty("added", FieldType.BOOL)), 8)
+"""A tag was added to a tracked tags field, or removed from it."""
+HISTORY = (CHANGE, TAGGING)
+
 
 class EventTypes:
-    """The event types of an account, by name: those that every account has, then those declared in it."""
+    """The event types of an account, by name: those that every account has, then those declared in it. Those of history
+    have a number, and are none of them."""
 
     def __init__(self, declared: Iterable[EventType] = ()) -> None:
         self.declared = tuple(declared)
         self._by_name = {each.name: each for each in (*BUILT_IN, *self.declared)}
-        self._by_number = {each.number: each for each in self}
+        self._by_number = {each.number: each for each in (*self, *HISTORY)}
 
     def __iter__(self) -> Iterator[EventType]:
         return iter(self._by_name.values())
@@ -158,7 +167,7 @@ class EventTypes:
         return found
 
     def numbered(self, number: int) -> EventType | None:
-        """The type that has the number in the store."""
+        """The type that has the number in the store, of history too."""
         return self._by_number.get(number)
 
     def extended(self, types: Iterable[EventType]) -> EventTypes:
@@ -193,7 +202,8 @@ _RESERVED = frozenset(
         *("nobody", "none", "not", "of", "older", "only", "or", "segment", "set", "since", "starts"),
         *("tagged", "than", "then", "this", "time", "timestamp", "to", "today", "top", "true", "until"),
         *("month", "weekday", "where", "with", "within"),
-        *("interaction", "touch"),  # not of this version
+        *("interaction", "touch"),  # groups
+        *("change", "tagging"),  # history
     )
 )
 _RESERVED_PROPERTIES = frozenset(("time", *CLOCK_PROPERTIES))  # every event has these

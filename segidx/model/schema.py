@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from zoneinfo import ZoneInfo
 
@@ -49,14 +49,21 @@ class FieldType(Enum):
     def is_time(self) -> bool:
         return self in (FieldType.TIMESTAMP, FieldType.DATE)
 
+    @property
+    def may_be_tracked(self) -> bool:
+        """Whether changes of such a field can be kept: its values are few, so that history repeats them."""
+        return self in (FieldType.CATEGORY, FieldType.BOOL, FieldType.TAGS)
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One declared field. `scale` is the number of decimals of a NUMBER (0 to 9) and 0 for other types."""
+    """One declared field. `scale` is the number of decimals of a NUMBER (0 to 9) and 0 for other types. Of a `tracked`
+    field (CATEGORY, BOOL or TAGS) every change is kept with its time."""
 
     name: str
     type: FieldType
     scale: int = 0
+    tracked: bool = False
 
     def __post_init__(self) -> None:
         if not self.name or len(self.name.encode(errors="replace")) > MAX_NAME_BYTES:
@@ -74,11 +81,18 @@ class Field:
                 f"field {self.name!r}: scale is the decimals of a number, 0 to {MAX_SCALE}, not {self.scale}",
                 field=self.name,
             )
+        if self.tracked and not self.type.may_be_tracked:
+            raise InvalidSchema(
+                f"field {self.name!r} is a {self.type.value} field, which cannot be tracked; category, bool and tags"
+                " fields can",
+                field=self.name,
+            )
 
 
 @dataclass(frozen=True)
 class Schema:
-    """The declared fields of an account, by name, in order of declaration. Fields are added, never retyped."""
+    """The declared fields of an account, by name, in order of declaration. Fields are added and begin to be tracked;
+    they are never retyped, and never cease to be tracked."""
 
     fields: tuple[Field, ...] = ()
     _by_name: Mapping[str, Field] = field(init=False, repr=False, compare=False, default_factory=dict)
@@ -114,14 +128,19 @@ class Schema:
         return tuple(f for f in self.fields if f.type is type_)
 
     def extended(self, fields: Iterable[Field]) -> Schema:
-        """This schema with more fields. Declaring a field again as it is changes nothing; otherwise it is a
-        SchemaConflict, since data of the old type is stored."""
+        """This schema with more fields. Declaring a field again as it is changes nothing; with another type or scale it
+        is a SchemaConflict, since data of the old type is stored. Declared again as tracked it is tracked from then on;
+        without, it stays as it is, since what was kept of its history would end without a word."""
         added: list[Field] = []
+        tracked: set[str] = set()
         for new in fields:
             old = self._by_name.get(new.name)
             if old is None:
                 added.append(new)
-            elif old != new:
+            elif (old.type, old.scale) == (new.type, new.scale):
+                if new.tracked and not old.tracked:
+                    tracked.add(new.name)
+            else:
                 raise SchemaConflict(
                     f"field {new.name!r} is {describe(old)}; it cannot become {describe(new)}:"
                     " declare a new field and import into it",
@@ -129,27 +148,35 @@ class Schema:
                     declared=describe(old),
                     requested=describe(new),
                 )
-        return Schema(self.fields + tuple(added)) if added else self
+        if not added and not tracked:
+            return self
+        return Schema((*(replace(f, tracked=True) if f.name in tracked else f for f in self.fields), *added))
 
 
 def describe(f: Field) -> str:
-    """A field's type as written on the command line: `number(2)`, `category`."""
+    """A field's type: `number(2)`, `category`."""
     return f"number({f.scale})" if f.type is FieldType.NUMBER else f.type.value
 
 
-_TYPE_TEXT = re.compile(r"([a-z]+)(?:\(([0-9]{1,3})\))?")
+def declaration(f: Field) -> str:
+    """All that is declared of a field but its name, as written on the command line: `category tracked`."""
+    return f"{describe(f)} tracked" if f.tracked else describe(f)
+
+
+_TYPE_TEXT = re.compile(r"([a-z]+)(?:\(([0-9]{1,3})\))?( +tracked)?")
 
 
 def parse_field(name: str, type_text: str) -> Field:
-    """A field from its name and type text (`number(2)`, `date`). Raises InvalidSchema."""
+    """A field from its name and type text (`number(2)`, `date`, `category tracked`). Raises InvalidSchema."""
     match = _TYPE_TEXT.fullmatch(type_text.strip().lower())
     known = {t.value: t for t in FieldType}
     if match is None or match[1] not in known:
         raise InvalidSchema(
-            f"field {name!r}: {type_text!r} is not a type; the types are {', '.join(known)}, and number(DECIMALS)",
+            f"field {name!r}: {type_text!r} is not a type; the types are {', '.join(known)}, and number(DECIMALS);"
+            " behind category, bool and tags may stand 'tracked'",
             field=name,
         )
-    return Field(name, known[match[1]], int(match[2] or 0))
+    return Field(name, known[match[1]], int(match[2] or 0), match[3] is not None)
 
 
 @dataclass(frozen=True, slots=True)

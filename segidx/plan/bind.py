@@ -12,6 +12,7 @@ from segidx.model.expression import (
     And,
     Anniversary,
     AtLeast,
+    Became,
     Between,
     ChannelState,
     Comparison,
@@ -33,6 +34,7 @@ from segidx.model.expression import (
     Or,
     Overdue,
     Sequence,
+    Tagged,
     TagMode,
     TextMatch,
     child_path,
@@ -48,6 +50,7 @@ from segidx.plan.event_has import bind_event_has
 from segidx.plan.event_series import bind_overdue, bind_sequence, has_gaps
 from segidx.plan.events import bind_did, bind_has_value, bind_only
 from segidx.plan.favourites import favourite_is, favourite_is_set
+from segidx.plan.history import bind_became, bind_tagged
 from segidx.plan.nodes import (
     Plan,
     PostingScan,
@@ -160,6 +163,10 @@ def _predicate(predicate: Expression, context: BindContext, path: str) -> Plan:
             return bind_overdue(predicate, context, path)
         case Sequence():
             return bind_sequence(predicate, context, path)
+        case Became():
+            return bind_became(predicate, context, path)
+        case Tagged():
+            return bind_tagged(predicate, context, path)
     raise AssertionError(f"{type(predicate).__name__} was not refused by check()")
 
 

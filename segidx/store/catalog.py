@@ -20,6 +20,7 @@ from segidx.store.layout import (
     META_FORMAT,
     META_GENERATION,
     META_HASH_KEY,
+    META_NEWEST_CHANGE,
     META_NEWEST_EVENT,
     META_SCHEMA,
     META_STATE,
@@ -85,7 +86,7 @@ class Catalog:
         return {self.field_ids[f.name]: f for f in self.schema}
 
     def with_fields(self, fields: Iterable[Field]) -> Catalog:
-        """This catalog with more fields declared. Raises SchemaConflict for a change of type."""
+        """This catalog with more fields declared, or tracked. Raises SchemaConflict for a change of type."""
         schema = self.schema.extended(fields)
         ids = dict(self.field_ids)
         for added in schema.fields[len(self.schema.fields) :]:
@@ -107,7 +108,9 @@ def read_catalog(txn: Reader, db: Handle) -> Catalog:
         if len(hash_key) != 16:
             raise ValueError(f"its hash key has {len(hash_key)} bytes instead of 16")
         fields = json.loads(_required(txn, db, META_SCHEMA))
-        schema = Schema(tuple(Field(f["name"], FieldType(f["type"]), f["scale"]) for f in fields))
+        schema = Schema(
+            tuple(Field(f["name"], FieldType(f["type"]), f["scale"], f.get("tracked", False)) for f in fields)
+        )
         return Catalog(
             format_version=_U64.unpack(_required(txn, db, META_FORMAT))[0],
             account=AccountInfo(**json.loads(_required(txn, db, META_ACCOUNT))),
@@ -184,6 +187,20 @@ def write_newest_event(txn: Writer, db: Handle, time: int) -> None:
     txn.put(META_NEWEST_EVENT, _I64.pack(time), db=db)
 
 
+def read_newest_change(txn: Reader, db: Handle) -> int | None:
+    """The newest time of history, ms since 1970; None while none is kept. Raises CorruptData."""
+    value = txn.get(META_NEWEST_CHANGE, db=db)
+    if value is None:
+        return None
+    if len(value) != _I64.size:
+        raise CorruptData(f"the newest change's time has {len(value)} bytes, not {_I64.size}; restore from a backup")
+    return int(_I64.unpack(value)[0])
+
+
+def write_newest_change(txn: Writer, db: Handle, time: int) -> None:
+    txn.put(META_NEWEST_CHANGE, _I64.pack(time), db=db)
+
+
 def read_events_merged(txn: Reader, db: Handle) -> EventsMerged | None:
     """How far a merge has folded events; None when none is at it. Raises CorruptData."""
     value = txn.get(META_EVENTS_MERGED, db=db)
@@ -211,6 +228,7 @@ def write_events_merged(txn: Writer, db: Handle, merged: EventsMerged | None) ->
 def write_schema(txn: Writer, db: Handle, catalog: Catalog) -> None:
     rows = [
         {"id": catalog.field_ids[f.name], "name": f.name, "type": f.type.value, "scale": f.scale}
+        | ({"tracked": True} if f.tracked else {})
         for f in catalog.schema
     ]
     txn.put(META_SCHEMA, json.dumps(rows, ensure_ascii=False).encode(), db=db)

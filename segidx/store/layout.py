@@ -69,6 +69,7 @@ META_HASH_KEY = b"hash_key"
 META_EVENT_GROUPS = b"event_groups"  # absent while none was said anew
 META_EVENT_TYPES = b"event_types"  # absent while none is declared
 META_NEWEST_EVENT = b"newest_event"  # absent while there was none
+META_NEWEST_CHANGE = b"newest_change"  # absent while nothing is kept of tracked fields
 META_EVENTS_MERGED = b"events_merged"  # there while a merge has folded some of the events that it will
 
 

@@ -29,6 +29,7 @@ from segidx.store.catalog import (
     State,
     read_catalog,
     read_events_merged,
+    read_newest_change,
     read_newest_event,
     read_state,
 )
@@ -257,6 +258,11 @@ class Snapshot:
     def newest_event(self) -> int | None:
         """The newest time that an accepted event has had, ms since 1970."""
         return read_newest_event(self.txn, self.dbs[DB_META])
+
+    @property
+    def newest_change(self) -> int | None:
+        """The newest time of the history of tracked fields, ms since 1970; None while none is kept."""
+        return read_newest_change(self.txn, self.dbs[DB_META])
 
     @property
     def events_merged(self) -> EventsMerged | None:

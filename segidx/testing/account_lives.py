@@ -69,7 +69,7 @@ class Life:
         self.directory = directory
         self.zone = ZONES[seed % len(ZONES)]
         self.pools = pools_for(AT, self.zone)
-        self.oracle = Oracle(WRITTEN, self.zone)
+        self.oracle = Oracle(WRITTEN, self.zone, clock=lambda: self.now)
         self.ids = [*(f"c{i}" for i in range(60)), *self.pools.contact_ids[-6:]]
         self.now = 1_700_000_000_000
         self.database = Database.open(directory, create=True, clock=self.clock)
@@ -185,10 +185,20 @@ class Life:
 
     def declare(self) -> None:
         kind = list(FieldType)[int(self.rng.integers(len(FieldType)))]
-        field = Field(f"extra {len(self.oracle.schema.fields)}", kind, 2 if kind is FieldType.NUMBER else 0)
+        tracked = kind.may_be_tracked and bool(self.rng.integers(2))
+        field = Field(f"extra {len(self.oracle.schema.fields)}", kind, 2 if kind is FieldType.NUMBER else 0, tracked)
         self.account.update_schema([field])
         self.oracle.declare([field])
         assert self.account.generation() == self.generation, "a schema is no contact data"
+
+    def track(self) -> None:
+        """A field that had no history begins to have one; declared again without, it goes on."""
+        options = [f for f in self.oracle.schema if f.type.may_be_tracked]
+        field = options[int(self.rng.integers(len(options)))]
+        for tracked in (True, False):
+            self.account.update_schema([replace(field, tracked=tracked)])
+            self.oracle.declare([replace(field, tracked=tracked)])
+        assert self.account.schema() == self.oracle.schema
 
     def merge(self) -> None:
         self.account.merge()
@@ -322,6 +332,7 @@ EVERYTHING: tuple[tuple[str, int], ...] = (
     ("bulk", 1),
     ("bulk_among_others", 1),
     ("declare", 1),
+    ("track", 1),
     ("merge", 2),
     ("reopen", 1),
 )

@@ -16,6 +16,7 @@ from segidx.model.expression import (
     And,
     Anniversary,
     AtLeast,
+    Became,
     Between,
     ChannelState,
     Comparison,
@@ -30,6 +31,7 @@ from segidx.model.expression import (
     OnChannel,
     Operator,
     Or,
+    Tagged,
     TagMode,
     TextMatch,
     TextOperator,
@@ -96,6 +98,7 @@ class Generator:
         self.dates = schema.of_type(FieldType.DATE)
         self.timestamps = schema.of_type(FieldType.TIMESTAMP)
         self.times = self.dates + self.timestamps
+        self.tracked = tuple(f for f in schema if f.tracked)
         self.leaves: list[Callable[[], Expression]] = [self.constant_leaf, self.on_channel]
         for there, makers in (
             (schema.fields, [self.is_set]),
@@ -105,6 +108,7 @@ class Generator:
             (self.bools, [self.bool_comparison] * 2),
             (self.times, [self.in_window] * 4 + [self.anniversary, self.time_comparison, self.time_between]),
             (self.times, [self.time_in]),
+            (self.tracked, [self.became, self.tagged] * 2),
         ):
             self.leaves += makers if there else []
 
@@ -280,6 +284,18 @@ class Generator:
 
     def anniversary(self) -> Expression:
         return Anniversary(self.pick(self.times).name, self.window(days_only=True, both_ends=True))
+
+    def became(self) -> Expression:
+        """Now and then of a field that is not tracked, or tracked and of another type."""
+        options = self.tracked if not self.one_in(8) else self.schema.fields
+        few = [f for f in options if f.type is not FieldType.TAGS] or options
+        field = self.pick(few)
+        value: str | bool = self.one_in(2) if field.type is FieldType.BOOL else self.string_constant()
+        return Became(field.name, value, self.window(days_only=False))
+
+    def tagged(self) -> Expression:
+        options = [f for f in self.tags if f.tracked or self.one_in(8)] or self.schema.fields
+        return Tagged(self.pick(options).name, self.tag_constant(), self.window(days_only=False))
 
     def window(self, *, days_only: bool, both_ends: bool = False) -> Window:
         """A window of any kind, of days only for dates and anniversaries."""

@@ -13,8 +13,15 @@ from segidx.testing.generator import Chooser, Generator
 from segidx.testing.pools import Pools
 from segidx.testing.strategies import EVERY_TYPE
 
-# Every type, and the fields that hold addresses.
-WRITTEN = EVERY_TYPE.extended([Field("phone", FieldType.CATEGORY)])
+# Every type, and the fields that hold addresses; some fields are tracked.
+WRITTEN = EVERY_TYPE.extended(
+    [
+        Field("phone", FieldType.CATEGORY),
+        Field("country", FieldType.CATEGORY, tracked=True),
+        Field("consent", FieldType.BOOL, tracked=True),
+        Field("tags", FieldType.TAGS, tracked=True),
+    ]
+)
 
 # Few, so that an address comes back.
 _ADDRESSES = ("a@example.com", "b@example.com", "+48 1")

@@ -62,6 +62,8 @@ Readings chosen where the words are silent (a test that meets another reading ha
 28. A group of events stands for the events of its members one after another, each with the window that the group is
     asked with: what two members select is there twice. What a group is not asked is refused before its property is
     looked at, and whatever else its filter says. `line` may be a member, and so may what counts not: it counts not.
+29. A call of `upsert`, `tag` or `write` changes a tracked field once: what it leaves against what was before. A field
+    that is declared as tracked later has no history from before; neither has what was set before it.
 """
 
 from __future__ import annotations
@@ -69,7 +71,8 @@ from __future__ import annotations
 import operator
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
@@ -90,6 +93,7 @@ from segidx.model.expression import (
     And,
     Anniversary,
     AtLeast,
+    Became,
     Between,
     Comparison,
     DaysSinceEvent,
@@ -108,6 +112,7 @@ from segidx.model.expression import (
     Only,
     Operator,
     Or,
+    Tagged,
     TagMode,
     TextMatch,
     TextOperator,
@@ -135,6 +140,7 @@ from segidx.testing.oracle_events import (
     time_of,
     values_of,
 )
+from segidx.testing.oracle_history import Change, changes_between, has_become, is_tagged
 from segidx.testing.oracle_rows import check_contact_id, clean_tags, clean_value
 from segidx.testing.oracle_types import check_types
 from segidx.testing.oracle_urls import is_like, path_of
@@ -176,11 +182,17 @@ class Oracle:
     """One account's contacts and events in dicts, and the answer to every expression about them.
 
     `contacts` maps each contact id to its set fields (tags as a non-empty frozenset, instants in UTC); `flags` those
-    that ever had one to the flags that are True; `held` each type and event id to what is held of it.
+    that ever had one to the flags that are True; `held` each type and event id to what is held of it; `history` each
+    contact to what became of its tracked fields, in order, by the `clock` (in ms) at the writes.
     """
 
     def __init__(
-        self, schema: Schema, zone: str, money_scale: int = 2, event_groups: Mapping[str, EventGroup] = GROUPS
+        self,
+        schema: Schema,
+        zone: str,
+        money_scale: int = 2,
+        event_groups: Mapping[str, EventGroup] = GROUPS,
+        clock: Callable[[], int] = lambda: 0,
     ) -> None:
         self.schema = schema
         self.event_groups = dict(event_groups)
@@ -191,6 +203,8 @@ class Oracle:
         self.event_types = EventTypes()
         self.held: dict[tuple[str, str], Held] = {}
         self.newest_event: int | None = None  # of all that were ever taken, in ms
+        self.history: dict[str, list[Change]] = {}
+        self.clock = clock
 
     def kept(self, type: str) -> dict[str, Kept]:
         """What is kept of each id of a type, of those that are not retracted."""
@@ -199,7 +213,7 @@ class Oracle:
     # --- writing -------------------------------------------------------------------------------------------
 
     def declare(self, fields: Iterable[Field]) -> None:
-        """Add fields. Raises SchemaConflict where one is declared otherwise."""
+        """Add fields, or track them. Raises SchemaConflict where one is declared otherwise."""
         self.schema = self.schema.extended(fields)
 
     def declare_event_types(self, types: Iterable[EventType]) -> None:
@@ -214,8 +228,21 @@ class Oracle:
             check_types(Did(member), self.schema, self.event_types)
         self.event_groups[name] = group
 
+    @contextmanager
+    def remembering(self, contact_ids: Iterable[str]) -> Iterator[None]:
+        """What is done within to these contacts is one change of each of their tracked fields."""
+        before = {name: dict(self.contacts.get(name, {})) for name in contact_ids}
+        yield
+        for name, fields in before.items():
+            changes = changes_between(self.schema, fields, self.contacts.get(name, {}), self.clock())
+            self.history.setdefault(name, []).extend(changes)
+
     def upsert(self, rows: Sequence[Row]) -> OracleResult:
         """Apply rows (contact id, fields): a value replaces, None clears, an absent field stays as it is."""
+        with self.remembering(name for name, _ in rows):
+            return self._upsert(rows)
+
+    def _upsert(self, rows: Sequence[Row]) -> OracleResult:
         rejects: list[Reject] = []
         last: dict[str, dict[str, FieldData | None]] = {}
         duplicates = 0
@@ -260,6 +287,17 @@ class Oracle:
         added, removed = clean_tags(field, add), clean_tags(field, remove)
         if replace is not None and (added or removed):
             raise InvalidArgument("replace all tags, or add and remove some, not both")
+        with self.remembering(ids):
+            return self._tag(ids, added, removed, None if replace is None else clean_tags(field, replace), field)
+
+    def _tag(
+        self,
+        ids: Sequence[str],
+        added: frozenset[str],
+        removed: frozenset[str],
+        replaced: frozenset[str] | None,
+        field: str,
+    ) -> OracleResult:
         rejects = []
         for index, contact_id in enumerate(ids):
             contact = self.contacts.get(contact_id)
@@ -269,7 +307,7 @@ class Oracle:
                 continue
             held = contact.get(field, frozenset())
             assert isinstance(held, frozenset)
-            now = (held - removed) | added if replace is None else clean_tags(field, replace)
+            now = (held - removed) | added if replaced is None else replaced
             if now:
                 contact[field] = now
             else:
@@ -361,6 +399,10 @@ class Oracle:
                 return {c for c in everyone if sum(c in audience for audience in audiences) >= count}
             case OnChannel(channel=channel, state=state):
                 return {c for c in everyone if is_on_channel(self.flags.get(c, set()), channel, state)}
+            case Became():
+                return {c for c in everyone if has_become(node, self.history.get(c, ()), at, self.local)}
+            case Tagged():
+                return {c for c in everyone if is_tagged(node, self.history.get(c, ()), at, self.local)}
         holds = self._predicate(node, at)
         kept_of: dict[str, list[Kept]] = {}
         for held in self.held.values():

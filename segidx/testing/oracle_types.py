@@ -5,13 +5,21 @@ from __future__ import annotations
 from datetime import date, datetime
 from enum import Enum
 
-from segidx.model.errors import InvalidExpression, SegidxError, TypeMismatch, UnknownField, UnknownProperty
+from segidx.model.errors import (
+    FieldNotTracked,
+    InvalidExpression,
+    SegidxError,
+    TypeMismatch,
+    UnknownField,
+    UnknownProperty,
+)
 from segidx.model.event_groups import GROUPS
 from segidx.model.events import EventType, EventTypes
 from segidx.model.expression import (
     Aggregate,
     AggregateFunction,
     Anniversary,
+    Became,
     Between,
     Comparison,
     DaysSinceEvent,
@@ -25,6 +33,7 @@ from segidx.model.expression import (
     Never,
     Only,
     Operator,
+    Tagged,
     TextMatch,
     filters_of,
     node_path,
@@ -103,6 +112,14 @@ def _check_node(node: Expression, schema: Schema, types: EventTypes) -> None:
             _check_events(events, types)
         case Only(events=events):
             _check_events(events, types, of_groups=False)
+        case Became(field=field, value=value):
+            _wants(schema, field, FieldType.CATEGORY, FieldType.BOOL)
+            if isinstance(value, bool) != (schema[field].type is FieldType.BOOL):
+                raise TypeMismatch(f"field {field!r} never becomes {value!r}", field=field)
+            _is_tracked(schema, field)
+        case Tagged(field=field):
+            _wants(schema, field, FieldType.TAGS)
+            _is_tracked(schema, field)
         case InWindow(field=field, window=window):
             _wants(schema, field, FieldType.DATE, FieldType.TIMESTAMP)
             if schema[field].type is FieldType.DATE and not counts_days(window):
@@ -130,6 +147,11 @@ def _wants(schema: Schema, field: str, *types: FieldType) -> None:
     if found not in types:
         wanted = " or ".join(t.value for t in types)
         raise TypeMismatch(f"field {field!r} is {found.value}; this condition goes with {wanted}", field=field)
+
+
+def _is_tracked(schema: Schema, field: str) -> None:
+    if not schema[field].tracked:
+        raise FieldNotTracked(f"field {field!r} is not tracked", field=field)
 
 
 def _check_pair(

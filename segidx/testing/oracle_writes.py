@@ -72,6 +72,12 @@ def state_of(oracle: Oracle, contact_id: str) -> State:
 
 def write(oracle: Oracle, rows: Sequence[ContactWrite]) -> Written:
     """Apply rows in order, as `Account.write` does."""
+    ids = [row.contact_id.decode() if isinstance(row.contact_id, bytes) else row.contact_id for row in rows]
+    with oracle.remembering(ids):
+        return _write(oracle, rows)
+
+
+def _write(oracle: Oracle, rows: Sequence[ContactWrite]) -> Written:
     rejects: list[Reject] = []
     steps: list[Step] = []
     for index, row in enumerate(rows):

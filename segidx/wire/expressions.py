@@ -21,6 +21,7 @@ from segidx.model.expression import (
     And,
     Anniversary,
     AtLeast,
+    Became,
     Between,
     ChannelState,
     Comparison,
@@ -44,6 +45,7 @@ from segidx.model.expression import (
     Or,
     Overdue,
     Sequence,
+    Tagged,
     TagMode,
     TextMatch,
     TextOperator,
@@ -60,6 +62,7 @@ from segidx.model.values import (
     Scalar,
     Value,
 )
+from segidx.model.windows import AllTime, Window
 from segidx.v1 import expressions_pb2 as pb
 from segidx.v1 import values_pb2
 from segidx.wire.events import (
@@ -302,6 +305,15 @@ class _Reader:
     def on_channel(self, message: pb.OnChannel, path: str, depth: int) -> Expression:
         return OnChannel(read_enum(message.channel, CHANNELS), read_enum(message.state, CHANNEL_STATES))
 
+    def became(self, message: pb.Became, path: str, depth: int) -> Expression:
+        value = _constant(message.value)
+        return Became(_name(message.field), value, _window(message))  # type: ignore[arg-type]  # it refuses others
+
+    def tagged(self, message: pb.Tagged, path: str, depth: int) -> Expression:
+        if not message.HasField("tag"):
+            raise Missing
+        return Tagged(_name(message.field), message.tag, _window(message))
+
     def did(self, message: pb.Did, path: str, depth: int) -> Expression:
         return Did(read_events(message.events, self.filter(f"{path}.did.events", depth)))
 
@@ -344,6 +356,8 @@ _PREDICATES: Final[dict[str, Callable[..., Expression]]] = {
     "in_window": _Reader.in_window,
     "anniversary": _Reader.anniversary,
     "on_channel": _Reader.on_channel,
+    "became": _Reader.became,
+    "tagged": _Reader.tagged,
     "did": _Reader.did,
     "never": _Reader.never,
     "only": _Reader.only,
@@ -358,6 +372,10 @@ def _name(name: str) -> str:
     if not name:
         raise Missing
     return name
+
+
+def _window(message: pb.Became | pb.Tagged) -> Window:
+    return read_window(message.window) if message.HasField("window") else AllTime()
 
 
 def _constant(message: values_pb2.Scalar) -> Scalar:
@@ -444,6 +462,14 @@ class _Writer:
             case OnChannel():
                 part.channel = CHANNEL_NUMBERS[node.channel]
                 part.state = _CHANNEL_STATE_NUMBERS[node.state]
+            case Became() | Tagged():
+                part.field = node.field
+                if isinstance(node, Became):
+                    write_scalar(node.value, part.value)
+                else:
+                    part.tag = node.tag
+                if not isinstance(node.window, AllTime):
+                    write_window(node.window, part.window)
             case Did() | Never() | Overdue():
                 write_events(node.events, part.events, self.filter(f"{path}.{name}.events", depth))
             case Only():

@@ -161,7 +161,7 @@ def read_field(message: schema_pb2.Field) -> Field:
             f" {', '.join(t.value for t in FieldType)}",
             field=message.name,
         )
-    return Field(message.name, type_, message.scale)
+    return Field(message.name, type_, message.scale, message.tracked)
 
 
 def read_schema(message: schema_pb2.Schema) -> Schema:
@@ -171,7 +171,7 @@ def read_schema(message: schema_pb2.Schema) -> Schema:
 def write_fields(fields: Iterable[Field], message: schema_pb2.Schema) -> None:
     message.SetInParent()
     for f in fields:
-        message.fields.add(name=f.name, type=FIELD_TYPE_NUMBERS[f.type], scale=f.scale)
+        message.fields.add(name=f.name, type=FIELD_TYPE_NUMBERS[f.type], scale=f.scale, tracked=f.tracked)
 
 
 # --- statistics --------------------------------------------------------------------------------------------

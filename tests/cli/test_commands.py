@@ -112,6 +112,29 @@ def test_preview_get_suggest_and_stats(segidx, target):
     assert "3 contacts" in segidx("stats", *target).out
 
 
+def test_tracked_fields(segidx, target):
+    found = segidx("schema", "set", "stage=category tracked", "country=category tracked", *target)
+    assert (found.code, found.out) == (0, "declared stage (category tracked), country (category tracked)\n")
+    assert segidx("schema", "set", "country=category", *target).code == 0
+    shown = segidx("schema", "show", *target)
+    assert "country  category tracked\n" in shown.out
+    assert "vip      bool\n" in shown.out
+    assert segidx("schema", "show", *target, "--json").json["fields"]["stage"] == "category tracked"
+    assert segidx("count", 'country became "PL"', *target).out == "0\n"
+    assert segidx("schema", "set", "labels=tags", *target).code == 0
+    assert segidx("tag", "cora", "--field", "labels", "--add", "gold", *target).code == 0
+    asked = 'labels tagged "gold" during last 7 days'
+    refused = segidx("count", asked, *target)
+    assert refused.code == 2
+    assert "segidx schema set 'labels=tags tracked'" in refused.err
+    assert segidx("schema", "set", "labels=tags tracked", *target).code == 0
+    assert segidx("tag", "cora", "anna", "--field", "labels", "--add", "gold", *target).code == 0
+    assert segidx("count", asked, *target).out == "1\n"
+    refused = segidx("schema", "set", "income=number(2) tracked", *target)
+    assert refused.code == 2
+    assert "cannot be tracked" in refused.err
+
+
 def test_schema_and_tags(segidx, target):
     assert segidx("schema", "set", "labels=tags", "score=number(1)", *target).code == 0
     shown = segidx("schema", "show", *target, "--json").json["fields"]

@@ -80,7 +80,7 @@ def test_threads_share_what_the_log_holds(account: Account, monkeypatch: pytest.
     )
     wanted = {text: account.count(text).count for text in ("did(order)", "count(order) = 2", "sum(order.amount) < 50")}
     assert wanted["did(order)"] > FAR // 7
-    monkeypatch.setattr(exec_events, "_PARALLEL_BLOCKS", 1)
+    monkeypatch.setattr(exec_events, "_PARALLEL_ROWS", 1)
     monkeypatch.setattr(exec_events, "threads", lambda: 4)
     for text, count in wanted.items():
         assert account.count(text).count == count

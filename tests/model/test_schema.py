@@ -16,6 +16,7 @@ from segidx.model.schema import (
     FieldType,
     Schema,
     check_account_name,
+    declaration,
     describe,
     parse_field,
 )
@@ -65,6 +66,27 @@ def test_schemas_grow_and_never_change() -> None:
         Schema(tuple(Field(f"f{i}", FieldType.BOOL) for i in range(MAX_FIELDS + 1)))
 
 
+@pytest.mark.parametrize("type_", FieldType)
+def test_which_fields_may_be_tracked(type_: FieldType) -> None:
+    if type_ in (FieldType.CATEGORY, FieldType.BOOL, FieldType.TAGS):
+        field = Field("x", type_, tracked=True)
+        assert declaration(field) == f"{type_.value} tracked"
+        assert parse_field("x", declaration(field)) == parse_field("x", f" {type_.value.upper()}  TRACKED ") == field
+    else:
+        with pytest.raises(InvalidSchema, match=f"'x' is a {type_.value} field, which cannot be tracked"):
+            Field("x", type_, tracked=True)
+
+
+def test_fields_begin_to_be_tracked_and_never_cease() -> None:
+    tracked = SCHEMA.extended([Field("tags", FieldType.TAGS, tracked=True), Field("age", FieldType.NUMBER)])
+    assert [f.name for f in tracked] == ["country", "spend", "tags", "age"]
+    assert [f.name for f in tracked if f.tracked] == ["tags"]
+    assert not SCHEMA["tags"].tracked
+    assert tracked.extended([Field("tags", FieldType.TAGS), Field("tags", FieldType.TAGS, tracked=True)]) is tracked
+    with pytest.raises(SchemaConflict, match="field 'tags' is tags; it cannot become category"):
+        tracked.extended([Field("tags", FieldType.CATEGORY, tracked=True)])
+
+
 @pytest.mark.parametrize("field", [Field("x", t) for t in FieldType] + [Field("x", FieldType.NUMBER, 9)])
 def test_types_as_text(field: Field) -> None:
     assert parse_field("x", describe(field)) == field
@@ -76,7 +98,19 @@ def test_number_without_decimals() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "int", "number(", "number(10)", "number(-1)", "text(1)", "number(" + "9" * 5000 + ")"]
+    "text",
+    [
+        "",
+        "int",
+        "number(",
+        "number(10)",
+        "number(-1)",
+        "text(1)",
+        "text tracked",
+        "categorytracked",
+        "tracked",
+        "number(" + "9" * 5000 + ")",
+    ],
 )
 def test_types_that_are_none(text: str) -> None:
     with pytest.raises(InvalidSchema):

@@ -384,6 +384,11 @@ def test_schema_conflicts_and_missing_types(channel: grpc.Channel) -> None:
     conflict = refused(lambda: update(name="country", type=schema_pb2.FIELD_TYPE_DATE))
     assert (conflict[0], conflict[1].reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SCHEMA_CONFLICT")
     assert refused(lambda: update(name="untyped"))[1].reason == "INVALID_SCHEMA"
+    tracked = update(name="stage", type=schema_pb2.FIELD_TYPE_CATEGORY, tracked=True).schema
+    assert tracked.fields[-1].tracked
+    assert update(name="stage", type=schema_pb2.FIELD_TYPE_CATEGORY).schema == tracked
+    number = refused(lambda: update(name="income", type=schema_pb2.FIELD_TYPE_NUMBER, tracked=True))
+    assert (number[0], number[1].reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_SCHEMA")
 
 
 def test_health_and_reflection(channel: grpc.Channel) -> None:

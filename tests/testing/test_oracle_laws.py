@@ -53,6 +53,7 @@ from segidx.model.windows import (
 )
 from segidx.model.writes import Channel
 from segidx.testing.generator import Generator, RandomChooser
+from segidx.testing.generator_writes import WRITTEN
 from segidx.testing.oracle import Oracle, compile_regex
 from segidx.testing.pools import ABSENT_STRINGS, STRINGS
 from segidx.testing.strategies import (
@@ -233,8 +234,9 @@ def test_every_kind_of_node_and_window_is_generated() -> None:
     rng = np.random.default_rng(7)
     nodes: Counter[type] = Counter()
     windows: Counter[type] = Counter()
-    for _ in range(400):
-        for node, _path, _depth in walk(random_expression(rng, EVERY_TYPE)):
+    for number in range(400):
+        schema = (EVERY_TYPE, WRITTEN)[number % 2]  # the second has tracked fields
+        for node, _path, _depth in walk(random_expression(rng, schema)):
             nodes[type(node)] += 1
             if isinstance(node, InWindow):
                 windows[type(node.window)] += 1

@@ -13,6 +13,7 @@ from segidx.model.expression.nodes import (
     Aggregate,
     AggregateFunction,
     Anniversary,
+    Became,
     Between,
     ChannelState,
     Comparison,
@@ -28,6 +29,7 @@ from segidx.model.expression.nodes import (
     OnChannel,
     Only,
     Operator,
+    Tagged,
     TagMode,
     TextMatch,
     TextOperator,
@@ -194,6 +196,14 @@ class FieldBuilder(_Operand):
 
     def has_none(self, *tags: str, ci: bool = False) -> HasTags:
         return HasTags(self.name, TagMode.NONE, tags, ci)
+
+    def became(self, value: str | bool, window: Window | None = None) -> Became:
+        """Of a tracked field: it got the value in the window, by default at any time."""
+        return Became(self.name, value, window or AllTime())
+
+    def tagged(self, tag: str, window: Window | None = None) -> Tagged:
+        """Of a tracked tags field: the tag is held, and was added in the window, by default at any time."""
+        return Tagged(self.name, tag, window or AllTime())
 
 
 def field(name: str) -> FieldBuilder:

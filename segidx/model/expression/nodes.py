@@ -244,10 +244,42 @@ class Anniversary(Expression):
     window: Window
 
 
-# --- events ------------------------------------------------------------------------------------------------
-
-
 _ALL_TIME = AllTime()
+
+
+# --- tracked fields ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Became(Expression):
+    """`lead_stage became "mql" during last 7 days`: the tracked category or yes/no field got this value, which it had
+    not before, at some time in the window; whatever it has now. That it was unset before counts too."""
+
+    field: str
+    value: str | bool
+    window: Window = _ALL_TIME
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.value, str | bool):
+            raise InvalidExpression("what a field became is a string, or true or false")
+        object.__setattr__(self, "value", scalar(self.value))
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged(Expression):
+    """`tagged "vip" during last 7 days`: the contact holds the tag of the tracked tags field, and the time when it was
+    added lies in the window. Adding a tag that is held keeps its time; removing it and adding it again gives a new one.
+    A tag that has been held since before the field was tracked has no time, and is in no window."""
+
+    field: str
+    tag: str
+    window: Window = _ALL_TIME
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tag", _strings((self.tag,))[0])
+
+
+# --- events ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

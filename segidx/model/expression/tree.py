@@ -20,6 +20,7 @@ from segidx.model.expression.nodes import (
     And,
     Anniversary,
     AtLeast,
+    Became,
     Between,
     Comparison,
     DaysSinceEvent,
@@ -37,6 +38,7 @@ from segidx.model.expression.nodes import (
     OnChannel,
     Only,
     Or,
+    Tagged,
     TextMatch,
     Unfinished,
 )
@@ -203,6 +205,8 @@ NODE_NAMES: dict[type[Expression], str] = {
     HasValue: "has_value",
     Overdue: "overdue",
     Sequence: "sequence",
+    Became: "became",
+    Tagged: "tagged",
 }
 
 # What a filter of events may be made of.

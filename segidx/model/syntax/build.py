@@ -20,6 +20,7 @@ from segidx.model.expression import (
     And,
     Anniversary,
     AtLeast,
+    Became,
     Between,
     ChannelState,
     Comparison,
@@ -43,6 +44,7 @@ from segidx.model.expression import (
     Or,
     Overdue,
     Step,
+    Tagged,
     TagMode,
     TextMatch,
     TextOperator,
@@ -52,7 +54,7 @@ from segidx.model.expression import (
 from segidx.model.expression import Sequence as SequenceNode
 from segidx.model.syntax.tokens import clip, fail, make, moment, number, string, whole_number
 from segidx.model.syntax.windows import WindowRules
-from segidx.model.syntax.words import EVENT_FUNCTIONS, LATER
+from segidx.model.syntax.words import EVENT_FUNCTIONS, LATER, TAGS
 from segidx.model.values import (
     Age,
     Arithmetic,
@@ -372,6 +374,22 @@ class Builder(WindowRules):
         token, field, window = parts
         return self.predicate(Anniversary(self.field_of(field, "'anniversary of'"), window), (Item(field.node, token),))
 
+    def became(self, parts: list[Any]) -> Item:
+        item, _word, token = parts[:3]
+        value = string(token) if token.type == "STRING" else token.type == "TRUE"
+        node = make(token, Became, self.field_of(item, "'became'"), value, _window(parts))
+        return self.predicate(node, (item,))
+
+    def tagged(self, parts: list[Any]) -> Item:
+        """Of the tags field `tags`, which need not be named."""
+        word, token = parts[:2]
+        return Item(make(token, Tagged, TAGS, string(token), _window(parts)), word)
+
+    def field_tagged(self, parts: list[Any]) -> Item:
+        item, _word, token = parts[:3]
+        node = make(token, Tagged, self.field_of(item, "'tagged'"), string(token), _window(parts))
+        return self.predicate(node, (item,))
+
     # --- values ---
 
     def name(self, tokens: list[Token]) -> Item:
@@ -568,8 +586,6 @@ class Builder(WindowRules):
     def later_word(self, tokens: list[Token]) -> Token:
         token = tokens[0]
         raise fail(f"'{token.lower()}' is refused: {LATER[token.type.lower()]}", token)
-
-    later_operator = later_word
 
 
 def _window(parts: list[Any]) -> Window:

@@ -15,6 +15,7 @@ from segidx.model.expression import (
     And,
     Anniversary,
     AtLeast,
+    Became,
     Between,
     Comparison,
     DaysSinceEvent,
@@ -38,11 +39,12 @@ from segidx.model.expression import (
     Overdue,
     Sequence,
     Step,
+    Tagged,
     TagMode,
     TextMatch,
     Unfinished,
 )
-from segidx.model.syntax.words import is_bare_name
+from segidx.model.syntax.words import TAGS, is_bare_name
 from segidx.model.values import (
     Age,
     Arithmetic,
@@ -137,6 +139,12 @@ def _expression(node: Expression) -> Pieces:
             return [f"{format_field(node.field)} {format_window(node.window)}"]
         case Anniversary():
             return [f"anniversary of {format_field(node.field)} {format_window(node.window)}"]
+        case Became():
+            became = format_constant(node.value)
+            return [f"{format_field(node.field)} became {became}", *_during(node.window)]
+        case Tagged():
+            field = "" if node.field == TAGS else f"{format_field(node.field)} "
+            return [f"{field}tagged {_string(node.tag)}", *_during(node.window)]
         case Did(events=events):
             return _asked("did", events)
         case Never(events=events):

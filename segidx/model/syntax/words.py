@@ -28,6 +28,9 @@ def is_reserved(word: str) -> bool:
     return word.casefold() in RESERVED
 
 
+# The tags field that `tagged` means where none is named.
+TAGS = "tags"
+
 # Functions of events: conditions, and values.
 EVENT_FUNCTIONS: tuple[str, ...] = (
     *("did", "never", "only", "overdue", "sequence"),
@@ -45,11 +48,9 @@ LATER: dict[str, str] = {
         _EVENTS,
     ),
     **dict.fromkeys(("score", "gain", "peak"), "scores are not available in this version"),
-    "became": "tracked fields are not available in this version",
     "band": "spend bands are not available in this version",
     "rfm": "RFM models are not available in this version",
     "segment": _SEGMENTS,
-    "tagged": "the times of tags are not available in this version",
     "top": "'top' is not available in this version",
 }
 
@@ -86,7 +87,7 @@ _LAST_SHOWN: dict[str, str] = {
     "SLASH": "an arithmetic operator",
     "$END": "the end of the text",
 }
-_LATER_TERMINALS = {"SEGMENT", "TAGGED", "TOP", "BECAME", "LIKE"}
+_REFUSED_TERMINALS = {"SEGMENT", "TOP"}
 
 
 def readable(terminals: Iterable[str]) -> tuple[str, ...]:
@@ -95,7 +96,7 @@ def readable(terminals: Iterable[str]) -> tuple[str, ...]:
     Where any operand may begin, what opens one otherwise than by a field, a constant or 'not' goes without saying;
     where a whole condition has ended, so does arithmetic, and before a number its sign.
     """
-    wanted = set(terminals) - _LATER_TERMINALS
+    wanted = set(terminals) - _REFUSED_TERMINALS
     if "NUMBER" in wanted:
         wanted.discard("MINUS")
     if "NAME" in wanted:
@@ -111,7 +112,9 @@ def readable(terminals: Iterable[str]) -> tuple[str, ...]:
             "NOBODY",
             "UNFINISHED",
         }
-        wanted -= {"AT", "ALL", "ANY", "ANNIVERSARY"}
+        wanted -= {"AT", "ALL", "ANY", "ANNIVERSARY", "TAGGED"}
+    if "_HAS" not in wanted:  # in a filter of events, which refuses it
+        wanted.discard("BECAME")
     if "_AND" in wanted and "COMPARE" not in wanted:
         wanted -= {"PLUS", "MINUS", "STAR", "SLASH"}
     names = [name for terminal, name in _READABLE.items() if terminal in wanted]

@@ -8,7 +8,7 @@ import lmdb
 from pyroaring import BitMap
 
 from segidx.model.errors import CorruptData
-from segidx.model.events import LINE
+from segidx.model.events import HISTORY, LINE
 from segidx.model.schema import FieldType
 from segidx.model.writes import Channel, ChannelFlag
 from segidx.store.catalog import read_catalog, read_state
@@ -53,7 +53,7 @@ class Context:
         self.event_columns = {event_place(t, place): (t, place) for t in types if t != LINE for place in _PLACES}
         self.event_tables = {event_ids_table(t): f"of {t.name} ids" for t in types if t != LINE} | {
             event_table(t, index): f"of the {t.name}s' {each.name!r}"
-            for t in types
+            for t in (*types, *HISTORY)
             for index, each in enumerate(t.properties)
             if each.type is FieldType.CATEGORY
         }

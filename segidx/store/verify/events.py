@@ -3,7 +3,7 @@ against where they are said to lie."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,10 +12,10 @@ from pyroaring import BitMap
 
 from segidx.kernels.events import CONTACT, EVENT, LINE, TIME, encode_block, verify_block
 from segidx.model.errors import CorruptData
+from segidx.model.events import HISTORY, ORDER, EventType
 from segidx.model.events import LINE as LINES
-from segidx.model.events import ORDER, EventType
 from segidx.model.schema import FieldType
-from segidx.store.catalog import read_newest_event
+from segidx.store.catalog import read_newest_change, read_newest_event
 from segidx.store.event_blocks import (
     FIRST_PROPERTY,
     block_name,
@@ -31,6 +31,8 @@ from segidx.store.layout import (
     DB_STRINGS,
     EVENT_KEY_BYTES,
     RANGE_BITS,
+    Handle,
+    Reader,
     event_ids_table,
     event_key,
     event_table,
@@ -40,6 +42,7 @@ from segidx.store.postings import bitmap_of
 from segidx.store.verify.context import Context
 from segidx.store.verify.event_places import Places
 from segidx.store.verify.events_above import Above, repeated
+from segidx.store.verify.log_events import lacking
 
 _AMOUNT, _QUANTITY = (FIRST_PROPERTY + type.index(name) for type, name in ((ORDER, "amount"), (LINES, "quantity")))
 
@@ -64,7 +67,11 @@ def check_events(c: Context) -> Iterator[str]:
             continue
         mine = {each: groups.get(each.number, set()) for each in ((ORDER, LINES) if type == ORDER else (type,))}
         yield from _check_type(c, type, mine, newest)
-    yield from _newest(c, max(newest, default=None))
+    changes: list[int] = []
+    for type in HISTORY:
+        yield from _check_type(c, type, {type: groups.get(type.number, set())}, changes)
+    yield from _newest(c, "event", read_newest_event, max([*newest, *changes], default=None))
+    yield from _newest(c, "change", read_newest_change, max(changes, default=None))
 
 
 def _check_type(
@@ -75,7 +82,7 @@ def _check_type(
     above = {each: Above(c.snapshot, each) for each in stored}
     # Where the log cannot be read, the base alone is not comparable with anything.
     whole = all(each.readable for each in above.values()) or c.state.merged == c.state.generation
-    places = Places(c, type)
+    places = None if type in HISTORY else Places(c, type)  # history has no ids, and is never moved
     seen = BitMap()
     groups = set().union(*stored.values(), *(each.groups() for each in above.values()))
     for ordinals, month in sorted(groups):
@@ -87,7 +94,8 @@ def _check_type(
                 continue
             for row in repeated(rows.cells).tolist():
                 yield f"{group_name(each.number, ordinals, month)}: {rows.named(row)} is there twice"
-            yield from _displaced(places, rows)
+            if places is not None:
+                yield from _displaced(places, rows)
             found.append(rows)
         if not whole:
             continue
@@ -101,7 +109,7 @@ def _check_type(
         seen |= bitmap_of(np.unique(events.column(EVENT)).astype(np.uint32))
         if len(events):
             newest.append(int(events.column(TIME).max()))
-    if whole and c.readable(DB_EVENTS, type.number):
+    if whole and places is not None and c.readable(DB_EVENTS, type.number):
         yield from places.unseen(seen)
 
 
@@ -185,8 +193,9 @@ def _contents(c: Context, type: EventType, ordinals: int, month: int, cells: lis
         yield f"has events of {month_name(int(months[0]))}"
     owner = ORDER if type == LINES else type
     given = c.base_size(event_ids_table(owner))
-    if int(cells[EVENT][0].max()) >= given:
+    if type not in HISTORY and int(cells[EVENT][0].max()) >= given:
         yield f"has {owner.name} {int(cells[EVENT][0].max())}, and only {given} ids were given out"
+    yield from lacking(type, cells)
     for index, prop in enumerate(type.properties):
         values, present = cells[FIRST_PROPERTY + index]
         values = values[present != 0]
@@ -250,13 +259,13 @@ def _displaced(places: Places, rows: _Rows) -> Iterator[str]:
         )
 
 
-def _newest(c: Context, newest: int | None) -> Iterator[str]:
+def _newest(c: Context, what: str, read: Callable[[Reader, Handle], int | None], newest: int | None) -> Iterator[str]:
     """It may be newer than all: an order that had it was replaced since."""
     c.tick()
     try:
-        said = read_newest_event(c.txn, c.dbs[DB_META])
+        said = read(c.txn, c.dbs[DB_META])
     except CorruptData as error:
         yield error.message
         return
     if newest is not None and (said is None or said < newest):
-        yield f"the newest event is of {newest}, and the account says {'none' if said is None else said}"
+        yield f"the newest {what} is of {newest}, and the account says {'none' if said is None else said}"

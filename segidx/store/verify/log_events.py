@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +11,12 @@ import numpy.typing as npt
 from segidx.kernels.deltas import ColumnChanges
 from segidx.kernels.events import CONTACT, EVENT, TIME, EventLayer, encode_layer
 from segidx.model.errors import CorruptData
+from segidx.model.events import HISTORY, ORDER, EventType
 from segidx.model.events import LINE as LINES
-from segidx.model.events import ORDER, EventType
 from segidx.model.schema import FieldType
 from segidx.store.catalog import read_events_merged
 from segidx.store.event_blocks import FIRST_PROPERTY, block_columns
+from segidx.store.event_groups import Cells
 from segidx.store.layout import DB_META, IDS_TABLE, PLACE_CONTACT, PLACE_REVISION, event_ids_table, event_table
 from segidx.store.log import Record
 from segidx.store.verify.context import Context
@@ -73,11 +74,15 @@ def layers(c: Context, record: Record, ends: Ends) -> Iterator[str]:
 def _layer(type: EventType, layer: EventLayer, ends: Ends) -> Iterator[str]:
     cells = layer.decode()
     contacts, times, events = layer.stale_places()
-    given = ends.of(event_ids_table(ORDER if type == LINES else type))
-    for of, listed, limit in (
-        ("are of ordinal", np.concatenate([contacts, cells[CONTACT][0]]), ends.of(IDS_TABLE)),
-        ("have the number", np.concatenate([events, cells[EVENT][0]]), given),
-    ):
+    limits = [("are of ordinal", np.concatenate([contacts, cells[CONTACT][0]]), ends.of(IDS_TABLE))]
+    if type in HISTORY:  # without ids, and only more
+        if len(events):
+            yield f"void {len(events)} others"
+    else:
+        given = ends.of(event_ids_table(ORDER if type == LINES else type))
+        limits.append(("have the number", np.concatenate([events, cells[EVENT][0]]), given))
+    yield from lacking(type, cells)
+    for of, listed, limit in limits:
         if len(listed) and int(listed.max()) >= limit:
             yield f"{of} {int(listed.max())}, and only {limit} were given out"
     for index, each in enumerate(type.properties):
@@ -89,6 +94,14 @@ def _layer(type: EventType, layer: EventLayer, ends: Ends) -> Iterator[str]:
                 yield f"have values of {each.name!r} outside of its {limit} codes"
     if encode_layer(cells, contacts, times, events) != bytes(layer.data):
         yield "are not in their shortest form"
+
+
+def lacking(type: EventType, cells: Sequence[Cells]) -> Iterator[str]:
+    """Properties that events of history always have, and do not."""
+    if type in HISTORY:
+        for index, each in enumerate(type.properties):
+            if each.name != "value" and not bool(cells[FIRST_PROPERTY + index][1].all()):
+                yield f"lack {each.name!r}"
 
 
 def _lines(opened: Mapping[int, EventLayer]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from crashkit.events import DECIMALS, DECLARED, TIMES, EventRow, Retraction
-from crashkit.load import FIELDS, Batch, Row
+from crashkit.load import FIELDS, TRACKED, Batch, Row
 from crashkit.orders import Line, Order, as_time
 from segidx.database import Account
 from segidx.ingest import merger
@@ -31,7 +31,9 @@ PADDING = "padding"  # with what the ids of padding begin
 
 
 def declare(account: Account) -> None:
-    account.update_schema([Field(name, FieldType(type_), scale) for name, (type_, scale) in FIELDS.items()])
+    account.update_schema(
+        [Field(name, FieldType(type_), scale, name in TRACKED) for name, (type_, scale) in FIELDS.items()]
+    )
     account.declare_event_types(
         EventType(type, tuple(EventProperty(name, FieldType(of), scale) for name, (of, scale) in properties.items()))
         for type, properties in DECLARED.items()

@@ -30,6 +30,8 @@ FIELDS: Mapping[str, tuple[str, int]] = {
     "tags": ("tags", 0),
     "labels": ("tags", 0),
 }
+# Those whose changes are kept, from the first batch on.
+TRACKED = ("city", "vip", "labels")
 
 
 @dataclass(frozen=True)

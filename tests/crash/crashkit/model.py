@@ -220,6 +220,16 @@ def _field_questions() -> dict[str, Callable[[Fields], bool]]:
     for name, tags in (("tags", TAGS), ("labels", LABELS)):
         for tag in tags:
             asked[f'{name} has "{tag}"'] = lambda f, name=name, tag=tag: tag in f.get(name, ())
+    return asked | _history_questions()
+
+
+def _history_questions() -> dict[str, Callable[[Fields], bool]]:
+    """What is tracked from the beginning has a history that leads to what is there."""
+    asked: dict[str, Callable[[Fields], bool]] = {}
+    for tag in LABELS:
+        asked[f'labels tagged "{tag}"'] = lambda f, tag=tag: tag in f.get("labels", ())
+    for name, value in (*(("city", f'"{city}"') for city in CITIES), ("vip", "true"), ("vip", "false")):
+        asked[f"{name} = {value} and not {name} became {value}"] = lambda f: False
     return asked
 
 
