@@ -46,10 +46,12 @@ typedef struct {
     uint32_t n;
 } ev_zone;
 
-/* Hours of the local week: bit i of the 168 is the one that begins i hours behind the midnight that begins Monday. */
+/* Hours of the local week: bit i of the 168 is the one that begins i hours behind the midnight that begins Monday. Or with
+ * `months` local months: bit 0 of the first word is January. */
 typedef struct {
     ev_zone zone;
     uint64_t week[3];
+    bool months;
 } ev_clock;
 
 /* Room to work in. */
@@ -59,10 +61,10 @@ typedef struct {
     uint64_t *bits;             /* BM_CHUNK_WORDS */
 } ev_clock_room;
 
-/* The rows of a chunk of times in one of the hours, (rows + 63) / 64 words; and of the n rows listed, as many bits. */
+/* The rows of a chunk of times in one of the hours or months, (rows + 63) / 64 words; and of the n rows listed, as many bits. */
 void ev_clock_bits(const ev_clock *k, const bm_chunk *c, uint32_t rows, uint64_t *out, const ev_clock_room *room);
 void ev_clock_test(const ev_clock *k, const bm_chunk *c, const uint16_t *rows, uint32_t n, uint64_t *out);
-/* BM_ZONE_NONE without any hour, BM_ZONE_ALL with all, else BM_ZONE_SOME. */
+/* BM_ZONE_NONE without any hour or month, BM_ZONE_ALL with all, else BM_ZONE_SOME. */
 int ev_clock_zone(const ev_clock *k);
 /* The number of the local day that each of the n rows is on: consecutive days have consecutive numbers. */
 void ev_clock_days(const ev_zone *z, const bm_chunk *c, const uint16_t *rows, uint32_t n, int64_t *days);

@@ -57,21 +57,28 @@ def _integers(values):
 
 
 cdef class _Clock:
-    """Hours of the local week: those of a day ("hour", bit 0 to 23) or whole days ("weekday", bit 0, Monday, to 6)."""
+    """Hours of the local week: those of a day ("hour", bit 0 to 23) or whole days ("weekday", bit 0, Monday, to 6); or
+    months of the local year ("month", bit 0, January, to 11)."""
 
     cdef ev_clock c
     cdef _Zone zone
 
     def __cinit__(self, unit, starts, offsets, mask):
-        if unit not in ("hour", "weekday"):
-            raise ValueError(f"a clock shows the hour or the weekday, not {unit!r}")
-        if not 0 <= mask < 1 << (24 if unit == "hour" else 7):
+        if unit not in _UNITS:
+            raise ValueError(f"a clock shows the hour, the weekday or the month, not {unit!r}")
+        if not 0 <= mask < 1 << _UNITS[unit]:
             raise ValueError(f"{mask} is no mask of {unit}s")
         self.zone = _Zone(starts, offsets)
         self.c.zone = self.zone.c
         week = sum(mask << 24 * day for day in range(7)) if unit == "hour" else _days(mask)
+        if unit == "month":
+            self.c.months, week = True, mask
         for i in range(3):
             self.c.week[i] = week >> 64 * i & 0xFFFFFFFFFFFFFFFF
+
+
+# How many values each has.
+_UNITS = {"hour": 24, "weekday": 7, "month": 12}
 
 
 def _days(mask):
@@ -91,7 +98,8 @@ cdef class EventFilter:
                                              `negate` takes the other values that are present
       ("present", column)                    there is a value
       ("clock", unit, starts, offsets, mask) the local time lies in one of the hours of the day (unit "hour"; bit 0 to 23
-                                             of `mask`) or on one of the weekdays ("weekday"; bit 0 is Monday, 6 Sunday).
+                                             of `mask`), on one of the weekdays ("weekday"; bit 0 is Monday, 6 Sunday), or
+                                             in one of the months ("month"; bit 0 is January, 11 December).
                                              From starts[i] on (ms, ascending) local time is offsets[i] ms ahead of UTC;
                                              before the first start too. int64 arrays, or their bytes
       ("constant", bool)                     every row, or none

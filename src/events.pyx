@@ -56,6 +56,7 @@ cdef extern from "ev_layer.h" nogil:
     ctypedef struct ev_clock:
         ev_zone zone
         uint64_t week[3]
+        uint8_t months "months"
 
     ctypedef struct ev_op:
         uint8_t kind
@@ -313,6 +314,8 @@ cdef int64_t _clamp(value) except? -1:
 
 
 include "event_filters.pxi"
+include "event_favourites.pxi"
+include "event_series.pxi"
 
 
 cdef class EventMonth:

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from segidx.exec.event_has import scan_event_has
 from segidx.exec.events import scan
+from segidx.exec.favourites import scan_favourite
+from segidx.exec.gaps import scan_gaps
+from segidx.exec.sequences import scan_sequence
 from segidx.exec.verify import verify
 from segidx.kernels.bitmaps import Posting, Program
 from segidx.plan.context import BindContext
@@ -18,12 +22,16 @@ from segidx.plan.nodes import (
     AtLeastOf,
     CandidateCheck,
     Complement,
+    EventHasScan,
     EventScan,
     Everything,
+    FavouriteScan,
+    GapScan,
     Nothing,
     Plan,
     PostingScan,
     RangeScan,
+    SequenceScan,
     TableScan,
     all_of,
     is_checked,
@@ -66,7 +74,7 @@ class _Compiler:
                 return program.table(snapshot.column(plan.field_id), plan.base, plan.bits)
             case CandidateCheck():
                 return program.posting(self._checked(plan, siblings))
-            case EventScan():
+            case EventScan() | EventHasScan() | FavouriteScan() | GapScan() | SequenceScan():
                 return program.posting(self._scanned(plan, siblings))
             case AllOf():
                 cheap = [o for o in plan.operands if not is_checked(o)]
@@ -89,9 +97,21 @@ class _Compiler:
         candidates = self._materialise(program)
         return Posting([verify(plan, candidates, self._context)])
 
-    def _scanned(self, plan: EventScan, siblings: Sequence[Plan]) -> Posting:
+    def _scanned(
+        self, plan: EventScan | EventHasScan | FavouriteScan | GapScan | SequenceScan, siblings: Sequence[Plan]
+    ) -> Posting:
         """The contacts, of those that the siblings leave, whose events say so, as a posting of its own."""
-        if not siblings:
-            return Posting(scan(plan, None, self._context))
-        program = compile_plan(all_of(siblings, self._context.total, plan.path), self._context, self._materialise)
-        return Posting(scan(plan, self._materialise(program), self._context))
+        candidates = None
+        if siblings:
+            program = compile_plan(all_of(siblings, self._context.total, plan.path), self._context, self._materialise)
+            candidates = self._materialise(program)
+        match plan:
+            case EventHasScan():
+                return Posting([scan_event_has(plan, candidates, self._context)])
+            case FavouriteScan():
+                return Posting([scan_favourite(plan, candidates, self._context)])
+            case GapScan():
+                return Posting([scan_gaps(plan, candidates, self._context)])
+            case SequenceScan():
+                return Posting([scan_sequence(plan, candidates, self._context)])
+        return Posting(scan(plan, candidates, self._context))

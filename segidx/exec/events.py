@@ -20,7 +20,7 @@ from segidx.model.expression import AggregateFunction
 from segidx.plan.clocks import packed_changes
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import EventScan
-from segidx.plan.values import BoundAggregate, BoundEvents
+from segidx.plan.values import BoundAggregate, BoundEvents, ValueKind
 from segidx.store.events import month_of
 from segidx.store.postings import bitmap_of
 
@@ -72,6 +72,27 @@ def aggregate(value: BoundAggregate, ordinals: Ordinals, context: BindContext) -
     numbers[at] = totals
     present[at] = True
     return numbers, present
+
+
+def numbers_of(value: BoundAggregate, among: Ordinals | None, context: BindContext) -> tuple[Ordinals, Numbers]:
+    """The contacts, of `among` (ascending) where it is given, that have the aggregate, ascending, and theirs. Raises
+    Stopped, SumTooLarge."""
+    return _collected(value, among, context)
+
+
+def contacts_with(events: BoundEvents, among: Ordinals | None, context: BindContext) -> Ordinals:
+    """The contacts that have one of the events, of `among` where it is given; both ascending. Raises Stopped."""
+    return counts(events, among, context)[0]
+
+
+def counts(
+    events: BoundEvents, among: Ordinals | None, context: BindContext, least: int = 1
+) -> tuple[Ordinals, Numbers]:
+    """The contacts that have so many of the events at least, and how many these are. Raises Stopped."""
+    value = BoundAggregate(ValueKind.NUMBER, AggregateFunction.COUNT, events)
+    ordinals, numbers = _collected(value, among, context)
+    enough = numbers >= least
+    return ordinals[enough], numbers[enough]
 
 
 class Selected(NamedTuple):

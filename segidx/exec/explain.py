@@ -11,12 +11,16 @@ from segidx.plan.nodes import (
     AtLeastOf,
     CandidateCheck,
     Complement,
+    EventHasScan,
     EventScan,
     Everything,
+    FavouriteScan,
+    GapScan,
     Nothing,
     Plan,
     PostingScan,
     RangeScan,
+    SequenceScan,
     TableScan,
     all_of,
     any_of,
@@ -29,11 +33,15 @@ _OPERATIONS: dict[type[Plan], str] = {
     AtLeastOf: "at_least_of",
     CandidateCheck: "candidate_check",
     Complement: "not",
+    EventHasScan: "events",
     EventScan: "events",
     Everything: "everything",
+    FavouriteScan: "events",
+    GapScan: "gaps",
     Nothing: "nothing",
     PostingScan: "posting",
     RangeScan: "range",
+    SequenceScan: "sequence",
     TableScan: "table",
 }
 
@@ -63,7 +71,9 @@ def _explain(node: Plan, root: Plan, where: tuple[int, ...], context: BindContex
 
 def _detail(node: Plan) -> str:
     match node:
-        case PostingScan() | CandidateCheck() | TableScan() | EventScan():
+        case PostingScan() | CandidateCheck() | TableScan():
+            return node.label
+        case EventScan() | EventHasScan() | FavouriteScan() | GapScan() | SequenceScan():
             return node.label
         case RangeScan():
             low = "" if node.low is None else f"{node.low} <= "

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
+from segidx.exec import gaps
 from segidx.exec.events import aggregate, ordinals_of
 from segidx.exec.local_days import ages, local_days
 from segidx.model.expression import Operator
@@ -29,6 +30,7 @@ from segidx.plan.values import (
     BoundConstant,
     BoundDaysSince,
     BoundField,
+    BoundGaps,
     BoundNegative,
     BoundValue,
     LocalDate,
@@ -65,7 +67,9 @@ class _Candidates:
 
 def _holds(plan: CandidateCheck, candidates: _Candidates) -> Mask:
     if plan.left.kind is ValueKind.NUMBER:
-        a, b = _number(plan.left, candidates), _number(plan.right, candidates)
+        sides = (plan.left, plan.right)
+        value = _squared if any(isinstance(side, BoundGaps) and side.irrational for side in sides) else _number
+        a, b = (value(side, candidates) for side in sides)
         b = _sized(b, a.bound * b.denominator_bound + b.bound * a.denominator_bound)
         left, right = a.numerator * b.denominator, b.numerator * a.denominator
         present = a.present & b.present
@@ -145,6 +149,9 @@ def _number(value: BoundValue, candidates: _Candidates) -> _Rational:
         case BoundAggregate():
             values, present = aggregate(value, candidates.ordinals, candidates.context)
             return _whole(values, present, 10**value.scale)
+        case BoundGaps():
+            numerator, denominator, present = gaps.mean(value, candidates.ordinals, candidates.context)
+            return _Rational(numerator, denominator, present, _most(numerator), _most(denominator))
         case BoundNegative():
             a = _number(value.operand, candidates)
             return _Rational(-a.numerator, a.denominator, a.present, a.bound, a.denominator_bound)
@@ -155,8 +162,23 @@ def _number(value: BoundValue, candidates: _Candidates) -> _Rational:
 
 def _whole(values: npt.NDArray[np.int64], present: Mask, denominator: int) -> _Rational:
     values = np.where(present, values, 0)
-    bound = int(max(abs(int(values.min())), abs(int(values.max())))) if len(values) else 0
-    return _Rational(values, np.full(len(values), denominator, np.int64), present, bound, denominator)
+    return _Rational(values, np.full(len(values), denominator, np.int64), present, _most(values), denominator)
+
+
+def _most(values: Array) -> int:
+    """The greatest magnitude."""
+    return int(max(abs(int(values.min())), abs(int(values.max())))) if len(values) else 0
+
+
+def _squared(value: BoundValue, candidates: _Candidates) -> _Rational:
+    """The square of a number with its sign: these compare as the numbers do, and that of a deviation is a fraction."""
+    if isinstance(value, BoundGaps) and value.irrational:
+        numerator, denominator, present = gaps.variance(value, candidates.ordinals, candidates.context)
+        return _Rational(numerator, denominator, present, _most(numerator), _most(denominator))
+    a = _number(value, candidates)
+    bound, denominator_bound = a.bound**2, a.denominator_bound**2
+    a = _sized(a, max(bound, denominator_bound))
+    return _Rational(a.numerator * abs(a.numerator), a.denominator**2, a.present, bound, denominator_bound)
 
 
 def _arithmetic(operator: ArithmeticOperator, a: _Rational, b: _Rational) -> _Rational:
@@ -200,6 +222,8 @@ def _integers(value: BoundValue, candidates: _Candidates) -> tuple[npt.NDArray[n
             return candidates.take(value.field_id)
         case BoundAggregate():
             return aggregate(value, candidates.ordinals, candidates.context)
+        case BoundGaps():
+            return gaps.expected(value, candidates.ordinals, candidates.context)
         case LocalDate():
             instants, present = _integers(value.instant, candidates)
             return local_days(instants, candidates.context.zone), present

@@ -58,6 +58,13 @@ class EventLayer:
     def rows_of(self, first_contact: int, end_contact: int) -> tuple[int, int]: ...
     def stale_of(self, first_contact: int, end_contact: int) -> tuple[int, int]: ...
 
+def favourites(
+    contacts: npt.NDArray[np.uint32],
+    codes: npt.NDArray[np.int64],
+    weights: npt.NDArray[np.int64] | None = None,
+    stop: Stop | None = None,
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]: ...
+
 class EventFilter:
     def __init__(self, ops: Iterable[Op]) -> None: ...
 
@@ -115,3 +122,10 @@ def select(
     folded: tuple[int, int] = (0, 0),
     ranges: tuple[int, int] = ...,
 ) -> tuple[npt.NDArray[np.uint32], tuple[npt.NDArray[np.int64], ...]]: ...
+
+Rows = tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], int | None]
+
+def follow(steps: Iterable[Rows], none: Rows | None, end: int, stop: Stop | None = None) -> npt.NDArray[np.uint32]: ...
+def spreads(
+    contacts: npt.NDArray[np.uint32], times: npt.NDArray[np.int64], stop: Stop | None = None
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], npt.NDArray[np.uint64]]: ...

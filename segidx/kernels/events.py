@@ -50,8 +50,11 @@ from segidx.kernels._events import (
     collect_set,
     encode_block,
     encode_layer,
+    favourites,
+    follow,
     merge_layers,
     select,
+    spreads,
     verify_block,
 )
 
@@ -75,7 +78,10 @@ __all__ = [
     "collect_set",
     "encode_block",
     "encode_layer",
+    "favourites",
+    "follow",
     "merge_layers",
     "select",
+    "spreads",
     "verify_block",
 ]

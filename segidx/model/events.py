@@ -41,9 +41,11 @@ class EventProperty:
 
 HOUR = EventProperty("hour", FieldType.NUMBER)
 WEEKDAY = EventProperty("weekday", FieldType.NUMBER)
-CLOCK_PROPERTIES = {each.name: each for each in (HOUR, WEEKDAY)}
-"""What filters see of an event of any type by its time alone, in the account's zone: the hour of the day, 0 to 23, and
-the day of the week, 1 for Monday to 7. They are not given with events, and no property may have these names."""
+MONTH = EventProperty("month", FieldType.NUMBER)
+CLOCK_PROPERTIES = {each.name: each for each in (HOUR, WEEKDAY, MONTH)}
+"""What filters see of an event of any type by its time alone, in the account's zone: the hour of the day, 0 to 23, the
+day of the week, 1 for Monday to 7, and the month of the year, 1 to 12. They are not given with events, and no property
+may have these names. A type that was declared with a `month` before these had one keeps its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,11 @@ class EventType:
             if found.name == name:
                 return place
         raise UnknownProperty(self.name, name, [p.name for p in self.properties])
+
+
+def clock_of(type: EventType, name: str) -> EventProperty | None:
+    """What filters see under that name by the time alone, where the type has no property of its own of that name."""
+    return None if any(each.name == name for each in type.properties) else CLOCK_PROPERTIES.get(name)
 
 
 def _strings(*names: str) -> tuple[EventProperty, ...]:
@@ -194,7 +201,7 @@ _RESERVED = frozenset(
         *("false", "first", "from", "has", "hour", "in", "is", "last", "like", "matches", "never", "next"),
         *("nobody", "none", "not", "of", "older", "only", "or", "segment", "set", "since", "starts"),
         *("tagged", "than", "then", "this", "time", "timestamp", "to", "today", "top", "true", "until"),
-        *("weekday", "where", "with", "within"),
+        *("month", "weekday", "where", "with", "within"),
         *("interaction", "touch"),  # groups
         *("change", "tagging"),  # history
     )
@@ -208,7 +215,12 @@ def check_event_type(new: EventType) -> None:
     for name, what, reserved, but in (
         (new.name, "event type", _RESERVED, "no word of the text syntax"),
         *(
-            (p.name, f"event type {new.name}: property", _RESERVED_PROPERTIES, "not 'time', 'hour' or 'weekday'")
+            (
+                p.name,
+                f"event type {new.name}: property",
+                _RESERVED_PROPERTIES,
+                "not 'time', 'hour', 'weekday' or 'month'",
+            )
             for p in new.properties
         ),
     ):

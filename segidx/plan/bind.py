@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from segidx.model.errors import SegidxError, TypeMismatch
 from segidx.model.expression import (
+    Aggregate,
     And,
     Anniversary,
     AtLeast,
@@ -16,9 +17,11 @@ from segidx.model.expression import (
     ChannelState,
     Comparison,
     Did,
+    EventHas,
     Everyone,
     Expression,
     HasTags,
+    HasValue,
     In,
     InWindow,
     IsSet,
@@ -29,6 +32,8 @@ from segidx.model.expression import (
     Only,
     Operator,
     Or,
+    Overdue,
+    Sequence,
     Tagged,
     TagMode,
     TextMatch,
@@ -39,9 +44,12 @@ from segidx.model.results import Estimate
 from segidx.model.schema import Field, FieldType
 from segidx.model.values import Constant, FieldValue
 from segidx.model.writes import Channel, ChannelFlag
-from segidx.plan.comparisons import bind_comparison
+from segidx.plan.comparisons import bind_comparison, bind_value
 from segidx.plan.context import BindContext
-from segidx.plan.events import bind_did, bind_only
+from segidx.plan.event_has import bind_event_has
+from segidx.plan.event_series import bind_overdue, bind_sequence, has_gaps
+from segidx.plan.events import bind_did, bind_has_value, bind_only
+from segidx.plan.favourites import favourite_is, favourite_is_set
 from segidx.plan.history import bind_became, bind_tagged
 from segidx.plan.nodes import (
     Plan,
@@ -55,6 +63,7 @@ from segidx.plan.nodes import (
     nothing,
 )
 from segidx.plan.strings import dictionary_of, equal_codes, plan_codes, text_codes
+from segidx.plan.values import BoundFavourite, BoundGaps
 from segidx.plan.windows import bind_anniversary, bind_window, plan_range
 from segidx.store.layout import SYSTEM_FIELD, channel_code
 
@@ -141,6 +150,19 @@ def _predicate(predicate: Expression, context: BindContext, path: str) -> Plan:
             return complement(bind_did(predicate.events, context, path), context.total, path)
         case Only():
             return bind_only(predicate, context, path)
+        case EventHas():
+            return bind_event_has(predicate, context, path)
+        case HasValue():
+            bound = bind_value(predicate.value, context, f"{path}.value")
+            if isinstance(bound, BoundFavourite):
+                return favourite_is_set(bound, context, path)
+            if isinstance(bound, BoundGaps):
+                return has_gaps(bound, context, path)
+            return bind_has_value(bound, context, path)
+        case Overdue():
+            return bind_overdue(predicate, context, path)
+        case Sequence():
+            return bind_sequence(predicate, context, path)
         case Became():
             return bind_became(predicate, context, path)
         case Tagged():
@@ -184,13 +206,18 @@ def _has_tags(predicate: HasTags, context: BindContext, path: str) -> Plan:
 
 
 def _in(predicate: In, context: BindContext, path: str) -> Plan:
-    """`x in (a, b)` is `x = a or x = b`; of a string field, one set of codes."""
+    """`x in (a, b)` is `x = a or x = b`; of a string field and of a favourite, one set of codes."""
     if isinstance(predicate.value, FieldValue):
         field = context.schema[predicate.value.field]
         if field.type.is_string and all(isinstance(o, str) for o in predicate.options):
             wanted = [o for o in predicate.options if isinstance(o, str)]
             codes = equal_codes(context, dictionary_of(context, field), wanted, ci=predicate.ci)
             return plan_codes(context, field, codes, path, sought=f"in the {len(wanted)} values given")
+    if isinstance(predicate.value, Aggregate) and all(isinstance(o, str) for o in predicate.options):
+        bound = bind_value(predicate.value, context, f"{path}.value")
+        if isinstance(bound, BoundFavourite):
+            wanted = [o for o in predicate.options if isinstance(o, str)]
+            return favourite_is(bound, wanted, context, path, ci=predicate.ci)
     equals = [
         bind_comparison(
             predicate.value, Operator.EQ, Constant(option), context, path, ci=predicate.ci, sides=("value", "options")

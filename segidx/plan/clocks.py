@@ -1,4 +1,5 @@
-"""Local time of events: where a zone's offset changes, and comparisons of the hour or the weekday as sets of them.
+"""Local time of events: where a zone's offset changes, and comparisons of the hour, the weekday or the month as
+sets of them.
 
 Imports the model and other parts of the plan only. The kernels take the changes as they are given here.
 """
@@ -13,7 +14,7 @@ from operator import and_, or_
 
 import numpy as np
 
-from segidx.model.events import HOUR, EventProperty
+from segidx.model.events import HOUR, MONTH, WEEKDAY, EventProperty
 from segidx.model.expression import Operator
 from segidx.model.windows import MAX_INSTANT, from_millis, to_days
 from segidx.plan.constants import whole_numbers
@@ -81,10 +82,14 @@ def packed_changes(start: int, end: int, context: BindContext) -> tuple[bytes, b
 # --- conditions ------------------------------------------------------------------------------------------------
 
 
+# The least and the greatest value of each.
+_VALUES = {HOUR.name: (0, 23), WEEKDAY.name: (1, 7), MONTH.name: (1, 12)}
+
+
 def clock_filter(
     found: EventProperty, operator: Operator, constant: Decimal, span: tuple[int, int], context: BindContext
 ) -> FilterOp:
-    """`hour operator constant`, or of the weekday, for events of `span`."""
+    """`hour operator constant`, or of the weekday or the month, for events of `span`."""
     start, end = span
     return ("clock", found.name, *packed_changes(start, end, context), _mask(found, operator, constant))
 
@@ -99,8 +104,8 @@ def joined(kind: str, steps: list[FilterOp], n: int) -> list[FilterOp]:
 
 
 def _mask(found: EventProperty, operator: Operator, constant: Decimal) -> int:
-    """The values that compare so: bit 0 is hour 0, or Monday, which is weekday 1."""
-    first, last = (0, 23) if found == HOUR else (1, 7)
+    """The values that compare so: bit 0 is hour 0, Monday, which is weekday 1, or January, which is month 1."""
+    first, last = _VALUES[found.name]
     if operator is Operator.NE:
         return (1 << last - first + 1) - 1 ^ _mask(found, Operator.EQ, constant)
     ends = whole_numbers(operator, Fraction(constant))

@@ -6,8 +6,8 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from segidx.model.errors import TypeMismatch
-from segidx.model.expression import PART_NAMES, Aggregate, DaysSinceEvent, Operator
+from segidx.model.errors import InvalidExpression, TypeMismatch
+from segidx.model.expression import PART_NAMES, Aggregate, AggregateFunction, DaysSinceEvent, Operator
 from segidx.model.results import Estimate
 from segidx.model.schema import Field, FieldType
 from segidx.model.values import (
@@ -23,7 +23,9 @@ from segidx.model.windows import to_days
 from segidx.plan.calendar import FIRST_DAY, LAST_DAY, last_day_with_age
 from segidx.plan.constants import FLIPPED, bind_constant, fold_constant, holds, whole_numbers
 from segidx.plan.context import BindContext
+from segidx.plan.event_series import bind_gaps, compare_gaps, has_gaps
 from segidx.plan.events import aggregate_on_days, bind_aggregate, compare_aggregate
+from segidx.plan.favourites import bind_favourite, favourite_is
 from segidx.plan.nodes import CandidateCheck, Plan, PostingScan, all_of, complement, everything, nothing
 from segidx.plan.strings import compared_codes, dictionary_of, equal_codes, fold, plan_codes
 from segidx.plan.values import (
@@ -32,12 +34,15 @@ from segidx.plan.values import (
     BoundArithmetic,
     BoundConstant,
     BoundDaysSince,
+    BoundFavourite,
     BoundField,
+    BoundGaps,
     BoundNegative,
     BoundValue,
     LocalDate,
     ValueKind,
     fields_in,
+    gaps_in,
     reads_nothing,
 )
 from segidx.plan.windows import plan_local_days, plan_range
@@ -86,6 +91,12 @@ def bind_comparison(
             return _days_constant(a, operator, b, context, path)
         if isinstance(a, BoundAggregate):
             return compare_aggregate(a, operator, b, context, path)
+        if isinstance(a, BoundGaps):
+            return compare_gaps(a, operator, b, context, path)
+        if isinstance(a, BoundFavourite):
+            return _favourite_constant(a, operator, b, context, path, ci=ci)
+    if isinstance(a, BoundFavourite) or isinstance(b, BoundFavourite):
+        raise TypeMismatch("a favourite is compared with strings as they are written, not with fields or each other")
     return _candidate_check(a, operator, b, context, path, ci=ci)
 
 
@@ -133,14 +144,22 @@ def bind_value(value: Value, context: BindContext, path: str) -> BoundValue:
             operand = bind_value(value.operand, context, f"{path}.{PART_NAMES[Negative][0]}")
             _require_number(operand, "'-'")
             return BoundNegative(ValueKind.NUMBER, operand)
+        case Aggregate(function=AggregateFunction.FAVOURITE):
+            return bind_favourite(value, context, f"{path}.aggregate")
         case Aggregate():
-            return bind_aggregate(value, context, f"{path}.aggregate")
+            bind = bind_gaps if value.function.of_gaps else bind_aggregate
+            return bind(value, context, f"{path}.aggregate")
     raise AssertionError(value)
 
 
 def _require_number(value: BoundValue, what: str) -> None:
     if value.kind is not ValueKind.NUMBER:
         raise TypeMismatch(f"{what} works on numbers, not on {_spoken(value)}")
+    if isinstance(value, BoundGaps) and value.irrational:
+        raise InvalidExpression(
+            f"{value.function.value} is the root of a number, which is compared exactly and not calculated with: put"
+            f" {what} on the other side of the comparison"
+        )
 
 
 def _bind_field(field: Field, context: BindContext) -> BoundValue:
@@ -235,6 +254,21 @@ def _field_constant(
     return _range(field, operator, Fraction(value), context, path)
 
 
+def _favourite_constant(
+    favourite: BoundFavourite,
+    operator: Operator,
+    constant: BoundConstant,
+    context: BindContext,
+    path: str,
+    *,
+    ci: bool,
+) -> Plan:
+    if operator is not Operator.EQ:
+        raise TypeMismatch(f"a favourite is compared with =, != and in, not with {operator.value}")
+    assert isinstance(constant.value, str)
+    return favourite_is(favourite, [constant.value], context, path, ci=ci)
+
+
 def _range(field: Field, operator: Operator, bound: Fraction, context: BindContext, path: str) -> Plan:
     """Stored integers that compare with an exact bound."""
     ends = whole_numbers(operator, bound)
@@ -289,10 +323,12 @@ def _candidate_check(
     a: BoundValue, operator: Operator, b: BoundValue, context: BindContext, path: str, *, ci: bool
 ) -> Plan:
     fields = sorted(fields_in(a) | fields_in(b), key=lambda f: f.field_id)
-    sets = []
+    sets: list[Plan] = []
     for f in fields:
         count = context.snapshot.set_count(context.schema[f.name])
         sets.append(PostingScan(Estimate(count, count, count), path, SYSTEM_FIELD, f.field_id, f"{f.name} is set"))
+    selections = {each.events: each for side in (a, b) for each in sorted(gaps_in(side), key=repr)}
+    sets += [has_gaps(each, context, path) for each in selections.values()]
     if not sets:
         approximation: Plan = everything("events are compared", context.total, path)
     else:

@@ -116,7 +116,9 @@ def _own_leaf(node: Expression, type: EventType, span: Span, context: BindContex
                     f"{node.operator.value!r} works on strings, but {type.name}.{found.name} is a {found.type.value}",
                     property=found.name,
                 )
-            codes = text_codes(context, _dictionary(type, found, context), node.operator, node.pattern, ci=node.ci)
+            codes = text_codes(
+                context, property_dictionary(type, found, context), node.operator, node.pattern, ci=node.ci
+            )
             return _table(type, found, codes)
     raise AssertionError(f"{node.__class__.__name__} was not refused by check()")
 
@@ -185,7 +187,7 @@ def _property(
     """`property operator constant`, of one type, for any operator but !=."""
     column = column_of(type, found)
     if isinstance(constant, str):
-        dictionary = _dictionary(type, found, context)
+        dictionary = property_dictionary(type, found, context)
         if operator is Operator.EQ:
             return _table(type, found, equal_codes(context, dictionary, [constant], ci=ci))
         return _table(type, found, compared_codes(context, dictionary, operator, constant))
@@ -220,7 +222,7 @@ def _in(node: In, type: EventType, span: Span, context: BindContext) -> list[Fil
         found = _property_of(type, node.value.field)
         if found.type is FieldType.CATEGORY:
             wanted = [o for o in node.options if isinstance(o, str)]
-            codes = equal_codes(context, _dictionary(type, found, context), wanted, ci=node.ci)
+            codes = equal_codes(context, property_dictionary(type, found, context), wanted, ci=node.ci)
             return _table(type, found, codes)
     steps: list[FilterOp] = []
     for option in node.options:
@@ -230,11 +232,11 @@ def _in(node: In, type: EventType, span: Span, context: BindContext) -> list[Fil
 
 def _property_of(type: EventType, name: str) -> EventProperty:
     """The property that a condition names: of the type, or of the events' time. It is there: `named` looks first."""
-    return CLOCK_PROPERTIES[name] if name in CLOCK_PROPERTIES else type.property(name)
+    return type.property(name) if name in {each.name for each in type.properties} else CLOCK_PROPERTIES[name]
 
 
 def _is_clock(found: EventProperty) -> bool:
-    return found.name in CLOCK_PROPERTIES
+    return found is CLOCK_PROPERTIES.get(found.name)
 
 
 def column_of(type: EventType, found: EventProperty) -> int:
@@ -242,7 +244,8 @@ def column_of(type: EventType, found: EventProperty) -> int:
     return FIRST_PROPERTY + type.index(found.name)
 
 
-def _dictionary(type: EventType, found: EventProperty, context: BindContext) -> Dictionary:
+def property_dictionary(type: EventType, found: EventProperty, context: BindContext) -> Dictionary:
+    """The values of a category property."""
     strings = context.snapshot.event_dictionary(type, type.index(found.name))
     return Dictionary(strings, strings.find_one)
 

@@ -4,13 +4,14 @@ aggregate compared with a constant a scan of events.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
 from segidx.kernels.events import TIME
 from segidx.model.errors import InvalidExpression, TypeMismatch, UnknownEventType
 from segidx.model.event_groups import GROUPS, check_asked
-from segidx.model.events import CLOCK_PROPERTIES, ORDER, EventType
+from segidx.model.events import ORDER, EventType, clock_of
 from segidx.model.expression import (
     Aggregate,
     AggregateFunction,
@@ -32,6 +33,7 @@ from segidx.plan.values import (
     BoundArithmetic,
     BoundConstant,
     BoundEvents,
+    BoundValue,
     FilterOp,
     ValueKind,
 )
@@ -51,16 +53,16 @@ def bind_aggregate(aggregate: Aggregate, context: BindContext, path: str) -> Bou
     """The aggregate with its window resolved. Raises UnknownProperty, TypeMismatch, InvalidExpression, InvalidPattern,
     those of a filter with the path of the leaf behind `path`, that of the aggregate."""
     function = aggregate.function
-    events, *others = _members(aggregate.events, function, context, f"{path}.events")
-    type, also = events.type, tuple(_counting(each) for each in others)
+    events, *others = members(aggregate.events, function, context, f"{path}.events")
+    type, also = events.type, tuple(counting(each) for each in others)
     if function is AggregateFunction.COUNT:
-        return BoundAggregate(ValueKind.NUMBER, function, _counting(events), also=also)
+        return BoundAggregate(ValueKind.NUMBER, function, counting(events), also=also)
     if function is AggregateFunction.DISTINCT_DAYS:
-        return BoundAggregate(ValueKind.NUMBER, function, _counting(events))
+        return BoundAggregate(ValueKind.NUMBER, function, counting(events))
     if function in _PICKS:
-        return BoundAggregate(ValueKind.INSTANT, _PICKS[function], _counting(events), TIME, also=also)
+        return BoundAggregate(ValueKind.INSTANT, _PICKS[function], counting(events), TIME, also=also)
     assert aggregate.property is not None
-    clock = CLOCK_PROPERTIES.get(aggregate.property)
+    clock = clock_of(type, aggregate.property)
     if clock is not None:
         raise TypeMismatch(
             f"{type.name}.{clock.name} is the {clock.name} of the event's local time, which stands in filters only:"
@@ -69,7 +71,7 @@ def bind_aggregate(aggregate: Aggregate, context: BindContext, path: str) -> Bou
         )
     found = type.property(aggregate.property)
     if function is AggregateFunction.DISTINCT:
-        return BoundAggregate(ValueKind.NUMBER, function, _counting(events), column_of(type, found))
+        return BoundAggregate(ValueKind.NUMBER, function, counting(events), column_of(type, found))
     if found.type is not FieldType.NUMBER:
         raise TypeMismatch(
             f"{function.value} is made of numbers, but {type.name}.{found.name} is a {found.type.value}",
@@ -80,14 +82,19 @@ def bind_aggregate(aggregate: Aggregate, context: BindContext, path: str) -> Bou
         return BoundAggregate(ValueKind.NUMBER, function, events, column, scale)
     total = BoundAggregate(ValueKind.NUMBER, AggregateFunction.SUM, events, column, scale)
     # Of orders the average is over those that count: a cancelled one lowers the sum, and is no order.
-    divisor = _counting(events) if type == ORDER else _passing(events, ("present", column))
-    return BoundArithmetic(ValueKind.NUMBER, ArithmeticOperator.DIVIDE, total, _count(divisor))
+    divisor = counting(events) if type == ORDER else passing(events, ("present", column))
+    return BoundArithmetic(ValueKind.NUMBER, ArithmeticOperator.DIVIDE, total, count(divisor))
 
 
 def bind_did(events: Events, context: BindContext, path: str) -> Plan:
     """The contacts with at least one such event. `path` is the predicate's."""
-    members = _members(events, AggregateFunction.COUNT, context, f"{path}.events")
-    scans = [_scan(_count(_counting(each)), 1, None, context, path) for each in members]
+    selections = members(events, AggregateFunction.COUNT, context, f"{path}.events")
+    return did_any([counting(each) for each in selections], context, path)
+
+
+def did_any(selections: Sequence[BoundEvents], context: BindContext, path: str) -> Plan:
+    """The contacts with at least one event of a selection."""
+    scans = [_scan(count(each), 1, None, context, path) for each in selections]
     return scans[0] if len(scans) == 1 else any_of(scans, context.total, path)
 
 
@@ -100,11 +107,26 @@ def bind_only(only: Only, context: BindContext, path: str) -> Plan:
     if only.events.where is None:
         population = _flagged(population)
     if only.that is None:
-        return _scan(_count(population), 1, None, context, path)
+        return _scan(count(population), 1, None, context, path)
     that = bind_filter(only.that, type, (population.start, population.end), context, f"{path}.that")
-    some = _scan(_count(_passing(population, *that)), 1, None, context, path)
-    others = _scan(_count(_passing(population, *that, ("not",))), 1, None, context, path)
+    some = _scan(count(passing(population, *that)), 1, None, context, path)
+    others = _scan(count(passing(population, *that, ("not",))), 1, None, context, path)
     return all_of([some, complement(others, context.total, path)], context.total, path)
+
+
+def bind_has_value(value: BoundValue, context: BindContext, path: str) -> Plan:
+    """The contacts for which the bound aggregate is not missing."""
+    match value:
+        case BoundAggregate() if value.function.is_count:
+            return everything("a count is 0 at least", context.total, path)
+        case BoundAggregate():
+            # No sum is made: one event that has the number is enough.
+            having = [passing(each, ("present", value.measure)) for each in (value.events, *value.also)]
+            return did_any(having, context, path)
+        case BoundArithmetic(left=BoundAggregate() as total, right=BoundAggregate() as divisor):  # an average
+            some = bind_has_value(total, context, path)
+            return all_of([some, did_any([divisor.events], context, path)], context.total, path)
+    raise TypeMismatch(f"'is set' is not asked of {value.kind.value} that is made so")
 
 
 def compare_aggregate(
@@ -145,21 +167,27 @@ def aggregate_on_days(
     return scans[0] if len(scans) == 1 else any_of(scans, context.total, path)
 
 
-def _count(events: BoundEvents) -> BoundAggregate:
+def having(events: BoundEvents, least: int, context: BindContext, path: str) -> Plan:
+    """The contacts with so many of the events at least, one or more."""
+    return _scan(count(events), least, None, context, path)
+
+
+def count(events: BoundEvents) -> BoundAggregate:
+    """How many they are."""
     return BoundAggregate(ValueKind.NUMBER, AggregateFunction.COUNT, events)
 
 
-def _counting(events: BoundEvents) -> BoundEvents:
+def counting(events: BoundEvents) -> BoundEvents:
     """The events among them that are counted: of orders not all are, of lines all."""
     return _flagged(events) if events.type == ORDER else events
 
 
 def _flagged(events: BoundEvents) -> BoundEvents:
     """The events among them that are marked as ones that count: of lines, those of a positive quantity."""
-    return _passing(events, ("range", counts_column(events.type), 1, 1))
+    return passing(events, ("range", counts_column(events.type), 1, 1))
 
 
-def _passing(events: BoundEvents, *filter: FilterOp) -> BoundEvents:
+def passing(events: BoundEvents, *filter: FilterOp) -> BoundEvents:
     """The events among them that pass one more filter."""
     return replace(events, where=(*events.where, *filter, ("all", 2)) if events.where else filter)
 
@@ -177,7 +205,7 @@ def _scan(aggregate: BoundAggregate, low: int | None, high: int | None, context:
     return EventScan(estimate, path, aggregate, low, high, label)
 
 
-def _members(events: Events, function: AggregateFunction, context: BindContext, path: str) -> tuple[BoundEvents, ...]:
+def members(events: Events, function: AggregateFunction, context: BindContext, path: str) -> tuple[BoundEvents, ...]:
     """The selection, or of a group those of its members; one at least."""
     group = context.snapshot.catalog.event_groups.get(events.type)
     if group is None:

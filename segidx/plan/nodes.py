@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from segidx.model.expression import Operator
 from segidx.model.results import Estimate
-from segidx.plan.values import BoundAggregate, BoundValue
+from segidx.plan.values import BoundAggregate, BoundEvents, BoundFavourite, BoundGaps, BoundStep, BoundValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,44 @@ class EventScan(Plan):
 
 
 @dataclass(frozen=True, slots=True)
+class EventHasScan(Plan):
+    """The contacts of whose events the first, or the `last`, is one of the `passing` and not one of the `failing`: two
+    selections that have no event in common. A contact without any is never among them."""
+
+    passing: BoundEvents
+    failing: BoundEvents
+    last: bool
+    label: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class GapScan(Plan):
+    """The contacts for which `gaps operator bound` holds: of days, or for EXPECTED of milliseconds since 1970."""
+
+    gaps: BoundGaps
+    operator: Operator
+    bound: Fraction
+    label: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FavouriteScan(Plan):
+    """The contacts whose favourite has one of the codes, ascending; None: that have one at all."""
+
+    favourite: BoundFavourite
+    codes: tuple[int, ...] | None
+    label: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceScan(Plan):
+    """The contacts with events of the steps one after another; only the last may be absent."""
+
+    steps: tuple[BoundStep, ...]
+    label: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Inner(Plan):
     """An operation on operands within a universe of `total` live contacts."""
 
@@ -151,7 +190,8 @@ class AtLeastOf(Inner):
 
 def is_checked(plan: Plan) -> bool:
     """Whether a leaf below is answered contact by contact, so that it waits until its siblings have left few."""
-    return isinstance(plan, CandidateCheck | EventScan) or any(map(is_checked, plan.children))
+    checked = CandidateCheck | EventScan | EventHasScan | FavouriteScan | GapScan | SequenceScan
+    return isinstance(plan, checked) or any(map(is_checked, plan.children))
 
 
 # --- constructors with estimates ---------------------------------------------------------------------------

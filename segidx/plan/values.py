@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
 
-from segidx.model.events import EventType
+from segidx.model.events import EventProperty, EventType
 from segidx.model.expression import AggregateFunction
 from segidx.model.values import ArithmeticOperator
 
@@ -102,10 +102,43 @@ class BoundAggregate(BoundValue):
     also: tuple[BoundEvents, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class BoundFavourite(BoundValue):
+    """The string of the dictionary of the column `measure` that the most of each contact's events have or, where `by`
+    is a column and not -1, the one with the greatest sum of that, above 0. All of the events have one."""
+
+    events: BoundEvents
+    property: EventProperty
+    measure: int
+    by: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class BoundGaps(BoundValue):
+    """What the times between each contact's events come to: their MEAN_GAP or GAP_DEVIATION in days of 24 hours, or the
+    EXPECTED instant of the next. Missing with fewer than two events."""
+
+    function: AggregateFunction
+    events: BoundEvents
+
+    @property
+    def irrational(self) -> bool:
+        return self.function is AggregateFunction.GAP_DEVIATION
+
+
+@dataclass(frozen=True, slots=True)
+class BoundStep:
+    """A step of a sequence, `within` in milliseconds. The window of all steps is one."""
+
+    events: BoundEvents
+    within: int | None
+    absent: bool
+
+
 def reads_nothing(value: BoundValue) -> bool:
     """Whether the value is the same for every contact."""
     match value:
-        case BoundAggregate():
+        case BoundAggregate() | BoundFavourite() | BoundGaps():
             return False
         case LocalDate():
             return reads_nothing(value.instant)
@@ -116,6 +149,20 @@ def reads_nothing(value: BoundValue) -> bool:
         case BoundNegative():
             return reads_nothing(value.operand)
     return not fields_in(value)
+
+
+def gaps_in(value: BoundValue) -> set[BoundGaps]:
+    """The values of gaps that a value is made of: where one is missing, it is."""
+    match value:
+        case BoundGaps():
+            return {value}
+        case LocalDate():
+            return gaps_in(value.instant)
+        case BoundArithmetic():
+            return gaps_in(value.left) | gaps_in(value.right)
+        case BoundNegative():
+            return gaps_in(value.operand)
+    return set()
 
 
 def fields_in(value: BoundValue) -> set[BoundField]:

@@ -27,10 +27,12 @@ from segidx.model.expression import (
     Comparison,
     DaysSinceEvent,
     Did,
+    EventHas,
     Events,
     Everyone,
     Expression,
     HasTags,
+    HasValue,
     In,
     InWindow,
     IsSet,
@@ -41,6 +43,8 @@ from segidx.model.expression import (
     Only,
     Operator,
     Or,
+    Overdue,
+    Sequence,
     Tagged,
     TagMode,
     TextMatch,
@@ -61,7 +65,16 @@ from segidx.model.values import (
 from segidx.model.windows import AllTime, Window
 from segidx.v1 import expressions_pb2 as pb
 from segidx.v1 import values_pb2
-from segidx.wire.events import ReadFilter, WriteFilter, read_aggregate, read_events, write_aggregate, write_events
+from segidx.wire.events import (
+    ReadFilter,
+    WriteFilter,
+    read_aggregate,
+    read_events,
+    read_sequence,
+    write_aggregate,
+    write_events,
+    write_sequence,
+)
 from segidx.wire.values import CHANNEL_NUMBERS, CHANNELS, read_scalar, write_scalar
 from segidx.wire.windows import Missing, read_enum, read_window, write_window
 
@@ -313,6 +326,22 @@ class _Reader:
             return Only(events)
         return Only(events, self.expression(message.that, f"{path}.only.that", depth + 1))
 
+    def event_has(self, message: pb.EventHas, path: str, depth: int) -> Expression:
+        if not message.HasField("that"):
+            raise Missing
+        event = read_aggregate(message.event, self.filter(f"{path}.event_has.event.events", depth))
+        return EventHas(event, self.expression(message.that, f"{path}.event_has.that", depth + 1))
+
+    def has_value(self, message: pb.HasValue, path: str, depth: int) -> Expression:
+        value = self.value(message.value, path, "has_value.value", depth)
+        return HasValue(value)  # type: ignore[arg-type]  # it refuses any other value
+
+    def overdue(self, message: pb.Overdue, path: str, depth: int) -> Expression:
+        return Overdue(read_events(message.events, self.filter(f"{path}.overdue.events", depth)))
+
+    def sequence(self, message: pb.Sequence, path: str, depth: int) -> Expression:
+        return read_sequence(message, lambda place: self.filter(f"{path}.sequence.{place}", depth))
+
 
 _PREDICATES: Final[dict[str, Callable[..., Expression]]] = {
     "everyone": _Reader.everyone,
@@ -332,6 +361,10 @@ _PREDICATES: Final[dict[str, Callable[..., Expression]]] = {
     "did": _Reader.did,
     "never": _Reader.never,
     "only": _Reader.only,
+    "event_has": _Reader.event_has,
+    "has_value": _Reader.has_value,
+    "overdue": _Reader.overdue,
+    "sequence": _Reader.sequence,
 }
 
 
@@ -437,12 +470,19 @@ class _Writer:
                     part.tag = node.tag
                 if not isinstance(node.window, AllTime):
                     write_window(node.window, part.window)
-            case Did() | Never():
+            case Did() | Never() | Overdue():
                 write_events(node.events, part.events, self.filter(f"{path}.{name}.events", depth))
             case Only():
                 write_events(node.events, part.events, self.filter(f"{path}.only.events", depth))
                 if node.that is not None:
                     self.expression(node.that, part.that, f"{path}.only.that", depth + 1)
+            case EventHas():
+                write_aggregate(node.event, part.event, self.filter(f"{path}.event_has.event.events", depth))
+                self.expression(node.that, part.that, f"{path}.event_has.that", depth + 1)
+            case HasValue():
+                self.value(node.value, part.value, path, "has_value.value", depth)
+            case Sequence():
+                write_sequence(node, part, lambda place: self.filter(f"{path}.sequence.{place}", depth))
 
     def spend(self, nodes: int, path: str) -> None:
         self.nodes += nodes

@@ -172,7 +172,8 @@ def _read_events(pick: random.Random) -> None:
         bits = bytes(pick.randrange(256) for _ in range(40))
         ops.append(("table", pick.randrange(least), pick.choice([low, 0]), bits, pick.random() < 0.5))
     zone = np.array([5, 1 << pick.randrange(4, 60)]), np.array([-3_600_000, pick.randrange(3_600_000)])
-    ops += [("clock", "hour", *zone, 0xF0F0F0), ("clock", "weekday", *zone, pick.randrange(128)), ("any", 2)]
+    ops += [("clock", "hour", *zone, 0xF0F0F0), ("clock", "weekday", *zone, pick.randrange(128))]
+    ops += [("clock", "month", *zone, pick.randrange(4096)), ("any", 3)]
     ops += [("at_least", 2, 4), ("not",), ("any", 3), ("all", 4)]
     candidates = np.array(sorted(pick.sample(range(4 * BLOCK_ROWS), 3000)), np.uint32)
     few = candidates[: pick.randrange(3)]

@@ -1,5 +1,5 @@
-"""The hour, the weekday and the day of events against the standard library's zones, at every size, width of times and
-SIMD level; and different values a contact at every number of them."""
+"""The hour, the weekday, the month and the day of events against the standard library's zones, at every size, width of
+times and SIMD level; and different values a contact at every number of them."""
 
 from __future__ import annotations
 
@@ -86,6 +86,10 @@ def check_clock(zone: str, first: int, last: int, n: int, seed: int = 0) -> None
     for mask in (days, 64, 0, 127):
         wanted = [c for c, at in enumerate(shown) if mask >> at.weekday() & 1]
         assert passing(block, "weekday", (starts.tobytes(), offsets.tobytes()), mask) == wanted  # type: ignore[arg-type]
+    for mask in (rng.getrandbits(12), 1 << shown[0].month - 1, 0xFFF ^ 1 << shown[0].month - 1, 0, 0xFFF):
+        for few in (False, True):
+            wanted = [c for c, at in enumerate(shown) if mask >> at.month - 1 & 1 and (not few or c % 97 == 0)]
+            assert passing(block, "month", changes, mask, few) == wanted
     contacts = [rng.randrange(1 + n // 3) for _ in times]
     found = both(months((0, [block_of(times, contacts)])), None, 0, 2**63, -1, how="distinct_days", zone=changes)
     dates = {(c, at.date()) for c, at in zip(contacts, shown, strict=True)}
@@ -148,6 +152,23 @@ def test_many_changes_in_an_hour() -> None:
         assert found == [c for c, at in enumerate(local) if 0x3C3C3C >> at // HOUR % 24 & 1]
         found = passing(block_of(times), "weekday", (starts, offsets), 0b1011)
         assert found == [c for c, at in enumerate(local) if 0b1011 >> (at // DAY + 3) % 7 & 1]
+        january = [c for c, at in enumerate(local) if 0 <= at < 31 * DAY]
+        assert passing(block_of(times), "month", (starts, offsets), 1) == january
+
+
+@pytest.mark.parametrize("n", [300, 6000])
+def test_the_ends_of_months(n: int) -> None:
+    """Each month of some years, leap years and centuries among them, to the millisecond, in blocks of up to 49 days."""
+    zone = (np.zeros(1, np.int64), np.array([2 * HOUR], np.int64))
+    rng = random.Random(n)
+    for year in (1970, 1972, 1999, 2000, 2024, 2025, 2100, 2400, 9998):
+        for month in range(1, 13):
+            first = (datetime(year, month, 1, tzinfo=UTC) - EPOCH) // timedelta(milliseconds=1) - 2 * HOUR
+            times = [max(0, first + by) for by in (-DAY - 1, -DAY, -1, 0, 1, 27 * DAY, 28 * DAY, 29 * DAY, 30 * DAY)]
+            times += [max(0, first + rng.randrange(-5 * DAY, 40 * DAY)) for _ in range(n - len(times))]
+            shown = [(EPOCH + timedelta(milliseconds=at + 2 * HOUR)).month for at in times]
+            found = passing(block_of(times), "month", zone, 1 << month - 1)
+            assert found == [c for c, each in enumerate(shown) if each == month], (year, month)
 
 
 def test_the_first_offset_holds_before_its_start_and_any_time_has_an_hour() -> None:
@@ -157,6 +178,9 @@ def test_the_first_offset_holds_before_its_start_and_any_time_has_an_hour() -> N
     for mask in (0xAAAAAA, 0x555555):
         hours = [(at + 90 * 60_000) // HOUR % 24 for at in far]
         assert passing(block_of(far), "hour", zone, mask) == [c for c, hour in enumerate(hours) if mask >> hour & 1]
+    months = [passing(block_of(far), "month", zone, 1 << month) for month in range(12)]
+    assert sorted(c for each in months for c in each) == [0, 1, 2, 3]
+    assert [c for c in months[0] if c in (1, 2)] == [1, 2]  # 1970 had begun where clocks are ahead
 
 
 @pytest.mark.parametrize("level", ["scalar", "avx2"])
@@ -218,10 +242,11 @@ ONE = (np.zeros(1, np.int64), np.zeros(1, np.int64))
 @pytest.mark.parametrize(
     ("op", "reason"),
     [
-        (("clock", "minute", *ONE, 1), "the hour or the weekday, not 'minute'"),
+        (("clock", "minute", *ONE, 1), "the hour, the weekday or the month, not 'minute'"),
         (("clock", "hour", *ONE, 1 << 24), "no mask of hours"),
         (("clock", "weekday", *ONE, 128), "no mask of weekdays"),
         (("clock", "weekday", *ONE, -1), "no mask of weekdays"),
+        (("clock", "month", *ONE, 4096), "no mask of months"),
         (("clock", "hour", b"", b"", 1), "1 to 131072 starts"),
         (("clock", "hour", np.zeros(2, np.int64), ONE[1], 1), "as many offsets"),
         (("clock", "hour", np.zeros(2, np.int64), np.zeros(2, np.int64), 1), "ascend"),

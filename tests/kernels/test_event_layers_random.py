@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from itertools import groupby
 
 import numpy as np
@@ -69,6 +70,11 @@ def place(row: Row) -> Place:
 def local(at: int, zone: tuple[Sequence[int], Sequence[int]] = ZONE) -> int:
     """Milliseconds since the local midnight that began 1970-01-01."""
     return at + next((offset for start, offset in reversed(list(zip(*zone, strict=True))) if start <= at), zone[1][0])
+
+
+def month_of_year(at: int) -> int:
+    """The month, 1 to 12, of milliseconds since the local midnight that began 1970-01-01."""
+    return (datetime(1970, 1, 1) + timedelta(milliseconds=at)).month
 
 
 def columns_of(rows: Sequence[Row], n: int = COUNTS + 1) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -287,7 +293,7 @@ class Maker:
         return [("table", column, low, packed, negate)], listed
 
     def clock(self) -> tuple[list[Op], Test]:
-        """Hours or weekdays of a zone with any offsets, that change at any instants."""
+        """Hours, weekdays or months of a zone with any offsets, that change at any instants."""
         rng = self.rng
         n = rng.choice((1, 2, 3, 40))
         starts = sorted(rng.sample(range(MAY - MONTH, MAY + 5 * MONTH), n))
@@ -297,6 +303,12 @@ class Maker:
         if rng.random() < 0.5:
             hours = rng.choice((0, (1 << 24) - 1, rng.getrandbits(24)))
             return [("clock", "hour", *ops, hours)], lambda row: hours >> local(row[TIME], zone) // HOUR % 24 & 1 == 1
+        if rng.random() < 0.5:
+            mask = rng.choice((0, 4095, rng.getrandbits(12)))
+            return (
+                [("clock", "month", *ops, mask)],
+                lambda row: mask >> month_of_year(local(row[TIME], zone)) - 1 & 1 == 1,
+            )
         days = rng.choice((0, 127, rng.getrandbits(7)))
         # 1970-01-01 was a Thursday.
         return (

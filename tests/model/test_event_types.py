@@ -113,7 +113,7 @@ def test_another_meaning_is_a_conflict(changed: EventType) -> None:
         (of(EventProperty("time", FieldType.BOOL)), "event type game: property 'time' must be"),
         *(
             (of(EventProperty(name, FieldType.NUMBER)), f"event type game: property '{name}' must be")
-            for name in ("hour", "weekday")
+            for name in ("hour", "weekday", "month")
         ),
         (of(EventProperty("A", FieldType.BOOL)), "event type game: property 'A' must be"),
         (of(*[EventProperty("size", FieldType.BOOL)] * 2), "declares a property twice"),

@@ -27,10 +27,12 @@ from segidx.model.expression import (
     Comparison,
     DaysSinceEvent,
     Did,
+    EventHas,
     Events,
     Everyone,
     Expression,
     HasTags,
+    HasValue,
     In,
     InWindow,
     IsSet,
@@ -205,6 +207,12 @@ def test_long_numbers_do_not_make_long_messages() -> None:
         lambda: on_channel("x" * 10_000),
         lambda: Aggregate(AggregateFunction.COUNT, Events("order"), "amount"),
         lambda: Aggregate(AggregateFunction.SUM, Events("order")),
+        lambda: Aggregate(AggregateFunction.FAVOURITE, Events("order")),
+        lambda: Aggregate(AggregateFunction.SUM, Events("order"), "amount", "amount"),
+        lambda: EventHas(Aggregate(AggregateFunction.COUNT, Events("order")), A),
+        lambda: EventHas(Aggregate(AggregateFunction.FIRST, Events("order")), None),  # type: ignore[arg-type]
+        lambda: HasValue(FieldValue("x")),  # type: ignore[arg-type]
+        lambda: (field("x") + 1).is_set(),
     ],
 )
 def test_nodes_that_cannot_be(build) -> None:  # type: ignore[no-untyped-def]
@@ -236,6 +244,13 @@ def test_filters_of_a_predicate_and_their_paths() -> None:
         (Only(one), {"events.where": A}),
         (Only(one, B), {"events.where": A, "that": B}),
         (Only(Events("line"), B), {"that": B}),
+        (EventHas(Aggregate(AggregateFunction.FIRST, one), B), {"event.events.where": A, "that": B}),
+        (EventHas(Aggregate(AggregateFunction.LAST, Events("line")), B), {"that": B}),
+        (HasValue(count), {"value.aggregate.events.where": A}),
+        (
+            Comparison(Aggregate(AggregateFunction.FAVOURITE, one, "a", "b"), Operator.EQ, Constant("x")),
+            {"left.aggregate.events.where": A},
+        ),
         (IsSet("a"), {}),
         (And((Did(one),)), {}),
         (In(count, (Decimal(1),)), {"value.aggregate.events.where": A}),

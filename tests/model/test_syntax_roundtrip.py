@@ -26,10 +26,12 @@ from segidx.model.expression import (
     Comparison,
     DaysSinceEvent,
     Did,
+    EventHas,
     Events,
     Everyone,
     Expression,
     HasTags,
+    HasValue,
     In,
     InWindow,
     IsSet,
@@ -40,6 +42,9 @@ from segidx.model.expression import (
     Only,
     Operator,
     Or,
+    Overdue,
+    Sequence,
+    Step,
     Tagged,
     TagMode,
     TextMatch,
@@ -185,8 +190,24 @@ filters: st.SearchStrategy[Expression] = st.deferred(lambda: _filters)
 events = st.builds(Events, st.sampled_from(["order", "line"]), st.none() | filters, windows | st.just(AllTime()))
 of_property = [f for f in AggregateFunction if f.of_property]
 times = st.builds(Aggregate, st.sampled_from([f for f in AggregateFunction if f.is_time]), events)
-aggregates = st.builds(Aggregate, st.just(AggregateFunction.COUNT), events) | st.builds(
+of_events = [AggregateFunction.COUNT, *(f for f in AggregateFunction if f.of_gaps)]
+aggregates = st.builds(Aggregate, st.sampled_from(of_events), events) | st.builds(
     Aggregate, st.sampled_from(of_property), events, names
+)
+favourites = st.builds(Aggregate, st.just(AggregateFunction.FAVOURITE), events, names, st.none() | names)
+
+
+steps = st.builds(Events, st.sampled_from(["order", "line", "no"]), st.none() | filters)
+within = st.sampled_from([1, 59, 60, 3600, 7200, 86_400, 100_001, 604_800, 60_480_000_000]) | st.integers(1, 10**8)
+lengths = within.map(lambda seconds: seconds * 1000)
+later = st.builds(Step, steps, st.none() | lengths)
+absent = st.builds(Step, steps, lengths, st.just(True))
+sequences = st.builds(
+    lambda first, more, last, window: Sequence((Step(first), *more, last), window),
+    steps,
+    st.lists(later, max_size=3),
+    later | absent,
+    windows | st.just(AllTime()),
 )
 
 
@@ -200,6 +221,7 @@ leaf_values = st.one_of(
     st.builds(Age, names),
     st.builds(DaysSince, names),
     aggregates,
+    favourites,
     times,
     st.builds(DaysSinceEvent, times),
 )
@@ -222,6 +244,10 @@ predicates: st.SearchStrategy[Expression] = st.one_of(
     st.builds(Did, events),
     st.builds(Never, events),
     st.builds(Only, events, st.none() | filters),
+    st.builds(EventHas, times, filters),
+    st.builds(HasValue, aggregates | favourites | times),
+    st.builds(Overdue, events),
+    sequences,
     st.builds(OnChannel, st.sampled_from(Channel), st.sampled_from(ChannelState)),
 )
 
@@ -299,6 +325,7 @@ _BITS = [
     "İ",
     "\0",
     *("did(", "sum(", "count(order", "line.a", "last(", "only(order", ").time", "days_since(", " among "),
+    *("sequence(order", " then ", " no ", " within 2 days", "overdue(", "expected(", "1 s"),
     *(f" {word} " for word in ("and", "in", "not", "last", "has", "any", "of", "where", "during", "today", "order")),
 ]
 

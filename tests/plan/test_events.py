@@ -160,6 +160,8 @@ def test_an_unknown_string_is_no_event(account: Account) -> None:
         ("sum(line.product) > 3", TypeMismatch, "expression.comparison"),
         ("sum(line.hour) > 3", TypeMismatch, "expression.comparison"),
         ("distinct(line.weekday) > 3", TypeMismatch, "expression.comparison"),
+        ("sum(line.month) > 3", TypeMismatch, "expression.comparison"),
+        ("did(line where month = 2025-01-01)", TypeMismatch, "events.where.comparison"),
         ("distinct(line.prodct) > 3", UnknownProperty, "expression.comparison"),
         ('did(line where hour = "9")', TypeMismatch, "events.where.comparison"),
         ("did(line where hour)", TypeMismatch, "events.where.comparison"),
@@ -211,6 +213,10 @@ def test_errors_name_the_node(account: Account, asked: str, error: type[SegidxEr
         ("weekday in (0, 7, 8)", "weekday", {7}),
         ("weekday < 1", "weekday", set()),
         ("weekday <= 8", "weekday", {1, 2, 3, 4, 5, 6, 7}),
+        ("month = 12", "month", {12}),
+        ("month between 0 and 2.5", "month", {1, 2}),
+        ("month != 6 and month > 3", "month", {4, 5, *range(7, 13)}),
+        ("month > 11.5 or month = 1", "month", {1, 12}),
     ],
 )
 def test_the_clock_is_a_mask(account: Account, asked: str, unit: str, values: set[int]) -> None:
@@ -218,7 +224,7 @@ def test_the_clock_is_a_mask(account: Account, asked: str, unit: str, values: se
     assert isinstance(plan, EventScan)
     (op,) = plan.aggregate.events.where
     assert op[:2] == ("clock", unit)
-    assert op[4] == sum(1 << value - (unit == "weekday") for value in values)
+    assert op[4] == sum(1 << value - (unit != "hour") for value in values)
 
 
 def test_clocks_of_two_kinds_stand_apart_and_every_event_has_them(account: Account) -> None:
@@ -228,7 +234,7 @@ def test_clocks_of_two_kinds_stand_apart_and_every_event_has_them(account: Accou
     plan = plan_of(account, "did(line where hour is set)")
     assert isinstance(plan, EventScan)
     assert plan.aggregate.events.where == (("constant", True),)
-    assert account.count("did(line where hour is not set or weekday is not set)").count == 0
+    assert account.count("did(line where hour is not set or weekday is not set or month is not set)").count == 0
 
 
 def test_what_is_wrong_with_a_clock_says_what_it_is(account: Account) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from google.protobuf import text_format
@@ -18,15 +19,20 @@ from segidx.model.expression import (
     Comparison,
     DaysSinceEvent,
     Did,
+    EventHas,
     Events,
     Expression,
     HasTags,
+    HasValue,
     In,
     IsSet,
     Never,
     Not,
     Only,
     Operator,
+    Overdue,
+    Sequence,
+    Step,
     TagMode,
     Unfinished,
     check,
@@ -73,6 +79,9 @@ def test_numbers_that_clients_rely_on() -> None:
         "never": 31,
         "only": 32,
     }
+    assert pb.Expression.DESCRIPTOR.fields_by_name["event_has"].number == 33
+    assert pb.Expression.DESCRIPTOR.fields_by_name["has_value"].number == 36
+    assert pb.AGGREGATE_FUNCTION_FAVOURITE == 10
     assert pb.Value.DESCRIPTOR.fields_by_name["aggregate"].number == 7
     assert pb.Value.DESCRIPTOR.fields_by_name["days_since_event"].number == 8
 
@@ -108,6 +117,48 @@ def test_only_and_days_since_as_they_are_sent() -> None:
     days = f"left {{ days_since_event {{ {last} }} }} operator: COMPARISON_OPERATOR_GREATER right {{ {zero} }}"
     found = read(f"comparison {{ {days} }}")
     assert found == some(DaysSinceEvent(Aggregate(AggregateFunction.LAST, Events("order"))))
+
+
+def test_an_event_and_a_favourite_as_they_are_sent() -> None:
+    paid = 'left { field: "paid" } operator: COMPARISON_OPERATOR_EQUAL right { constant { bool_value: true } }'
+    last = "event { function: AGGREGATE_FUNCTION_LAST events { type: 'order' } }"
+    found = read(f"event_has {{ {last} that {{ comparison {{ {paid} }} }} }}")
+    assert found == EventHas(Aggregate(AggregateFunction.LAST, Events("order")), PAID)
+    liked = "function: AGGREGATE_FUNCTION_FAVOURITE events { type: 'line' } property: 'category'"
+    assert read(f"has_value {{ value {{ aggregate {{ {liked} }} }} }}") == HasValue(
+        Aggregate(AggregateFunction.FAVOURITE, Events("line"), "category")
+    )
+    by = Comparison(Aggregate(AggregateFunction.FAVOURITE, Events("line"), "category", "a"), Operator.EQ, Constant("x"))
+    wanted = "right { constant { string_value: 'x' } }"
+    assert (
+        read(
+            f"comparison {{ left {{ aggregate {{ {liked} by: 'a' }} }} operator: COMPARISON_OPERATOR_EQUAL {wanted} }}"
+        )
+        == by
+    )
+    assert through_bytes(by) == by
+
+
+def test_sequences_and_gaps_as_they_are_sent() -> None:
+    found = read(
+        "sequence { steps { events { type: 'cart' } }"
+        " steps { events { type: 'order' } within_seconds: 60 absent: true }"
+        " window { rolling { direction: ROLLING_DIRECTION_LAST count: 90 unit: TIME_UNIT_DAY } } }"
+    )
+    assert found == Sequence((Step(Events("cart")), Step(Events("order"), 60_000, absent=True)), LAST_90_DAYS)
+    assert through_bytes(found) == found
+    assert not written(Sequence((Step(Events("cart")), Step(Events("order"))))).sequence.HasField("window")
+    assert read("overdue { events { type: 'order' } }") == Overdue(Events("order"))
+    for number, function in (
+        (11, AggregateFunction.MEAN_GAP),
+        (12, AggregateFunction.GAP_DEVIATION),
+        (13, AggregateFunction.EXPECTED),
+    ):
+        asked = some(Aggregate(function, Events("order")))
+        assert written(asked).comparison.left.aggregate.function == number
+        assert through_bytes(asked) == asked
+    assert pb.Expression.DESCRIPTOR.fields_by_name["overdue"].number == 34
+    assert pb.Expression.DESCRIPTOR.fields_by_name["sequence"].number == 35
 
 
 def test_distinct_values_and_days_as_they_are_sent() -> None:
@@ -151,7 +202,7 @@ def comparison(aggregate: str) -> str:
         comparison('function: AGGREGATE_FUNCTION_SUM property: "amount"'),
         *(
             comparison(f"function: AGGREGATE_FUNCTION_{f} events {{ type: 'line' }}")
-            for f in ("AVERAGE", "MIN", "MAX", "DISTINCT")
+            for f in ("AVERAGE", "MIN", "MAX", "DISTINCT", "FAVOURITE")
         ),
         comparison("function: AGGREGATE_FUNCTION_DISTINCT_DAYS"),
         comparison("function: AGGREGATE_FUNCTION_FIRST"),
@@ -159,6 +210,22 @@ def comparison(aggregate: str) -> str:
         "comparison { left { days_since_event { aggregate { function: AGGREGATE_FUNCTION_LAST } } } "
         'operator: COMPARISON_OPERATOR_EQUAL right { field: "a" } }',
         'comparison { left { days_since_event {} } operator: COMPARISON_OPERATOR_EQUAL right { field: "a" } }',
+        "event_has {}",
+        "event_has { event { function: AGGREGATE_FUNCTION_LAST events { type: 'order' } } }",
+        "event_has { event { events { type: 'order' } } that { everyone {} } }",
+        "event_has { event { function: AGGREGATE_FUNCTION_LAST events {} } that { everyone {} } }",
+        "event_has { that { everyone {} } }",
+        "overdue {}",
+        "overdue { events {} }",
+        comparison("function: AGGREGATE_FUNCTION_MEAN_GAP"),
+        "sequence {}",
+        "sequence { window { all_time {} } }",
+        "sequence { steps {} steps { events { type: 'order' } } }",
+        "sequence { steps { events { type: 'order' } } steps { within_seconds: 5 } }",
+        "sequence { steps { events { type: 'order' } } steps { events { type: 'order' } } window {} }",
+        "has_value {}",
+        "has_value { value {} }",
+        "has_value { value { aggregate { function: AGGREGATE_FUNCTION_LAST } } }",
         "only {}",
         "only { events {} }",
         "only { events { type: 'order' window {} } }",
@@ -187,6 +254,17 @@ def test_an_unfinished_that_is_a_node_of_its_own(that: str) -> None:
         check(found)
     assert caught.value.path == "expression.only.that"
     assert skip_unfinished(found) == (Only(Events("order")), ("expression.only.that",))
+
+
+@pytest.mark.parametrize("that", ["unfinished {}", "is_set {}", "comparison {}"])
+def test_without_what_it_has_there_is_the_event(that: str) -> None:
+    event = "event { function: AGGREGATE_FUNCTION_FIRST events { type: 'order' } }"
+    found = read(f"event_has {{ {event} that {{ {that} }} }}")
+    assert found == EventHas(Aggregate(AggregateFunction.FIRST, Events("order")), Unfinished())
+    with pytest.raises(errors.UnfinishedExpression) as caught:
+        check(found)
+    assert caught.value.path == "expression.event_has.that"
+    assert skip_unfinished(found) == (Did(Events("order")), ("expression.event_has.that",))
 
 
 def test_days_since_of_days_since_goes_no_deeper_than_the_limit() -> None:
@@ -238,6 +316,48 @@ def test_days_since_of_days_since_goes_no_deeper_than_the_limit() -> None:
             "comparison",
         ),
         (
+            comparison('function: AGGREGATE_FUNCTION_SUM events { type: "order" } property: "amount" by: "amount"'),
+            "comparison",
+        ),
+        (
+            "event_has { event { function: AGGREGATE_FUNCTION_COUNT events { type: 'order' } } that { everyone {} } }",
+            "event_has",
+        ),
+        (
+            "event_has { event { function: AGGREGATE_FUNCTION_LAST events { type: 'order' } } "
+            "that { negation { at_least { count: 0 } } } }",
+            "event_has.that.negation.at_least",
+        ),
+        ("has_value { value { field: 'born' } }", "has_value"),
+        ("sequence { steps { events { type: 'order' } } }", "sequence"),
+        ("sequence { " + 17 * "steps { events { type: 'order' } } " + "}", "sequence"),
+        *(
+            (
+                f"sequence {{ steps {{ events {{ type: 'cart' }} {first} }}"
+                f" steps {{ events {{ type: 'order' }} {last} }} }}",
+                "sequence",
+            )
+            for first, last in (
+                ("within_seconds: 5", ""),
+                ("absent: true", ""),
+                ("", "absent: true"),
+                ("", "within_seconds: 0"),
+                ("", "within_seconds: -5"),
+                ("", "within_seconds: 60480000001"),
+            )
+        ),
+        (
+            "sequence { steps { events { type: 'cart' } } steps { events { type: 'order'"
+            " window { older_than { count: 1 unit: TIME_UNIT_DAY } } } } }",
+            "sequence",
+        ),
+        (
+            "sequence { steps { events { type: 'cart' } } steps { events { type: 'order' where { negation {"
+            " at_least { count: 0 } } } } } }",
+            "sequence.steps[1].events.where.negation.at_least",
+        ),
+        (comparison("function: AGGREGATE_FUNCTION_EXPECTED events { type: 'order' } property: 'amount'"), "comparison"),
+        (
             "only { events { type: 'order' } that { negation { at_least { count: 0 } } } }",
             "only.that.negation.at_least",
         ),
@@ -278,8 +398,27 @@ PLACES = {
         DaysSinceEvent(Aggregate(AggregateFunction.FIRST, Events("line", where)))
     ),
     "only.events.where": lambda where: Only(Events("order", where), PAID),
+    "event_has.event.events.where": lambda where: EventHas(
+        Aggregate(AggregateFunction.LAST, Events("order", where)), PAID
+    ),
+    "event_has.that": lambda where: EventHas(Aggregate(AggregateFunction.LAST, Events("order")), where),
+    "has_value.value.aggregate.events.where": lambda where: HasValue(count(where)),
     "only.that": lambda where: Only(Events("order"), where),
+    "overdue.events.where": lambda where: Overdue(Events("order", where)),
+    "sequence.steps[0].events.where": lambda where: Sequence(
+        (Step(Events("cart", where)), Step(Events("order", PAID)))
+    ),
+    "sequence.steps[1].events.where": lambda where: Sequence(
+        (Step(Events("cart")), Step(Events("order", where), 60_000, absent=True)), LAST_90_DAYS
+    ),
 }
+
+
+def below(message: Any, name: str) -> Any:
+    """The part of a message that a path calls `name`, such as `events` or `steps[1]`."""
+    field, _, index = name.partition("[")
+    part = getattr(message, field)
+    return part[int(index.removesuffix("]"))] if index else part
 
 
 def levels_above(place: str) -> int:
@@ -312,7 +451,7 @@ def test_paths_into_filters_are_those_of_the_check(place: str) -> None:
     message = written(PLACES[place](Not(IsSet("amount"))))
     part = message
     for name in f"{place}.negation".split("."):
-        part = getattr(part, name)
+        part = below(part, name)
     part.at_least.count = 0
     with pytest.raises(errors.InvalidExpression) as by_reader:
         read_expression(message)
@@ -343,7 +482,7 @@ def test_filters_count_as_depth(place: str) -> None:
         if name == "operands":
             part = part.operands[0] if len(part.operands) else part.operands.add()
         else:
-            part = getattr(part, name)
+            part = below(part, name)
     part.everyone.SetInParent()
     with pytest.raises(errors.ExpressionTooDeep) as by_reader:
         read_expression(message)
@@ -394,10 +533,12 @@ def filters_in_filters(numbers: tuple[int, ...], levels: int) -> bytes:
     return body
 
 
-# did, events, where; only, that; comparison, left, aggregate, events, where; that with a negative and arithmetic
+# did, events, where; only, that; overdue, events, where; sequence, steps, events, where; comparison, left, aggregate,
+# events, where; that with a negative and arithmetic
 # between, and with days since.
 @pytest.mark.parametrize(
-    "numbers", [(30, 1, 2), (32, 2), (12, 1, 7, 2, 2), (12, 1, 6, 5, 1, 7, 2, 2), (12, 1, 8, 7, 2, 2)]
+    "numbers",
+    [(30, 1, 2), (32, 2), (34, 1, 2), (35, 1, 1, 2), (12, 1, 7, 2, 2), (12, 1, 6, 5, 1, 7, 2, 2), (12, 1, 8, 7, 2, 2)],
 )
 @pytest.mark.parametrize("levels", [MAX_DEPTH, 1_000, 5_000])
 def test_filters_in_filters_recurse_no_further_than_the_limit(numbers: tuple[int, ...], levels: int) -> None:

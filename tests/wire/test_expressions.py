@@ -25,10 +25,12 @@ from segidx.model.expression import (
     Comparison,
     DaysSinceEvent,
     Did,
+    EventHas,
     Events,
     Everyone,
     Expression,
     HasTags,
+    HasValue,
     In,
     InWindow,
     IsSet,
@@ -147,6 +149,7 @@ times = st.builds(Aggregate, st.sampled_from([f for f in AggregateFunction if f.
 aggregates: st.SearchStrategy[Value] = st.one_of(
     st.builds(Aggregate, st.just(AggregateFunction.COUNT), events),
     st.builds(Aggregate, st.sampled_from([f for f in AggregateFunction if f.of_property]), events, names),
+    st.builds(Aggregate, st.just(AggregateFunction.FAVOURITE), events, names, st.none() | names),
     times,
     st.builds(DaysSinceEvent, times),
 )
@@ -180,6 +183,8 @@ predicates: st.SearchStrategy[Expression] = st.one_of(
     st.builds(Did, events),
     st.builds(Never, events),
     st.builds(Only, events, st.none() | filters),
+    st.builds(EventHas, times, filters),
+    st.builds(HasValue, aggregates.filter(lambda value: isinstance(value, Aggregate))),
 )
 trees = st.recursive(predicates, groups, max_leaves=12)
 

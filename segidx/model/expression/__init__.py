@@ -3,7 +3,8 @@
 It is built with Python operators (`(field("score") >= 10) & ~tags("tags").has("vip")`), from protobuf by the service,
 or from text by `segidx.model.syntax`. `segidx.plan` binds it to a schema and a snapshot.
 
-Its parts: `nodes`, `tree` (paths, limits, unfinished nodes) and `builder` (from Python). Import from here.
+Its parts: `nodes`, `event_nodes`, `tree` (paths, limits, unfinished nodes) and `builder` (from Python). Import from
+here.
 
 Negation is the complement within the live universe; contacts that lack a field are in it. `a != b` is
 `not (a = b)`, everywhere. No comparison holds on a missing value.
@@ -11,6 +12,7 @@ Negation is the complement within the live universe; contacts that lack a field 
 
 from segidx.model.expression.builder import (
     ChannelBuilder,
+    EventBuilder,
     EventsBuilder,
     FieldBuilder,
     ValueBuilder,
@@ -19,7 +21,20 @@ from segidx.model.expression.builder import (
     lines,
     on_channel,
     orders,
+    sequence,
     tags,
+    then,
+    then_no,
+)
+from segidx.model.expression.event_nodes import (
+    MAX_STEPS,
+    MAX_WITHIN,
+    MIN_STEPS,
+    EventHas,
+    HasValue,
+    Overdue,
+    Sequence,
+    Step,
 )
 from segidx.model.expression.nodes import (
     MAX_DEPTH,
@@ -73,6 +88,9 @@ from segidx.model.expression.tree import (
 __all__ = [
     "MAX_DEPTH",
     "MAX_NODES",
+    "MAX_STEPS",
+    "MAX_WITHIN",
+    "MIN_STEPS",
     "NODE_NAMES",
     "PART_NAMES",
     "Aggregate",
@@ -87,12 +105,15 @@ __all__ = [
     "Comparison",
     "DaysSinceEvent",
     "Did",
+    "EventBuilder",
+    "EventHas",
     "Events",
     "EventsBuilder",
     "Everyone",
     "Expression",
     "FieldBuilder",
     "HasTags",
+    "HasValue",
     "In",
     "InWindow",
     "IsSet",
@@ -103,6 +124,9 @@ __all__ = [
     "Only",
     "Operator",
     "Or",
+    "Overdue",
+    "Sequence",
+    "Step",
     "TagMode",
     "Tagged",
     "TextMatch",
@@ -121,8 +145,11 @@ __all__ = [
     "operands_of",
     "orders",
     "parts_of",
+    "sequence",
     "skip_unfinished",
     "tags",
+    "then",
+    "then_no",
     "values_of",
     "walk",
 ]

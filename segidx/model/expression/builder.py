@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
+from segidx.model.errors import InvalidExpression
+from segidx.model.expression.event_nodes import EventHas, HasValue, Overdue, Sequence, Step
 from segidx.model.expression.nodes import (
     Aggregate,
     AggregateFunction,
@@ -142,6 +144,10 @@ class ValueBuilder(_Operand):
 
     __slots__ = ()
 
+    def is_set(self) -> HasValue:
+        """It is not missing. Of what events come to only; raises InvalidExpression."""
+        return HasValue(self.value)  # type: ignore[arg-type]  # it refuses any other value
+
 
 class FieldBuilder(_Operand):
     """`field("score")`: builds predicates on one field."""
@@ -242,6 +248,19 @@ def on_channel(channel: Channel | str) -> ChannelBuilder:
     return ChannelBuilder(channel if isinstance(channel, Channel) else channel_named(channel))
 
 
+class EventBuilder:
+    """`orders().first()`: one event of each contact."""
+
+    __slots__ = ("event",)
+
+    def __init__(self, event: Aggregate) -> None:
+        self.event = event
+
+    def has(self, condition: Expression) -> EventHas:
+        """It passes the condition; a `field` in it is a property of the event."""
+        return EventHas(self.event, condition)
+
+
 class EventsBuilder:
     """`orders()`, `lines()`, `events("visit")`: selects events of one type, for conditions and values made of them."""
 
@@ -282,6 +301,18 @@ class EventsBuilder:
         """On how many different local calendar days they were."""
         return ValueBuilder(Aggregate(AggregateFunction.DISTINCT_DAYS, self.events))
 
+    def favourite(self, property: str, by: str | None = None) -> ValueBuilder:
+        """The value of the property that most of them have; with `by`, the one with the greatest sum of that."""
+        return ValueBuilder(Aggregate(AggregateFunction.FAVOURITE, self.events, property, by))
+
+    def first(self) -> EventBuilder:
+        """The earliest of them, to ask what it is like."""
+        return EventBuilder(Aggregate(AggregateFunction.FIRST, self.events))
+
+    def last(self) -> EventBuilder:
+        """The latest of them, to ask what it is like."""
+        return EventBuilder(Aggregate(AggregateFunction.LAST, self.events))
+
     def first_time(self) -> ValueBuilder:
         return ValueBuilder(Aggregate(AggregateFunction.FIRST, self.events))
 
@@ -293,6 +324,22 @@ class EventsBuilder:
 
     def days_since_last(self) -> ValueBuilder:
         return ValueBuilder(DaysSinceEvent(Aggregate(AggregateFunction.LAST, self.events)))
+
+    def mean_gap(self) -> ValueBuilder:
+        """The mean time between one of them and the next, in days of 24 hours."""
+        return ValueBuilder(Aggregate(AggregateFunction.MEAN_GAP, self.events))
+
+    def gap_deviation(self) -> ValueBuilder:
+        """The population standard deviation of these times, in days."""
+        return ValueBuilder(Aggregate(AggregateFunction.GAP_DEVIATION, self.events))
+
+    def expected_time(self) -> ValueBuilder:
+        """When the next is expected: the time of the last and the mean gap."""
+        return ValueBuilder(Aggregate(AggregateFunction.EXPECTED, self.events))
+
+    def overdue(self) -> Overdue:
+        """The next was expected before now."""
+        return Overdue(self.events)
 
     def only(self, that: Expression | None = None) -> Only:
         """At least one of these events passes `that`, and none does not."""
@@ -318,3 +365,31 @@ def orders() -> EventsBuilder:
 def lines() -> EventsBuilder:
     """The builder on lines of orders: `lines().where(field("producer") == "69").sum("amount") > 300`."""
     return EventsBuilder(Events("line"))
+
+
+def then(events: EventsBuilder, *, within: timedelta | None = None) -> Step:
+    """A step of a sequence: one of these events, no longer than `within` after that of the step before. Raises
+    InvalidExpression for a time that is not in whole seconds."""
+    return Step(events.events, _millis(within))
+
+
+def then_no(events: EventsBuilder, *, within: timedelta) -> Step:
+    """The last step of a sequence: none of these events for so long after that of the step before. Raises
+    InvalidExpression likewise."""
+    return Step(events.events, _millis(within), absent=True)
+
+
+def sequence(*steps: EventsBuilder | Step, during: Window | None = None) -> Sequence:
+    """Events one after another: `sequence(events("visit"), then(orders(), within=timedelta(days=7)))`, and
+    `sequence(events("cart"), then_no(orders(), within=timedelta(days=1)))`. Raises InvalidExpression for fewer than 2
+    steps or more than 16, and for steps with a window: `during` is that of all."""
+    given = (then(each) if isinstance(each, EventsBuilder) else each for each in steps)
+    return Sequence(tuple(given), AllTime() if during is None else during)
+
+
+def _millis(length: timedelta | None) -> int | None:
+    if length is None:
+        return None
+    if length % timedelta(seconds=1):
+        raise InvalidExpression(f"'within' of a step is in whole seconds, not {length}")
+    return length // timedelta(milliseconds=1)

@@ -337,6 +337,10 @@ class AggregateFunction(Enum):
     LAST = "last"
     DISTINCT = "distinct"
     DISTINCT_DAYS = "distinct_days"
+    FAVOURITE = "favourite"
+    MEAN_GAP = "mean_gap"
+    GAP_DEVIATION = "gap_deviation"
+    EXPECTED = "expected"
 
     @property
     def is_count(self) -> bool:
@@ -345,18 +349,25 @@ class AggregateFunction(Enum):
 
     @property
     def is_time(self) -> bool:
-        """Whether it is an instant."""
+        """Whether it is the time of an event."""
         return self in (AggregateFunction.FIRST, AggregateFunction.LAST)
+
+    @property
+    def of_gaps(self) -> bool:
+        """Whether it is made of the times between the events."""
+        return self in (AggregateFunction.MEAN_GAP, AggregateFunction.GAP_DEVIATION, AggregateFunction.EXPECTED)
 
     @property
     def of_property(self) -> bool:
         """Whether it is made of a property of the events."""
-        return not self.is_time and self not in (AggregateFunction.COUNT, AggregateFunction.DISTINCT_DAYS)
+        if self.is_time or self.of_gaps:
+            return False
+        return self not in (AggregateFunction.COUNT, AggregateFunction.DISTINCT_DAYS)
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregate(Value):
-    """What a contact's events come to: a number, or with FIRST and LAST an instant.
+    """What a contact's events come to: a number, with FIRST, LAST and EXPECTED an instant, with FAVOURITE a string.
 
     COUNT counts what Did looks for, and is 0 where there is none. DISTINCT is how many different values of a property,
     of any type, these have, and DISTINCT_DAYS on how many different local calendar days they were; both are 0 where
@@ -364,13 +375,22 @@ class Aggregate(Value):
     number property of every such event that has it, orders that do not count included: SUM adds, MIN and MAX pick,
     AVERAGE is the sum over how many they are, and of orders over how many count (the average order value). All but the
     counts are missing where there is nothing to make them of.
+
+    FAVOURITE is the value of a category property that most of what Did looks for has; with `by`, a number property of
+    the same events, the value whose events come to the greatest sum of it, if that is above 0. Of equal ones it is the
+    first, byte for byte. MEAN_GAP and GAP_DEVIATION are the mean and the population standard deviation, in days of 24
+    hours, of the times between one event and the next; EXPECTED is the time of the latest and the mean gap, rounded
+    down to milliseconds. These want two events.
     """
 
     function: AggregateFunction
     events: Events
     property: str | None = None
+    by: str | None = None
 
     def __post_init__(self) -> None:
+        if self.by is not None and self.function is not AggregateFunction.FAVOURITE:
+            raise InvalidExpression(f"{self.function.value} takes no 'by'; favourite does")
         if (self.property is not None) != self.function.of_property:
             wanted = "wants a property" if self.function.of_property else "takes no property"
             raise InvalidExpression(f"{self.function.value} {wanted}")

@@ -12,6 +12,7 @@ from segidx.model.errors import (
     InvalidExpression,
     UnfinishedExpression,
 )
+from segidx.model.expression.event_nodes import EventHas, HasValue, Overdue, Sequence
 from segidx.model.expression.nodes import (
     MAX_DEPTH,
     MAX_NODES,
@@ -61,7 +62,7 @@ def values_of(node: Expression) -> tuple[Value, ...]:
             return (node.left, node.right)
         case Between():
             return (node.value, node.low, node.high)
-        case In():
+        case In() | HasValue():
             return (node.value,)
     return ()
 
@@ -97,10 +98,16 @@ def filters_of(node: Expression) -> list[Filter]:
         if filter is not None:
             found.append(Filter(filter, type, place, levels))
 
-    if isinstance(node, Did | Never | Only):
+    if isinstance(node, Did | Never | Only | Overdue):
         note(node.events.where, node.events.type, "events.where", 0)
     if isinstance(node, Only):
         note(node.that, node.events.type, "that", 0)
+    if isinstance(node, EventHas):
+        note(node.event.events.where, node.event.events.type, "event.events.where", 0)
+        note(node.that, node.event.events.type, "that", 0)
+    if isinstance(node, Sequence):
+        for number, step in enumerate(node.steps):
+            note(step.events.where, step.events.type, f"steps[{number}].events.where", 0)
     values = zip(values_of(node), VALUE_NAMES.get(type(node), ()), strict=True)
     pending = [(value, place, 0) for value, place in values]
     while pending:
@@ -136,8 +143,15 @@ def with_filters(node: Expression, change: Callable[[Expression, str], Expressio
         return value
 
     match node:
-        case Did() | Never():
+        case Did() | Never() | Overdue():
             return replace(node, events=in_events(node.events, "events"))
+        case EventHas():
+            event = replace(node.event, events=in_events(node.event.events, "event.events"))
+            wanted = change(node.that, "that")
+            return Did(event.events) if wanted is None else EventHas(event, wanted)
+        case Sequence():
+            steps = (replace(s, events=in_events(s.events, f"steps[{i}].events")) for i, s in enumerate(node.steps))
+            return replace(node, steps=tuple(steps))
         case Only():
             that = None if node.that is None else change(node.that, "that")
             return replace(node, events=in_events(node.events, "events"), that=that)
@@ -148,6 +162,8 @@ def with_filters(node: Expression, change: Callable[[Expression, str], Expressio
             return replace(node, value=changed(node.value, "value"), **ends)
         case In():
             return replace(node, value=changed(node.value, "value"))
+        case HasValue():
+            return replace(node, value=aggregate(node.value, "value"))
     return node
 
 
@@ -156,6 +172,7 @@ VALUE_NAMES: dict[type[Expression], tuple[str, ...]] = {
     Comparison: ("left", "right"),
     Between: ("value", "low", "high"),
     In: ("value",),
+    HasValue: ("value",),
 }
 PART_NAMES: dict[type[Value], tuple[str, ...]] = {
     Arithmetic: ("arithmetic.left", "arithmetic.right"),
@@ -184,6 +201,10 @@ NODE_NAMES: dict[type[Expression], str] = {
     Did: "did",
     Never: "never",
     Only: "only",
+    EventHas: "event_has",
+    HasValue: "has_value",
+    Overdue: "overdue",
+    Sequence: "sequence",
     Became: "became",
     Tagged: "tagged",
 }

@@ -26,10 +26,12 @@ from segidx.model.expression import (
     Comparison,
     DaysSinceEvent,
     Did,
+    EventHas,
     Events,
     Everyone,
     Expression,
     HasTags,
+    HasValue,
     In,
     InWindow,
     IsSet,
@@ -40,6 +42,8 @@ from segidx.model.expression import (
     Only,
     Operator,
     Or,
+    Overdue,
+    Step,
     Tagged,
     TagMode,
     TextMatch,
@@ -47,6 +51,7 @@ from segidx.model.expression import (
     Unfinished,
     channel_named,
 )
+from segidx.model.expression import Sequence as SequenceNode
 from segidx.model.products import PREFIX
 from segidx.model.syntax.tokens import clip, fail, make, moment, number, string, whole_number
 from segidx.model.syntax.windows import WindowRules
@@ -62,7 +67,7 @@ from segidx.model.values import (
     Scalar,
     Value,
 )
-from segidx.model.windows import AllTime, Window
+from segidx.model.windows import AllTime, Unit, Window
 from segidx.model.writes import Channel
 
 # Digits enough for any number that a text may hold.
@@ -111,6 +116,13 @@ class Population(NamedTuple):
     that: Item | None
     among: Item | None
     window: Window
+
+
+class ReadStep(NamedTuple):
+    """A step of a sequence, and its filter."""
+
+    step: Step
+    where: Item | None
 
 
 class Limits(threading.local):
@@ -189,7 +201,9 @@ class Builder(WindowRules):
         if item.event:
             word = item.token.lower()
             raise fail(
-                f"{word}(...) is an event; ask for its time, {word}(...).time, or days_since({word}(...))", item.token
+                f"{word}(...) is an event; ask for its time, {word}(...).time, for days_since({word}(...)), or what it"
+                f" is like, such as {word}(...) has paid",
+                item.token,
             )
 
     def value_of(self, item: Item) -> Value:
@@ -202,6 +216,7 @@ class Builder(WindowRules):
     def field_of(self, item: Item, what: str) -> str:
         if isinstance(item.node, FieldValue):
             return item.node.field
+        self.refuse_event(item)
         raise fail(f"{what} needs a field on its left, not {_kind(item.node)}", item.token)
 
     # --- and, or, not ---
@@ -287,7 +302,11 @@ class Builder(WindowRules):
         return self.negated(self.in_list([parts[0], parts[2]], ci=True), parts[0].token)
 
     def is_set(self, items: list[Item]) -> Item:
-        return self.predicate(IsSet(self.field_of(items[0], "'is set'")), (items[0],))
+        item = items[0]
+        if isinstance(item.node, Aggregate):
+            self.refuse_event(item)
+            return self.predicate(HasValue(item.node), (item,))
+        return self.predicate(IsSet(self.field_of(item, "'is set'")), (item,))
 
     def is_not_set(self, parts: list[Any]) -> Item:
         return self.negated(self.is_set(parts), parts[0].token)
@@ -482,16 +501,39 @@ class Builder(WindowRules):
     def of_events(self, parts: list[Any]) -> Item:
         token, subject, selected = parts
         match token.casefold():
-            case "count" | "distinct_days" as function:
-                return self.asked(Aggregate(AggregateFunction(function), _events(subject, selected)), token, selected)
             case "did":
                 return self.asked(Did(_events(subject, selected)), token, selected)
-        return self.asked(Never(_events(subject, selected)), token, selected)
+            case "never":
+                return self.asked(Never(_events(subject, selected)), token, selected)
+            case "overdue":
+                return self.asked(Overdue(_events(subject, selected)), token, selected)
+            case function:
+                return self.asked(Aggregate(AggregateFunction(function), _events(subject, selected)), token, selected)
 
     def made_of_events(self, parts: list[Any]) -> Item:
         token, subject, selected = parts
         node = Aggregate(AggregateFunction(token.casefold()), _events(subject, selected), subject.property)
         return self.asked(node, token, selected)
+
+    def favourite(self, parts: list[Any]) -> Item:
+        token, subject, *by, selected = parts
+        named = by[0].node.field if by else None
+        node = Aggregate(AggregateFunction.FAVOURITE, _events(subject, selected), subject.property, named)
+        return self.asked(node, token, selected)
+
+    def event_has(self, parts: list[Any]) -> Item:
+        event, item = parts
+        if not event.event:
+            raise fail(
+                "'has' wants tags, strings in double quotes; a condition stands behind first(...) or last(...)",
+                item.token,
+            )
+        that = self.condition(item)
+        assert isinstance(event.node, Aggregate)
+        assert isinstance(that.node, Expression)
+        # The event is no node of its own, and its filter one of this.
+        size, height = event.size + that.size, max(event.height, 1 + that.height)
+        return self.item(EventHas(event.node, that.node), event.token, size, height)
 
     def event(self, parts: list[Any]) -> Item:
         return self.event_time(parts)._replace(event=True)
@@ -507,6 +549,22 @@ class Builder(WindowRules):
         that = None if population.that is None else population.that.node
         filters = [item for item in (population.that, population.among) if item is not None]
         return self.group_of(Only(events, that), token, filters)
+
+    def sequence(self, parts: list[Any]) -> Item:
+        token, *rest = parts
+        read = [part for part in rest if isinstance(part, ReadStep)]
+        filters = [each.where for each in read if each.where is not None]
+        node = make(token, SequenceNode, tuple(each.step for each in read), _window(rest))
+        return self.group_of(node, token, filters)
+
+    def step(self, parts: list[Any]) -> ReadStep:
+        tokens = [part for part in parts if isinstance(part, Token)]
+        absent = bool(tokens) and tokens[0].type == "NO"
+        subject = next(part for part in parts if isinstance(part, Subject))
+        where = next((self.condition(part) for part in parts if isinstance(part, Item)), None)
+        events = _events(subject, Selected(where, AllTime()))
+        within = _length(*tokens[-2:]) if len(tokens) >= 2 else None
+        return ReadStep(make(subject.token, Step, events, within, absent), where)
 
     def any_population(self, parts: list[Any]) -> Population:
         return Population(None, None, _window(parts))
@@ -550,6 +608,14 @@ def _events(subject: Subject, selected: Selected) -> Events:
 
 def _unquoted(token: Token) -> str:
     return token[1:-1].replace("``", "`")
+
+
+def _length(number: Token, unit: Token) -> int:
+    """A length of time in milliseconds."""
+    fixed = Unit[unit.type].milliseconds
+    if fixed is None:
+        raise fail(f"a {Unit[unit.type].value} has no fixed length; say it in days or weeks", unit)
+    return whole_number(number) * fixed
 
 
 def _kind(node: Expression | Value) -> str:

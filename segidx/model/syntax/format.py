@@ -20,10 +20,12 @@ from segidx.model.expression import (
     Comparison,
     DaysSinceEvent,
     Did,
+    EventHas,
     Events,
     Everyone,
     Expression,
     HasTags,
+    HasValue,
     In,
     InWindow,
     IsSet,
@@ -34,6 +36,9 @@ from segidx.model.expression import (
     Only,
     Operator,
     Or,
+    Overdue,
+    Sequence,
+    Step,
     Tagged,
     TagMode,
     TextMatch,
@@ -137,16 +142,24 @@ def _expression(node: Expression) -> Pieces:
             return [f"anniversary of {format_field(node.field)} {format_window(node.window)}"]
         case Became():
             became = format_constant(node.value)
-            return [f"{format_field(node.field)} became {became}", *_during(node)]
+            return [f"{format_field(node.field)} became {became}", *_during(node.window)]
         case Tagged():
             field = "" if node.field == TAGS else f"{format_field(node.field)} "
-            return [f"{field}tagged {_string(node.tag)}", *_during(node)]
+            return [f"{field}tagged {_string(node.tag)}", *_during(node.window)]
         case Did(events=events):
             return _asked("did", events)
         case Never(events=events):
             return _asked("never", events)
         case Only():
             return _only(node)
+        case EventHas():
+            return _event_has(node)
+        case HasValue():
+            return [node.value, " is set"]
+        case Overdue(events=events):
+            return _asked("overdue", events)
+        case Sequence():
+            return _sequence(node)
     raise AssertionError(node)
 
 
@@ -179,6 +192,8 @@ def _listed(operands: tuple[Expression, ...]) -> Pieces:
 def _negation(operand: Expression) -> Pieces:
     if isinstance(operand, IsSet):
         return [f"{format_field(operand.field)} is not set"]
+    if isinstance(operand, HasValue):
+        return [operand.value, " is not set"]
     if isinstance(operand, In):
         return _in(operand, "not ")
     return ["not ", *_operand(operand)]
@@ -214,20 +229,49 @@ def _only(node: Only) -> Pieces:
         pieces += [" where ", node.that]
     if node.events.where is not None:
         pieces += [" among ", node.events.where]
-    return [*pieces, *_during(node.events), ")"]
+    return [*pieces, *_during(node.events.window), ")"]
 
 
-def _during(node: Events | Became | Tagged) -> Pieces:
-    return [] if isinstance(node.window, AllTime) else [f" {format_window(node.window, 'during')}"]
+def _event_has(node: EventHas) -> Pieces:
+    events = _asked(node.event.function.value, node.event.events)
+    grouped = isinstance(node.that, And | Or | AtLeast)
+    return [*events, " has ", *(("(", node.that, ")") if grouped else (node.that,))]
 
 
-def _asked(function: str, events: Events, property: str | None = None) -> Pieces:
+# The longest first; lengths are whole seconds.
+_FIXED = tuple((unit, unit.milliseconds) for unit in reversed(Unit) if unit.milliseconds is not None)
+
+
+def _sequence(node: Sequence) -> Pieces:
+    pieces: Pieces = ["sequence("]
+    for index, step in enumerate(node.steps):
+        pieces += [" then " if index else "", *_step(step)]
+    return [*pieces, *_during(node.window), ")"]
+
+
+def _step(step: Step) -> Pieces:
+    pieces: Pieces = [f"{'no ' if step.absent else ''}{step.events.type}"]
+    if step.events.where is not None:
+        pieces += [" where ", step.events.where]
+    if step.within is not None:
+        fixed = next(each for each in _FIXED if not step.within % each[1])
+        pieces.append(f" within {_length(step.within // fixed[1], fixed[0])}")
+    return pieces
+
+
+def _during(window: Window) -> Pieces:
+    return [] if isinstance(window, AllTime) else [f" {format_window(window, 'during')}"]
+
+
+def _asked(function: str, events: Events, property: str | None = None, by: str | None = None) -> Pieces:
     pieces: Pieces = [f"{function}({events.type}"]
     if property is not None:
         pieces.append(f".{format_field(property)}")
+    if by is not None:
+        pieces.append(f" by {format_field(by)}")
     if events.where is not None:
         pieces += [" where ", events.where]
-    return [*pieces, *_during(events), ")"]
+    return [*pieces, *_during(events.window), ")"]
 
 
 # --- values ------------------------------------------------------------------------------------------------
@@ -246,7 +290,7 @@ def _value(value: Value) -> Pieces:
         case DaysSince():
             return [f"days_since({format_field(value.field)})"]
         case Aggregate():
-            asked = _asked(value.function.value, value.events, value.property)
+            asked = _asked(value.function.value, value.events, value.property, value.by)
             return [*asked, ".time"] if value.function.is_time else asked
         case DaysSinceEvent(event=event):
             return ["days_since(", *_asked(event.function.value, event.events), ")"]

@@ -33,8 +33,9 @@ TAGS = "tags"
 
 # Functions of events: conditions, and values.
 EVENT_FUNCTIONS: tuple[str, ...] = (
-    *("did", "never", "only"),
-    *("count", "distinct", "distinct_days", "sum", "average", "min", "max", "first", "last"),
+    *("did", "never", "only", "overdue", "sequence"),
+    *("count", "distinct", "distinct_days", "sum", "average", "min", "max", "favourite", "first", "last"),
+    *("mean_gap", "gap_deviation", "expected"),
 )
 
 _EVENTS = f"of events, this version has {', '.join(EVENT_FUNCTIONS[:-1])} and {EVENT_FUNCTIONS[-1]}"
@@ -43,7 +44,7 @@ _SEGMENTS = "saved segments are not available in this version"
 # Functions and words of the language's later parts, and why they are refused.
 LATER: dict[str, str] = {
     **dict.fromkeys(
-        ("avg", "favourite", "sequence", "share"),
+        ("avg", "share"),
         _EVENTS,
     ),
     **dict.fromkeys(("score", "gain", "peak"), "scores are not available in this version"),
@@ -100,7 +101,18 @@ def readable(terminals: Iterable[str]) -> tuple[str, ...]:
     if "NUMBER" in wanted:
         wanted.discard("MINUS")
     if "NAME" in wanted:
-        wanted -= {"FUNCTION", "EVENT_FUNCTION", "MADE_OF", "ONLY", "WHICH", "EVERYONE", "NOBODY", "UNFINISHED"}
+        wanted -= {
+            "FUNCTION",
+            "EVENT_FUNCTION",
+            "MADE_OF",
+            "FAVOURITE",
+            "ONLY",
+            "WHICH",
+            "SEQUENCE",
+            "EVERYONE",
+            "NOBODY",
+            "UNFINISHED",
+        }
         wanted -= {"AT", "ALL", "ANY", "ANNIVERSARY", "TAGGED"}
     if "_HAS" not in wanted:  # in a filter of events, which refuses it
         wanted.discard("BECAME")

@@ -7,16 +7,30 @@ from segidx.plan.nodes import (
     AllOf,
     AnyOf,
     CandidateCheck,
+    EventHasScan,
     EventScan,
+    FavouriteScan,
+    GapScan,
     Plan,
     PostingScan,
     RangeScan,
+    SequenceScan,
     TableScan,
     is_checked,
 )
 
 # What a contact costs to test by each kind of leaf, relative to a posting.
-_COST = {PostingScan: 1, RangeScan: 8, TableScan: 12, EventScan: 500, CandidateCheck: 1000}
+_COST = {
+    PostingScan: 1,
+    RangeScan: 8,
+    TableScan: 12,
+    EventScan: 500,
+    CandidateCheck: 1000,
+    EventHasScan: 1000,
+    FavouriteScan: 2000,
+    GapScan: 1500,
+    SequenceScan: 3000,
+}
 
 
 def cost(plan: Plan) -> int:

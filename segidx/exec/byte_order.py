@@ -1,0 +1,24 @@
+"""The order of strings, byte for byte, for codes that stand for them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from segidx.plan.context import BindContext
+from segidx.store.fresh import LayeredStrings
+
+Numbers = npt.NDArray[np.int64]
+
+
+def ranks(strings: LayeredStrings, codes: Numbers, context: BindContext) -> Numbers:
+    """A number for each code, int64[n]: of two, the lesser is that of the string that comes first. Raises Stopped."""
+    context.check_stop()
+    distinct, inverse = np.unique(codes, return_inverse=True)
+    order = pc.array_sort_indices(strings.get(distinct).cast(pa.binary())).to_numpy()
+    context.check_stop()
+    found = np.empty(len(distinct), np.int64)
+    found[order] = np.arange(len(distinct))
+    return found[inverse]
