@@ -144,6 +144,12 @@ def scan_column(txn: lmdb.Transaction, db: Handle, field: int) -> Iterator[tuple
         yield chunk * CHUNK_ROWS, values, mask != 0
 
 
+def has_column(txn: lmdb.Transaction, db: Handle, field: int) -> bool:
+    """Whether any row of a field has a value."""
+    with txn.cursor(db) as cursor:
+        return bool(cursor.set_range(block_key(field, 0))) and split_block_key(cursor.key())[0] == field
+
+
 def stored_chunks(txn: lmdb.Transaction, db: Handle, field: int) -> list[int]:
     """The numbers of a field's stored chunks, ascending."""
     with txn.cursor(db) as cursor:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Any, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -54,6 +54,16 @@ class Txn(Protocol):
     def get(self, key: bytes, default: Any = None, db: Any = None) -> Any: ...
 
     def put(self, key: bytes, value: Any, *, db: Any = None) -> bool: ...
+
+
+class _Buckets(NamedTuple):
+    """Buckets by ascending places, as they are stored; the values are borrowed until the next write."""
+
+    ids: NDArray[np.uint32]
+    values: list[Any]
+
+
+_NO_BUCKETS = _Buckets(np.empty(0, np.uint32), [])
 
 
 class UnknownCode(InvalidArgument):
@@ -141,6 +151,16 @@ class StringTable:
         get, db = self._get, self._db
         return [get(key, None, db) for key in self._keys(kind, ids)]
 
+    def _values(self, known: _Buckets, ids: NDArray[np.uint32]) -> list[Any]:
+        """The values of buckets, of which some are at hand."""
+        if not len(known.ids):
+            return self._fetch(_BUCKET, ids)
+        at = np.minimum(np.searchsorted(known.ids, ids), len(known.ids) - 1)
+        there = known.ids[at] == ids
+        fetched = iter(self._fetch(_BUCKET, ids[~there]))
+        values = known.values
+        return [values[i] if known_ else next(fetched) for i, known_ in zip(at.tolist(), there.tolist(), strict=True)]
+
     def _store(self, kind: int, ids: NDArray[np.uint32], values: Iterable[Any]) -> None:
         put, db = self._txn.put, self._db
         for key, value in zip(self._keys(kind, ids), values, strict=True):
@@ -159,14 +179,17 @@ class StringTable:
             self._look_up(batch, batch.hash(self._key, self._mask), codes)
         return codes
 
-    def _look_up(self, batch: kernel.Batch, hashes: NDArray[np.uint64], codes: NDArray[np.int64]) -> None:
+    def _look_up(self, batch: kernel.Batch, hashes: NDArray[np.uint64], codes: NDArray[np.int64]) -> _Buckets:
+        """Set the codes of the strings that are there. Returns the buckets that were looked at."""
         try:
             places = kernel.by_bucket(hashes, batch.valid, self._buckets)
-            candidates = kernel.probe(self._fetch(_BUCKET, places.ids), places, hashes, self._count)
+            buckets = _Buckets(places.ids, self._fetch(_BUCKET, places.ids))
+            candidates = kernel.probe(buckets.values, places, hashes, self._count)
             places = kernel.by_block(candidates)
             kernel.match(self._fetch(_FORWARD, places.ids), places, self._count, batch, codes)
         except CorruptStrings as problem:
             self._damaged(problem)
+        return buckets
 
     def find_one(self, string: str) -> int | None:
         """The code of one string, or None. Raises CorruptData."""
@@ -197,12 +220,13 @@ class StringTable:
         first = self._count
         codes = np.full(len(batch), -1, np.int64)
         hashes = batch.hash(self._key, self._mask)
+        buckets = _NO_BUCKETS
         if self._buckets and len(batch):
-            self._look_up(batch, hashes, codes)
+            buckets = self._look_up(batch, hashes, codes)
         fresh = kernel.assign_codes(batch, hashes, codes, first)
         if len(fresh):
             self._check_fresh(batch, fresh)
-            self._append(batch, fresh, hashes[fresh])
+            self._append(batch, fresh, hashes[fresh], buckets)
         return codes, first
 
     def _check_fresh(self, batch: kernel.Batch, fresh: NDArray[np.uint32]) -> None:
@@ -219,7 +243,9 @@ class StringTable:
                 table=self._table,
             )
 
-    def _append(self, batch: kernel.Batch, fresh: NDArray[np.uint32], hashes: NDArray[np.uint64]) -> None:
+    def _append(
+        self, batch: kernel.Batch, fresh: NDArray[np.uint32], hashes: NDArray[np.uint64], looked_at: _Buckets
+    ) -> None:
         first, old_buckets = self._count, self._buckets
         count, live = first + len(fresh), self._live + len(fresh)
         buckets = max(old_buckets, -(-live // LOAD))
@@ -232,7 +258,7 @@ class StringTable:
                 touched = kernel.by_bucket(hashes, None, old_buckets).ids
                 # A new bucket's place is a fingerprint too: its home in the smaller table is what it splits.
                 ids = np.union1d(touched, kernel.places_of(grown, old_buckets))
-                old = kernel.gather(self._fetch(_BUCKET, ids), ids, old_buckets, first)
+                old = kernel.gather(self._values(looked_at, ids), ids, old_buckets, first)
                 entries = np.concatenate((old, entries))
                 places = np.concatenate((ids, grown))
             last = self._get(_KEY.pack(self._table, _FORWARD, 0, first // BLOCK), None, self._db)
