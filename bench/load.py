@@ -171,9 +171,7 @@ def _run(options: argparse.Namespace, directory: Path) -> int:
     if options.answers_only:
         return 0
     sizes = files.contacts.stat().st_size, files.orders.stat().st_size
-    report = LoadReport(
-        options.scale, size, orders, files.lines, options.seed, machine, sizes, loaded, disk, foreign
-    )
+    report = LoadReport(options.scale, size, orders, files.lines, options.seed, machine, sizes, loaded, disk, foreign)
     print(report.text())
     if options.json:
         options.json.write_text(json.dumps(report.to_json(), indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""What a load left on segidx's disk, in bytes of LMDB's pages: events and postings, the indexes of ids, and the rest."""
+"""What a load left on segidx's disk, in bytes of LMDB's pages: events and postings, indexes of ids, and the rest."""
 
 from __future__ import annotations
 
