@@ -133,9 +133,12 @@ def apply_events(write: WriteTransaction, effect: Effective) -> npt.NDArray[np.u
             lines=lines,
             properties=_properties(batch.lines, LINE, tables),
         )
-    write_events(write, catalog, rows)
+    write_events(write, catalog, rows, first_new)
     _write_revisions(write, type, numbers, batch.revisions, first_new)
-    return np.union1d(contacts, left[had].astype(np.uint32))
+    named = np.zeros(len(effect.ordinals), np.bool_)
+    named[effect.owners] = True
+    concerned = np.sort(effect.ordinals[named]).astype(np.uint32)  # each once, since the contacts are distinct
+    return np.union1d(concerned, left[had].astype(np.uint32)) if had.any() else concerned
 
 
 def _write_revisions(write: WriteTransaction, type: EventType, numbers: Ints, revisions: Ints, first_new: int) -> None:
@@ -178,5 +181,5 @@ def _properties(columns: tuple[EventColumn, ...], type: EventType, tables: _Tabl
         values = column.values
         if isinstance(values, pa.Array):
             values = codes_of(column, _Codes(tables(event_table(type, index))))
-        found.append((np.where(column.present, values, 0), column.present))
+        found.append((values, column.present))
     return found

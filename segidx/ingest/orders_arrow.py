@@ -239,7 +239,7 @@ class _Rows:
         said = rows < count
         rows = np.where(said, rows, self.firsts)
         if isinstance(values, pa.Array):
-            values = integers(values.dictionary_encode().indices, -1).astype(np.int64)
+            values = integers(plain(values).dictionary_encode().indices, -1).astype(np.int64)
         for row in np.flatnonzero(present & (values != values[rows][self.owner])).tolist():
             other = self._first_index + int(rows[self.owner[row]])
             why = f"field {name!r}: it is not what row {other} of the same order says"
@@ -254,7 +254,7 @@ class _Rows:
             count = len(self.owner)
             values = pa.nulls(count, pa.string()) if field.type.is_string else np.zeros(count, np.int64)
             return Converted(values, np.zeros(count, np.bool_))
-        cells = convert(self._batch.column(self._columns[field.name]), field, self._zone, "")
+        cells = convert(self._batch.column(self._columns[field.name]), field, self._zone, "", coded=True)
         for row, message in cells.bad.items():
             self._refuse(row, field.name, InvalidValue(message, field=field.name))
         return cells
@@ -299,7 +299,9 @@ class _Rows:
 
 
 def _as_before(strings: pa.Array) -> Mask:
-    """Which strings but the first are what the one before them is; n - 1 of n."""
+    """Which strings but the first are certainly what the one before them is; n - 1 of n."""
+    if isinstance(strings, pa.DictionaryArray):
+        strings = strings.indices
     return mask(pc.equal(strings.slice(1), strings.slice(0, max(len(strings) - 1, 0))))
 
 
