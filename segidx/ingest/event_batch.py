@@ -238,13 +238,11 @@ def joined_batches(batches: Sequence[EventBatch]) -> EventBatch:
 
 def _joined_column(columns: Sequence[EventColumn]) -> EventColumn:
     present = np.concatenate([column.present for column in columns])
-    values = [column.values for column in columns]
-    if isinstance(values[0], pa.Array):
-        strings = pa.chunked_array(
-            [v if isinstance(v, pa.DictionaryArray) else v.dictionary_encode() for v in values]
-        ).unify_dictionaries()
-        return EventColumn(strings.combine_chunks(), present)
-    return EventColumn(np.concatenate(values), present)
+    strings = [column.values for column in columns if isinstance(column.values, pa.Array)]
+    if strings:
+        coded = [each if isinstance(each, pa.DictionaryArray) else each.dictionary_encode() for each in strings]
+        return EventColumn(pa.chunked_array(coded).unify_dictionaries().combine_chunks(), present)
+    return EventColumn(np.concatenate([column.values for column in columns]), present)
 
 
 def settled_batch(batch: EventBatch) -> EventBatch:

@@ -20,6 +20,7 @@ docs/adr/002-string-table.md says why it is built like this, and what it costs.
 
 from __future__ import annotations
 
+import gc
 import struct
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, NoReturn, Protocol
@@ -36,6 +37,7 @@ __all__ = ["LOAD", "MAX_STRING", "StringTable", "Txn", "UnknownCode"]
 
 LOAD = 50  # mean entries a bucket: 416 bytes; one about to be split has twice that, still several a leaf page
 MAX_CODES = 2**32 - 1
+MANY = 10_000  # values fetched at a time without the garbage collector
 VERIFY_STEP = 1 << 20  # codes looked up at a time by verify
 
 _STATE, _BUCKET, _FORWARD = 0, 1, 2
@@ -149,7 +151,17 @@ class StringTable:
         """The stored values, in the order of ids; None where there is none. Borrowed from the transaction: they
         are good until its next write."""
         get, db = self._get, self._db
-        return [get(key, None, db) for key in self._keys(kind, ids)]
+        keys = self._keys(kind, ids)
+        if len(keys) < MANY:
+            return [get(key, None, db) for key in keys]
+        # Each value is an object more, so that the collector would go through all of them again and again.
+        collected = gc.isenabled()
+        gc.disable()
+        try:
+            return [get(key, None, db) for key in keys]
+        finally:
+            if collected:
+                gc.enable()
 
     def _values(self, known: _Buckets, ids: NDArray[np.uint32]) -> list[Any]:
         """The values of buckets, of which some are at hand."""
