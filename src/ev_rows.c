@@ -311,7 +311,7 @@ const char *ev_group_write(const ev_block *const *blocks, size_t nblocks, const 
         const ev_cells *its = &columns[c];
         for (size_t i = 0; i < m.n; i++) {
             if (from[i].block == NEW) {
-                present[i] = its->present[from[i].row] != 0;
+                present[i] = !its->present || its->present[from[i].row] != 0;
                 values[i] = present[i] ? its->values[from[i].row] & mask : 0;
             } else {
                 values[i] = cell(blocks[from[i].block], c, from[i].row, &present[i]);

@@ -8,7 +8,7 @@
 #define EV_BLOCK_BYTES (128u << 10) /* of a block of more than one row */
 #define EV_MONTHS 65536
 
-/* n rows of a column. */
+/* n rows of a column; `present` is NULL where all have a value. */
 typedef struct {
     const int64_t *values;
     const uint8_t *present;

@@ -64,9 +64,11 @@ cdef class GroupedRows:
             vs, ps = self.columns[i]
             if <size_t>vs.shape[0] != n or <size_t>ps.shape[0] != n:
                 raise ValueError(f"column {i} has {len(vs)} rows, and column 0 has {n}")
+            everywhere = self.columns[i][1].all()
             self.cells[i].values = &vs[0] if n else NULL
-            self.cells[i].present = &ps[0] if n else NULL
-            if (i < EV_MIN_COLUMNS - 1 or i == self.ncolumns - 1) and not self.columns[i][1].all():
+            if not everywhere:
+                self.cells[i].present = &ps[0]
+            if (i < EV_MIN_COLUMNS - 1 or i == self.ncolumns - 1) and not everywhere:
                 raise ValueError(f"column {i}: a row has no value, and this column must have all")
         self.order, self.groups, self.starts = np.empty(n, np.uint32), np.empty(n, np.int64), np.zeros(n + 1, np.int64)
         if n:
