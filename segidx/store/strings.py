@@ -37,6 +37,7 @@ __all__ = ["LOAD", "MAX_STRING", "StringTable", "Txn", "UnknownCode"]
 
 LOAD = 50  # mean entries a bucket: 416 bytes; one about to be split has twice that, still several a leaf page
 MAX_CODES = 2**32 - 1
+SLICE = 20_000  # buckets rewritten at a time
 MANY = 10_000  # values fetched at a time without the garbage collector
 VERIFY_STEP = 1 << 20  # codes looked up at a time by verify
 
@@ -262,28 +263,48 @@ class StringTable:
         count, live = first + len(fresh), self._live + len(fresh)
         buckets = max(old_buckets, -(-live // LOAD))
         codes = np.arange(first, count, dtype=np.uint64)
-        entries = (hashes & np.uint64(0xFFFFFFFF)) << np.uint64(32) | codes
-        places = grown = kernel.place_range(old_buckets, buckets)
+        entries = np.sort((hashes & np.uint64(0xFFFFFFFF)) << np.uint64(32) | codes)
+        grown = np.sort(kernel.place_range(old_buckets, buckets))
         try:
             # Everything is read before anything is written: a write invalidates what was borrowed.
-            if old_buckets:
-                touched = kernel.by_bucket(hashes, None, old_buckets).ids
-                # A new bucket's place is a fingerprint too: its home in the smaller table is what it splits.
-                ids = np.union1d(touched, kernel.places_of(grown, old_buckets))
-                old = kernel.gather(self._values(looked_at, ids), ids, old_buckets, first)
-                entries = np.concatenate((old, entries))
-                places = np.concatenate((ids, grown))
+            written = list(self._changed_buckets(entries, grown, old_buckets, buckets, looked_at))
             last = self._get(_KEY.pack(self._table, _FORWARD, 0, first // BLOCK), None, self._db)
             packed, ends = kernel.pack_blocks(last if first % BLOCK else None, first, batch, fresh)
             del last
         except CorruptStrings as problem:
             self._damaged(problem)
         blocks = np.arange(first // BLOCK, first // BLOCK + len(ends), dtype=np.uint32)
-        places = np.sort(places)
-        packed_buckets, bucket_ends = kernel.build_buckets(entries, places, buckets)
         self._save_state(count, live, buckets)
-        self._store(_BUCKET, places, _cut(packed_buckets, bucket_ends))
+        for places, values, value_ends in written:
+            self._store(_BUCKET, places, _cut(values, value_ends))
         self._store(_FORWARD, blocks, _cut(packed, ends))  # last, so that a new table only ever appends
+
+    def _changed_buckets(
+        self,
+        entries: NDArray[np.uint64],
+        grown: NDArray[np.uint32],
+        old_buckets: int,
+        buckets: int,
+        looked_at: _Buckets,
+    ) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.uint8], NDArray[np.int64]]]:
+        """The buckets, with their ascending places, that new entries and splits change, some at a time: a table may be
+        many times as large as what is added. Entries and the places of new buckets ascend."""
+        if not old_buckets:
+            yield grown, *kernel.build_buckets(entries, grown, buckets)
+            return
+        touched = kernel.by_bucket(entries >> np.uint64(32), None, old_buckets).ids
+        # A new bucket's place is a fingerprint too: its home in the smaller table is what it splits.
+        ids = np.union1d(touched, kernel.places_of(grown, old_buckets))
+        # A bucket has all fingerprints from its place to the next one's, and so do its halves.
+        starts = ids[::SLICE][1:]
+        own = np.searchsorted(entries, starts.astype(np.uint64) << np.uint64(32))
+        new = np.searchsorted(grown, starts)
+        for some, mine, more in zip(
+            np.split(ids, range(SLICE, len(ids), SLICE)), np.split(entries, own), np.split(grown, new), strict=True
+        ):
+            old = kernel.gather(self._values(looked_at, some), some, old_buckets, self._count)
+            places = np.sort(np.concatenate((some, more)))
+            yield places, *kernel.build_buckets(np.concatenate((old, mine)), places, buckets)
 
     # --- codes to strings ----------------------------------------------------------------------------------
 

@@ -293,6 +293,7 @@ def test_known_and_new_strings_in_bulk_are_a_dict(env: Environment, monkeypatch:
     """Buckets that were looked at, buckets that are only split, and new ones, with few and with many at a time."""
     monkeypatch.setattr(store, "LOAD", 3)
     monkeypatch.setattr(store, "MANY", 16)
+    monkeypatch.setattr(store, "SLICE", (1, 3, 100, 10_000)[seed])
     pick = random.Random(seed)
     codes: dict[str, int] = {}
     for size in (1, 2, 3, 4, 5, 15, 16, 17, 3, 200, 1, 2000, 40):
