@@ -96,7 +96,8 @@ def import_contacts(
     as `overrides`, the account's schema and inference say, in this order of precedence. Naive times are local in the
     account's zone. A null clears the field. Bad rows are refused and listed in `reject_path` (next to the source by
     default); the others stand. `batch_rows` are committed at a time: by default 100,000, and up to 500,000 of a file of
-    few columns. `progress(phase, rows done, rows in all or None)` is told as it goes on, with the phases "looking" and "importing".
+    few columns. `progress(phase, rows done, rows in all or None)` is told as it goes on, with the phases "looking" and
+    "importing".
 
     Raises InvalidSource for a file that cannot be read, SchemaConflict for a field that has another type already,
     and TooManyRejects, before anything is written, if the first batch has no good row.
