@@ -16,7 +16,7 @@ const char EV_NO_ROOM[] = "out of memory";
 /* --- ordering ---------------------------------------------------------------------------------------------- */
 
 /* Days to years and months: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days. */
-int64_t ev_month(int64_t time) {
+int64_t ev_month_of(int64_t time) {
     int64_t days = time / DAY - (time % DAY < 0) + 719468;
     int64_t era = (days >= 0 ? days : days - 146096) / 146097, day = days - era * 146097;
     int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
@@ -86,7 +86,7 @@ int64_t ev_rows_order(const int64_t *contacts, const int64_t *times, const int64
     for (size_t i = 0; i < n; i++) {
         if (contacts[i] < 0 || contacts[i] > (int64_t)UINT32_MAX) goto done;
         int64_t range = contacts[i] / CONTACTS, its = times[i] / DAY - (times[i] % DAY < 0);
-        if (its != day) month = ev_month(times[i]), day = its;
+        if (its != day) month = ev_month_of(times[i]), day = its;
         if (month < 0 || month >= EV_MONTHS) goto done;
         months[i] = month;
         if (range < first_range) first_range = range;

@@ -22,7 +22,7 @@ int64_t ev_rows_order(const int64_t *contacts, const int64_t *times, const int64
                       uint32_t *order, int64_t *groups, int64_t *starts);
 
 /* The month since January 1970, UTC, of an instant in milliseconds. */
-int64_t ev_month(int64_t time);
+int64_t ev_month_of(int64_t time);
 
 /* Blocks end to end; ends[i] is where the i-th ends. The caller frees both, whatever is returned. */
 typedef struct {

@@ -113,7 +113,7 @@ class PendingStrings:
             return self._stored.get(codes)
         texts = np.empty(len(codes), object)
         texts[~new] = self._stored.get(codes[~new]).to_pylist()
-        texts[new] = np.array([*self._new, None], object)[codes[new] - self._first]
+        texts[new] = np.array([*self._by_string(), None], object)[codes[new] - self._first]
         return pa.array(texts.tolist(), pa.string())
 
     def insert(self, strings: pa.Array) -> Codes:
