@@ -20,7 +20,6 @@ docs/adr/002-string-table.md says why it is built like this, and what it costs.
 
 from __future__ import annotations
 
-import gc
 import struct
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, NoReturn, Protocol
@@ -37,8 +36,7 @@ __all__ = ["LOAD", "MAX_STRING", "StringTable", "Txn", "UnknownCode"]
 
 LOAD = 50  # mean entries a bucket: 416 bytes; one about to be split has twice that, still several a leaf page
 MAX_CODES = 2**32 - 1
-SLICE = 20_000  # buckets rewritten at a time
-MANY = 10_000  # values fetched at a time without the garbage collector
+SLICE = 20_000  # values that are borrowed at a time, each by an object of Python's
 VERIFY_STEP = 1 << 20  # codes looked up at a time by verify
 
 _STATE, _BUCKET, _FORWARD = 0, 1, 2
@@ -152,17 +150,7 @@ class StringTable:
         """The stored values, in the order of ids; None where there is none. Borrowed from the transaction: they
         are good until its next write."""
         get, db = self._get, self._db
-        keys = self._keys(kind, ids)
-        if len(keys) < MANY:
-            return [get(key, None, db) for key in keys]
-        # Each value is an object more, so that the collector would go through all of them again and again.
-        collected = gc.isenabled()
-        gc.disable()
-        try:
-            return [get(key, None, db) for key in keys]
-        finally:
-            if collected:
-                gc.enable()
+        return [get(key, None, db) for key in self._keys(kind, ids)]
 
     def _values(self, known: _Buckets, ids: NDArray[np.uint32]) -> list[Any]:
         """The values of buckets, of which some are at hand."""
@@ -193,13 +181,14 @@ class StringTable:
         return codes
 
     def _look_up(self, batch: kernel.Batch, hashes: NDArray[np.uint64], codes: NDArray[np.int64]) -> _Buckets:
-        """Set the codes of the strings that are there. Returns the buckets that were looked at."""
+        """Set the codes of the strings that are there. Returns buckets that were looked at, the last of many."""
         try:
-            places = kernel.by_bucket(hashes, batch.valid, self._buckets)
-            buckets = _Buckets(places.ids, self._fetch(_BUCKET, places.ids))
-            candidates = kernel.probe(buckets.values, places, hashes, self._count)
-            places = kernel.by_block(candidates)
-            kernel.match(self._fetch(_FORWARD, places.ids), places, self._count, batch, codes)
+            buckets, candidates = _NO_BUCKETS, [np.empty(0, np.uint64)]
+            for places in _some(kernel.by_bucket(hashes, batch.valid, self._buckets)):
+                buckets = _Buckets(places.ids, self._fetch(_BUCKET, places.ids))
+                candidates.append(kernel.probe(buckets.values, places, hashes, self._count))
+            for places in _some(kernel.by_block(np.concatenate(candidates))):
+                kernel.match(self._fetch(_FORWARD, places.ids), places, self._count, batch, codes)
         except CorruptStrings as problem:
             self._damaged(problem)
         return buckets
@@ -461,6 +450,13 @@ class StringTable:
         bits = np.unpackbits(np.array(masks, "<u4").view(np.uint8).reshape(-1, 4), axis=1, bitorder="little")
         bits = bits[:, :BLOCK].ravel()
         return ~bits[: last - first].astype(np.bool_), problems
+
+
+def _some(places: kernel.Places) -> Iterator[kernel.Places]:
+    """The queries, some values at a time."""
+    for start in range(0, len(places.ids), SLICE):
+        end = start + SLICE
+        yield kernel.Places(places.keys, places.ids[start:end], places.starts[start : end + 1])
 
 
 def _cut(packed: NDArray[np.uint8], ends: NDArray[np.int64]) -> Iterator[memoryview]:
