@@ -24,7 +24,12 @@ SANITIZE = os.environ.get("SEGIDX_SANITIZE", "")
 SCANS = [f"bm_{name}.c" for name in ("array", "bitset", "column", "output", "run", "scan", "scan_simd", "simd", "stop")]
 EXTENSIONS = {
     "segidx.kernels._bitmaps": ["bitmaps.pyx", *sorted(p.name for p in (ROOT / "src").glob("bm_*.c"))],
-    "segidx.kernels._events": ["events.pyx", *sorted(p.name for p in (ROOT / "src").glob("ev_*.c")), *SCANS],
+    "segidx.kernels._events": [
+        "events.pyx",
+        *sorted(p.name for p in (ROOT / "src").glob("ev_*.c")),
+        *SCANS,
+        "st_common.c",
+    ],
     "segidx.kernels._strings": ["strings.pyx", *sorted(p.name for p in (ROOT / "src").glob("st_*.c"))],
     "segidx.kernels._rows": ["rows.pyx", *sorted(p.name for p in (ROOT / "src").glob("rw_*.c"))],
 }

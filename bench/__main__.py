@@ -10,6 +10,7 @@ from collections.abc import Sequence
 BENCHMARKS = {
     "count": "how long a count of an AND/OR/NOT expression takes, against bitmap and column engines",
     "events": "how long a count by orders and lines takes, against a column engine",
+    "load": "how long contacts and orders take to load from Parquet, against a column engine that sorts them",
     "ingest": "durable contact updates a second over gRPC, and how long counts take meanwhile",
     "single-add": "one tag given to one contact: a tag of half of all contacts against one of ten",
 }

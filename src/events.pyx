@@ -303,6 +303,7 @@ cdef list _decoded(const ev_block *block):
 
 
 include "event_layers.pxi"
+include "event_rows.pxi"
 
 
 # --- aggregates ------------------------------------------------------------------------------------------------

@@ -89,6 +89,12 @@ cdef extern from "st_bucket.h" nogil:
                         uint8_t *out, int64_t *ends)
     int st_bucket_remove(st_value value, uint32_t place, const uint64_t *gone, size_t n, uint8_t *out, size_t *size)
 
+cdef extern from "st_seen.h" nogil:
+    ctypedef struct st_seen:
+        pass
+    int st_seen_add(st_seen *set, const uint64_t *high, const uint64_t *low, size_t n, uint8_t *met)
+    void st_seen_free(st_seen *set)
+
 
 BLOCK = ST_BLOCK
 MAX_STRING = ST_MAX_STRING
@@ -249,6 +255,38 @@ def first_invalid(const uint8_t[::1] data, const int64_t[::1] offsets, const uin
     if bad < 0:
         return None
     return int(chosen[bad]), "long" if too_long else "utf8"
+
+
+cdef class Seen:
+    """A set of 128-bit hashes that only grows, in some 20 bytes each; not safe for several threads."""
+
+    cdef st_seen *set
+
+    def __cinit__(self):
+        self.set = <st_seen *>calloc(1, sizeof(st_seen))
+        if self.set == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        if self.set != NULL:
+            st_seen_free(self.set)
+        free(self.set)
+
+    def add(self, const uint64_t[::1] high, const uint64_t[::1] low):
+        """Which of the hashes, given in two halves, were in the set or came before in the call, bool[n]; all of them
+        are in it from now on."""
+        cdef Py_ssize_t n = high.shape[0]
+        cdef int status
+        if low.shape[0] != n:
+            raise ValueError("the halves are not of one length")
+        met = np.zeros(n, np.uint8)
+        cdef uint8_t[::1] view = met
+        if n:
+            with nogil:
+                status = st_seen_add(self.set, &high[0], &low[0], n, &view[0])
+            if status:
+                raise MemoryError()
+        return met.view(np.bool_)
 
 
 # --- places: which bucket or block each query goes to, in order ---------------------------------------------

@@ -19,7 +19,7 @@ SEED = 20_240_917
 CORPUS_VERSION = 1  # raise it whenever another corpus comes out of the same seed; stored copies are then rebuilt
 
 ORDERS_EACH = 2  # mean orders of a contact
-PIECE = 80_000  # orders made at once: 200,000 lines, as many as the import of files takes into a batch
+PIECE = 80_000  # orders made at once: 200,000 lines
 PRODUCTS, PRODUCERS, CATEGORIES, SOURCES = 50_000, 500, 40, 6
 MONEY_SCALE, QUANTITY_SCALE = 2, 3
 TAGGED = 0.01  # share of the contacts that carry the tag

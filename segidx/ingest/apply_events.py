@@ -15,13 +15,12 @@ from segidx.ingest.event_batch import EventBatch, EventColumn, codes_of, lines_o
 from segidx.kernels.columns import CHUNK_ROWS
 from segidx.model.events import LINE, ORDER, EventType
 from segidx.store.catalog import Catalog
-from segidx.store.columns import changed_chunk, read_cells
+from segidx.store.columns import changed_chunk, has_column, read_cells
 from segidx.store.environment import WriteTransaction
 from segidx.store.events import EventRows, write_events
 from segidx.store.layout import (
     DB_COLUMNS,
     DB_STRINGS,
-    IDS_TABLE,
     PLACE_CONTACT,
     PLACE_REVISION,
     block_key,
@@ -36,32 +35,61 @@ Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 
-def effective(batch: EventBatch, snapshot: Snapshot) -> tuple[EventBatch, pa.Array]:
-    """Of a batch that retracts nothing: (what of it takes effect on the base; the contacts that it needs, those of
-    events included that the batch itself replaced). What does not is among its `duplicates`.
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """What of a batch takes effect, and the distinct contacts that it needs, those of events included that the batch
+    itself replaced: `ordinals` are those of `contacts`, -1 where one is to be created, and `owners` says which of them
+    each event of the batch is of."""
+
+    batch: EventBatch
+    contacts: pa.Array
+    owners: Ints
+    ordinals: Ints
+
+    @property
+    def unknown(self) -> pa.Array:
+        """The contacts that are to be created."""
+        return self.contacts.filter(pa.array(self.ordinals < 0))
+
+    def with_contacts(self, ordinals: Ints) -> Effective:
+        """The same with the ordinals of those that were unknown."""
+        known = self.ordinals.copy()
+        known[known < 0] = ordinals
+        return replace(self, ordinals=known)
+
+
+def effective(batch: EventBatch, snapshot: Snapshot) -> Effective:
+    """Of a batch that retracts nothing, what takes effect on the base. What does not is among its `duplicates`.
 
     The base must hold all that is committed.
     """
     assert not batch.retracts.any(), "retractions are committed through the log"
-    numbers = snapshot.table(event_ids_table(batch.type)).find(batch.ids)
-    known = np.flatnonzero(numbers >= 0)
-    there, retracted = np.zeros((2, len(numbers)), np.bool_)
-    held = np.zeros(len(numbers), np.int64)
-    if len(known):
-        places = snapshot.event_places(batch.type, numbers[known])
-        there[known], held[known], retracted[known] = places.there, places.revisions, places.retracted
+    count = len(batch.ids)
+    there, retracted = np.zeros((2, count), np.bool_)
+    held = np.zeros(count, np.int64)
+    # Where nothing has a revision nor was retracted, every write takes effect, whatever is there.
+    if has_column(snapshot.txn, snapshot.dbs[DB_COLUMNS], event_place(batch.type, PLACE_REVISION)):
+        numbers = snapshot.table(event_ids_table(batch.type)).find(batch.ids)
+        known = np.flatnonzero(numbers >= 0)
+        if len(known):
+            places = snapshot.event_places(batch.type, numbers[known])
+            there[known], held[known], retracted[known] = places.there, places.revisions, places.retracted
     effect = takes_effect(batch.revisions, held, there, retracted)
-    contacts = [batch.contacts.filter(pa.array(effect))]
+    if not effect.all():
+        kept = np.flatnonzero(effect)
+        late = count - len(kept)
+        needed = [batch.contacts.filter(pa.array(effect))]
+        some = replace(batch.take(kept), rejects=batch.rejects, duplicates=batch.duplicates + late)
+    else:
+        needed, some = [batch.contacts], batch
     gone = batch.superseded
     if gone is not None:
         rows = gone.rows
-        some = takes_effect(gone.revisions, held[rows], there[rows], retracted[rows])
-        contacts.append(gone.contacts.filter(pa.array(some)))
-    if not effect.all():
-        kept = np.flatnonzero(effect)
-        late = len(effect) - len(kept)
-        batch = replace(batch.take(kept), rejects=batch.rejects, duplicates=batch.duplicates + late)
-    return batch, pa.concat_arrays(contacts).unique()
+        first = takes_effect(gone.revisions, held[rows], there[rows], retracted[rows])
+        needed.append(gone.contacts.filter(pa.array(first)))
+    encoded = pa.concat_arrays(needed).dictionary_encode()
+    owners = encoded.indices.to_numpy(zero_copy_only=False)[: len(some.ids)].astype(np.int64)
+    return Effective(some, encoded.dictionary, owners, snapshot.ids.find(encoded.dictionary))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +101,16 @@ class _Tables:
         return StringTable(self.write.txn, self.write.dbs[DB_STRINGS], table, self.catalog.hash_key)
 
 
-def apply_events(write: WriteTransaction, batch: EventBatch) -> npt.NDArray[np.uint32]:
-    """Write the batch's events, which all take effect (see `effective`), and raise the version of the base; the
+def apply_events(write: WriteTransaction, effect: Effective) -> npt.NDArray[np.uint32]:
+    """Write the events that take effect, of contacts that are all known, and raise the version of the base; the
     ascending ordinals of the contacts concerned, those that an event was taken from included. Raises CorruptData and
     StorageFull; abort the transaction then."""
     catalog = write.catalog()
     tables = _Tables(write, catalog)
+    batch = effect.batch
     type = batch.type
-    encoded = batch.contacts.dictionary_encode()
-    known = tables(IDS_TABLE).find(encoded.dictionary)
-    assert (known >= 0).all(), "contacts are created before their events"
-    contacts = known[encoded.indices.to_numpy(zero_copy_only=False)].astype(np.uint32)
+    assert (effect.ordinals >= 0).all(), "contacts are created before their events"
+    contacts = effect.ordinals[effect.owners].astype(np.uint32)
     numbers, first_new = tables(event_ids_table(type)).insert(batch.ids)
     events = numbers.astype(np.uint32)
     old = numbers[numbers < first_new]
@@ -106,9 +133,12 @@ def apply_events(write: WriteTransaction, batch: EventBatch) -> npt.NDArray[np.u
             lines=lines,
             properties=_properties(batch.lines, LINE, tables),
         )
-    write_events(write, catalog, rows)
+    write_events(write, catalog, rows, first_new)
     _write_revisions(write, type, numbers, batch.revisions, first_new)
-    return np.union1d(contacts, left[had].astype(np.uint32))
+    named = np.zeros(len(effect.ordinals), np.bool_)
+    named[effect.owners] = True
+    concerned = np.sort(effect.ordinals[named]).astype(np.uint32)  # each once, since the contacts are distinct
+    return np.union1d(concerned, left[had].astype(np.uint32)) if had.any() else concerned
 
 
 def _write_revisions(write: WriteTransaction, type: EventType, numbers: Ints, revisions: Ints, first_new: int) -> None:
@@ -151,5 +181,5 @@ def _properties(columns: tuple[EventColumn, ...], type: EventType, tables: _Tabl
         values = column.values
         if isinstance(values, pa.Array):
             values = codes_of(column, _Codes(tables(event_table(type, index))))
-        found.append((np.where(column.present, values, 0), column.present))
+        found.append((values, column.present))
     return found

@@ -99,9 +99,9 @@ def is_readable(type_: pa.DataType, field_type: FieldType) -> bool:
     raise AssertionError(field_type)
 
 
-def convert(column: pa.Array, field: Field, zone: tzinfo, tag_separator: str) -> Converted:
-    """The stored values of a column. Raises SchemaConflict if no value of the column's type could be one of the
-    field's."""
+def convert(column: pa.Array, field: Field, zone: tzinfo, tag_separator: str, *, coded: bool = False) -> Converted:
+    """The stored values of a column; of a category they may be dictionary-encoded where the column is and the caller
+    takes them `coded`. Raises SchemaConflict if no value of the column's type could be one of the field's."""
     if not is_readable(column.type, field.type):
         raise SchemaConflict(
             f"field {field.name!r} is {describe(field)}, which a column of {column.type} cannot fill;"
@@ -109,6 +109,8 @@ def convert(column: pa.Array, field: Field, zone: tzinfo, tag_separator: str) ->
             field=field.name,
             declared=describe(field),
         )
+    if coded and field.type is FieldType.CATEGORY and isinstance(column, pa.DictionaryArray):
+        return _coded_texts(column, field)
     column = plain(column)
     if pt.is_null(column.type):
         return _nothing(len(column), field)
@@ -355,6 +357,21 @@ def _texts(column: pa.Array, field: Field) -> Converted:
     present = valid & (integers(pc.binary_length(text)) <= MAX_STRING_BYTES)
     bad = _why(column, field, np.flatnonzero(mask(column.is_valid()) & ~present).tolist())
     return Converted(text.cast(pa.string()), present, bad)
+
+
+def _coded_texts(column: pa.DictionaryArray, field: Field) -> Converted:
+    """The same from the words of a dictionary: each is looked at once."""
+    words = _texts(plain(column.dictionary), field)
+    places = integers(column.indices)
+    here = mask(column.indices.is_valid())
+    if not len(words.present):
+        return Converted(pa.nulls(len(column), pa.string()), np.zeros(len(column), np.bool_))
+    bad: dict[int, str] = {}
+    if words.bad:
+        for row in np.flatnonzero(here & np.isin(places, list(words.bad))).tolist():
+            bad[row] = words.bad[int(places[row])]
+    values = pa.DictionaryArray.from_arrays(column.indices, words.values)
+    return Converted(values, words.present[places] & here, bad)
 
 
 def _why(column: pa.Array, field: Field, rows: list[int]) -> dict[int, str]:

@@ -5,7 +5,7 @@ Here is also the rule by which one write of an event follows another. Imports th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from segidx.ingest.arrow_values import integers
 from segidx.ingest.values import id_for_report, refuse, shown
 from segidx.model.errors import InvalidValue, SegidxError
 from segidx.model.events import MAX_AHEAD_MILLIS, MAX_REVISION, ORDER, EventType
@@ -28,7 +29,8 @@ REVISION = Field("revision", FieldType.NUMBER)
 
 @dataclass(frozen=True, slots=True)
 class EventColumn:
-    """A property of n events: int64[n], or a pyarrow string array of n; meaningless where it is not `present`."""
+    """A property of n events: int64[n], or a pyarrow array of n strings, which may be dictionary-encoded; meaningless
+    where it is not `present`."""
 
     values: Ints | pa.Array
     present: Mask
@@ -127,8 +129,16 @@ def codes_of(column: EventColumn, insert: Callable[[pa.Array], Ints]) -> Ints:
     rows = np.flatnonzero(column.present)
     if len(rows):
         strings: pa.Array = column.values
-        encoded = (strings if len(rows) == len(codes) else strings.take(pa.array(rows))).dictionary_encode()
-        codes[rows] = insert(encoded.dictionary)[encoded.indices.to_numpy(zero_copy_only=False)]
+        if isinstance(strings, pa.DictionaryArray):
+            places = integers(strings.indices)[rows]
+            found = np.zeros(len(strings.dictionary), np.int64)
+            found[places] = 1
+            used = np.flatnonzero(found)  # a dictionary may have words that no row has
+            found[used] = insert(strings.dictionary.take(pa.array(used)))
+            codes[rows] = found[places]
+        else:
+            encoded = (strings if len(rows) == len(codes) else strings.take(pa.array(rows))).dictionary_encode()
+            codes[rows] = insert(encoded.dictionary)[encoded.indices.to_numpy(zero_copy_only=False)]
     return codes
 
 
@@ -204,6 +214,35 @@ def settled(ids: pa.Array, revisions: Ints, retracts: Mask) -> tuple[Mask, Mask]
     last = np.append(codes[places[1:]] != codes[places[:-1]], True)
     standing[order[places[last]]] = True
     return effective, standing
+
+
+def joined_batches(batches: Sequence[EventBatch]) -> EventBatch:
+    """Batches of one type, no id in two of them, none superseded, as one."""
+    if len(batches) == 1:
+        return batches[0]
+    assert all(batch.superseded is None for batch in batches)
+    return EventBatch(
+        batches[0].type,
+        pa.concat_arrays([batch.ids for batch in batches]),
+        pa.concat_arrays([batch.contacts for batch in batches]),
+        np.concatenate([batch.times for batch in batches]),
+        tuple(_joined_column(columns) for columns in zip(*(batch.properties for batch in batches), strict=True)),
+        np.concatenate([batch.revisions for batch in batches]),
+        np.concatenate([batch.retracts for batch in batches]),
+        np.concatenate([batch.line_counts for batch in batches]),
+        tuple(_joined_column(columns) for columns in zip(*(batch.lines for batch in batches), strict=True)),
+        tuple(reject for batch in batches for reject in batch.rejects),
+        sum(batch.duplicates for batch in batches),
+    )
+
+
+def _joined_column(columns: Sequence[EventColumn]) -> EventColumn:
+    present = np.concatenate([column.present for column in columns])
+    strings = [column.values for column in columns if isinstance(column.values, pa.Array)]
+    if strings:
+        coded = [each if isinstance(each, pa.DictionaryArray) else each.dictionary_encode() for each in strings]
+        return EventColumn(pa.chunked_array(coded).unify_dictionaries().combine_chunks(), present)
+    return EventColumn(np.concatenate([column.values for column in columns]), present)
 
 
 def settled_batch(batch: EventBatch) -> EventBatch:

@@ -28,6 +28,8 @@ from segidx.model.results import Reject, WriteResult
 from segidx.model.schema import AccountInfo, Field, Schema
 
 SHOWN_REJECTS = 20
+# Rows committed at a time: of a file of few columns more, since a transaction rewrites much of the index of ids.
+BATCH_CELLS, MOST_BATCH_ROWS = 2_000_000, 500_000
 # Rows of one message where the account is reached over the network: some hundred KB, far below a message's limit.
 REMOTE_ROWS = 2000
 
@@ -85,7 +87,7 @@ def import_contacts(
     overrides: Overrides | None = None,
     reject_path: Path | None = None,
     progress: Progress | None = None,
-    batch_rows: int = BATCH_ROWS,
+    batch_rows: int | None = None,
     tag_separator: str = TAG_SEPARATOR,
 ) -> ImportReport:
     """Import the contacts of a Parquet, CSV or Arrow file, one batch committed after another.
@@ -93,15 +95,16 @@ def import_contacts(
     `id_column` holds the contact ids (strings, or whole numbers, which are written in decimal). Fields are declared
     as `overrides`, the account's schema and inference say, in this order of precedence. Naive times are local in the
     account's zone. A null clears the field. Bad rows are refused and listed in `reject_path` (next to the source by
-    default); the others stand. `progress(phase, rows done, rows in all or None)` is told as it goes on, with the
-    phases "looking" and "importing".
+    default); the others stand. `batch_rows` are committed at a time: by default 100,000, and up to 500,000 of a file of
+    few columns. `progress(phase, rows done, rows in all or None)` is told as it goes on, with the phases "looking" and
+    "importing".
 
     Raises InvalidSource for a file that cannot be read, SchemaConflict for a field that has another type already,
     and TooManyRejects, before anything is written, if the first batch has no good row.
     """
     if not tag_separator:
         raise InvalidArgument("the tag separator must not be empty")
-    if batch_rows < 1:
+    if batch_rows is not None and batch_rows < 1:
         raise InvalidArgument(f"batch_rows must be 1 or more, not {batch_rows}")
     began = time.monotonic()
     source = open_source(path)
@@ -116,15 +119,16 @@ def import_contacts(
     first_rejects: list[Reject] = []
     where = reject_path or default_reject_path(source.path)
     with RejectFile(where) as rejects:
-        batches = _batches(source, schema, id_column, mapping, account.info, batch_rows, tag_separator)
-        for number, (rows, batch) in enumerate(ahead(batches)):
+        rows = batch_rows or max(BATCH_ROWS, min(BATCH_CELLS // (1 + len(mapping.columns)), MOST_BATCH_ROWS))
+        batches = _batches(source, schema, id_column, mapping, account.info, rows, tag_separator)
+        for number, (count, batch) in enumerate(ahead(batches)):
             rejects.add(batch.rejects)
             first_rejects += batch.rejects[: SHOWN_REJECTS - len(first_rejects)]
             if number == 0:
-                if rows and len(batch.rejects) == rows:
+                if count and len(batch.rejects) == count:
                     raise _all_refused(batch, source, where)
                 _declare(account, old, mapping)
-            totals.rows += rows
+            totals.rows += count
             totals.duplicates += batch.duplicates
             totals.rejected += len(batch.rejects)
             own = set(batch.rejects)

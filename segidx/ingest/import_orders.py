@@ -7,7 +7,7 @@ again. Works on an account in the same process. Imports the model and its neighb
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from segidx.ingest.arrow import read_ids
 from segidx.ingest.arrow_values import mask
-from segidx.ingest.event_batch import EventBatch
+from segidx.ingest.event_batch import EventBatch, joined_batches
 from segidx.ingest.event_columns import CONTACT_ID, choose_columns, parse_map
 from segidx.ingest.import_contacts import SHOWN_REJECTS, Progress, ahead
 from segidx.ingest.orders_arrow import (
@@ -32,10 +32,12 @@ from segidx.ingest.sources import Source, joined, open_source
 from segidx.model.errors import InvalidArgument, TooManyRejects
 from segidx.model.events import MAX_LINES
 from segidx.model.results import Reject, WriteResult
-from segidx.model.schema import AccountInfo
+from segidx.model.schema import AccountInfo, FieldType
 
-# Some 50,000 orders of a few lines each: a transaction rewrites much of what it touches, so it should bring much.
-BATCH_LINES = 200_000
+# Some 400,000 orders of a few lines each: a transaction rewrites much of what it touches, so it should bring much.
+BATCH_LINES = 1_000_000
+# Rows that are converted at once: few enough to stay in the processor's caches.
+_PIECE_ROWS = 200_000
 # Rows that are held at most while an order does not end; one of so many is refused.
 _MOST_ROWS = 2 * MAX_LINES
 
@@ -142,18 +144,33 @@ def _batches(
     source: Source, columns: Mapping[str, str], account: OrderAccount, batch_rows: int, seen: SeenOrders
 ) -> Iterator[tuple[int, EventBatch]]:
     """Each batch with the number of rows of the file it was made of."""
-    first = 0
+    first = rows = 0
     info = account.info
-    for rows in _whole_orders(source, columns, batch_rows):
-        yield rows.num_rows, orders_from_arrow(rows, columns, info, account.now(), seen, first_index=first)
-        first += rows.num_rows
+    pieces: list[EventBatch] = []
+    for some in _whole_orders(source, columns, min(batch_rows, _PIECE_ROWS), _coded(columns, info)):
+        pieces.append(orders_from_arrow(some, columns, info, account.now(), seen, first_index=first + rows))
+        rows += some.num_rows
+        if rows + min(batch_rows, _PIECE_ROWS) > batch_rows:
+            yield rows, joined_batches(pieces)
+            first, rows, pieces = first + rows, 0, []
+    if pieces:
+        yield rows, joined_batches(pieces)
 
 
-def _whole_orders(source: Source, columns: Mapping[str, str], batch_rows: int) -> Iterator[pa.RecordBatch]:
+def _coded(columns: Mapping[str, str], info: AccountInfo) -> set[str]:
+    """The file's columns of categories, less those that hold something else too."""
+    fields = column_fields(info)
+    coded = {column for name, column in columns.items() if name in fields and fields[name].type is FieldType.CATEGORY}
+    return coded - {column for name, column in columns.items() if name not in fields}
+
+
+def _whole_orders(
+    source: Source, columns: Mapping[str, str], batch_rows: int, coded: Collection[str]
+) -> Iterator[pa.RecordBatch]:
     """The file's rows, cut between orders."""
     held: pa.RecordBatch | None = None
     wanted = list(dict.fromkeys(columns.values()))
-    for given in source.batches(wanted, batch_rows):
+    for given in source.batches(wanted, batch_rows, coded):
         if held is None:
             held = given
             continue

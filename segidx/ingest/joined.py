@@ -24,11 +24,16 @@ class Company:
         """Add a batch, if it meets none of those here; whether it did."""
         if batch.must_exist is not None and self.batches:
             return False
-        ids = batch.ids.to_pylist()
-        if not self._ids.isdisjoint(ids) or (self.batches and self.batches[0].must_exist is not None):
-            return False
+        if self.batches:
+            if self.batches[0].must_exist is not None:
+                return False
+            if not self._ids:  # of the first, which is mostly alone where it is large
+                self._ids.update(self.batches[0].ids.to_pylist())
+            ids = batch.ids.to_pylist()
+            if not self._ids.isdisjoint(ids):
+                return False
+            self._ids.update(ids)
         self.batches.append(batch)
-        self._ids.update(ids)
         return True
 
     def starts(self) -> list[int]:

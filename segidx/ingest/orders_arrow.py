@@ -15,9 +15,10 @@ from datetime import tzinfo
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from segidx.ingest.arrow import given_id, read_ids
-from segidx.ingest.arrow_values import Converted, convert, element, integers, plain
+from segidx.ingest.arrow_values import Converted, convert, element, integers, mask, plain
 from segidx.ingest.event_batch import TIME, EventBatch, EventColumn, Ints, Mask, check_time, event_fields, event_reject
 from segidx.ingest.event_columns import CONTACT_ID, CURRENCY, equal_to
 from segidx.ingest.orders import (
@@ -29,7 +30,7 @@ from segidx.ingest.orders import (
     with_counts_of_orders,
 )
 from segidx.ingest.values import check_event_id, check_id, refuse, shown
-from segidx.kernels.strings import Batch
+from segidx.kernels.strings import Batch, Seen
 from segidx.model.errors import InvalidContactId, InvalidValue, SegidxError
 from segidx.model.events import LINE, MAX_AHEAD_MILLIS, MAX_LINES, ORDER
 from segidx.model.results import Reject
@@ -54,35 +55,17 @@ def column_fields(account: AccountInfo) -> dict[str, Field]:
 
 
 class SeenOrders:
-    """Which order ids an import has met, in 16 bytes each: ids are told apart by 128 bits of a keyed hash."""
+    """Which order ids an import has met, in some 20 bytes each: ids are told apart by 128 bits of a keyed hash."""
 
     def __init__(self) -> None:
         self._keys = secrets.token_bytes(16), secrets.token_bytes(16)
-        # (ascending hashes, their other halves), large ones first: adding one costs a logarithm, not a copy of all.
-        self._levels: list[tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]] = []
+        self._seen = Seen()
 
     def add(self, ids: pa.Array) -> Mask:
-        """Which of these distinct ids were met before; all of them are from now on."""
+        """Which of these ids were met before, or come again here; all of them are met from now on."""
         batch = Batch.of(ids)
         high, low = (batch.hash(key) for key in self._keys)
-        met = np.zeros(len(ids), np.bool_)
-        for highs, lows in self._levels:
-            place = np.minimum(np.searchsorted(highs, high), len(highs) - 1)
-            met |= (highs[place] == high) & (lows[place] == low)
-        new = ~met
-        if new.any():
-            self._levels.append(_ascending(high[new], low[new]))
-        while len(self._levels) > 1 and len(self._levels[-2][0]) < 2 * len(self._levels[-1][0]):
-            (a, b), (c, d) = self._levels.pop(), self._levels.pop()
-            self._levels.append(_ascending(np.concatenate([a, c]), np.concatenate([b, d])))
-        return met
-
-
-def _ascending(
-    high: npt.NDArray[np.uint64], low: npt.NDArray[np.uint64]
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    order = np.argsort(high)
-    return high[order], low[order]
+        return self._seen.add(high, low)
 
 
 def orders_from_arrow(
@@ -157,12 +140,11 @@ class _Rows:
         self._bad: dict[int, tuple[str, SegidxError]] = {}
         given = batch.column(columns[ORDER_ID])
         self.ids, valid = read_ids(given, columns[ORDER_ID], "order")
-        codes = integers(self.ids.dictionary_encode().indices, -1).astype(np.int64)
-        begins = np.ones(len(codes), np.bool_)
-        begins[1:] = (codes[1:] != codes[:-1]) | ~valid[1:] | ~valid[:-1]
+        begins = np.ones(len(valid), np.bool_)
+        begins[1:] = ~(_as_before(self.ids) & valid[1:] & valid[:-1])
+        self._goes_on = ~begins
         self.firsts: Ints = np.flatnonzero(begins)
         self.owner: Ints = np.cumsum(begins) - 1
-        self._codes = codes[self.firsts]
         self.good: Mask = np.ones(len(self.firsts), np.bool_)
         for row in np.flatnonzero(~valid).tolist():
             try:
@@ -188,11 +170,8 @@ class _Rows:
     def refuse_repeated(self, seen: SeenOrders) -> None:
         """Refuse orders whose id came before, not beside them: its lines would replace one another."""
         known = np.flatnonzero(self.good)
-        _, places = np.unique(self._codes[known], return_index=True)
-        distinct = known[np.sort(places)]
-        again = np.ones(len(self.firsts), np.bool_)
-        again[distinct] = seen.add(self.ids.take(pa.array(self.firsts[distinct])))
-        for row in self.firsts[again & self.good].tolist():
+        again = seen.add(self.ids.take(pa.array(self.firsts[known])))
+        for row in self.firsts[known[again]].tolist():
             why = "it came before in this import, not beside this row; sort the file by order id"
             self._refuse(row, ORDER_ID, InvalidValue(f"{why}, so that the rows of an order stand together"))
 
@@ -251,11 +230,16 @@ class _Rows:
         if not len(self.firsts):
             return _First(self.firsts, np.zeros(0, np.bool_))
         count = len(self.owner)
+        # Mostly all rows of an order say the same, or none says anything.
+        alike = present[1:] == present[:-1]
+        alike &= ~present[1:] | (_as_before(values) if isinstance(values, pa.Array) else values[1:] == values[:-1])
+        if not (self._goes_on[1:] & ~alike).any():
+            return _First(self.firsts, present[self.firsts])
         rows = np.minimum.reduceat(np.where(present, np.arange(count), count), self.firsts)
         said = rows < count
         rows = np.where(said, rows, self.firsts)
         if isinstance(values, pa.Array):
-            values = integers(values.dictionary_encode().indices, -1).astype(np.int64)
+            values = integers(plain(values).dictionary_encode().indices, -1).astype(np.int64)
         for row in np.flatnonzero(present & (values != values[rows][self.owner])).tolist():
             other = self._first_index + int(rows[self.owner[row]])
             why = f"field {name!r}: it is not what row {other} of the same order says"
@@ -270,7 +254,7 @@ class _Rows:
             count = len(self.owner)
             values = pa.nulls(count, pa.string()) if field.type.is_string else np.zeros(count, np.int64)
             return Converted(values, np.zeros(count, np.bool_))
-        cells = convert(self._batch.column(self._columns[field.name]), field, self._zone, "")
+        cells = convert(self._batch.column(self._columns[field.name]), field, self._zone, "", coded=True)
         for row, message in cells.bad.items():
             self._refuse(row, field.name, InvalidValue(message, field=field.name))
         return cells
@@ -312,6 +296,13 @@ class _Rows:
             except SegidxError as error:
                 self._refuse(first, _ORDER_COLUMNS["amount"], error)
         return EventColumn(np.where(given.present, given.values, sums), given.present | some)
+
+
+def _as_before(strings: pa.Array) -> Mask:
+    """Which strings but the first are certainly what the one before them is; n - 1 of n."""
+    if isinstance(strings, pa.DictionaryArray):
+        strings = strings.indices
+    return mask(pc.equal(strings.slice(1), strings.slice(0, max(len(strings) - 1, 0))))
 
 
 def _nulls(column: pa.Array) -> Mask:

@@ -42,6 +42,8 @@ NO_PAIRS: Pairs = (np.zeros(0, np.int64), np.zeros(0, np.uint32))
 
 # Strings of one dictionary that are remembered; then it is begun anew.
 REMEMBERED = 1 << 18
+# New strings at once that are not kept by string until somebody asks.
+MANY = 10_000
 
 
 class CodeMemory:
@@ -65,10 +67,20 @@ class PendingStrings:
         self._stored = stored
         self._first = len(stored)
         self._new: dict[str, int] = {}
+        # A large batch's new strings, which come before those of `_new`: mostly nobody asks for them again.
+        self._many: pa.Array | None = None
         self._memory = memory
 
     def __len__(self) -> int:
-        return self._first + len(self._new)
+        return self._first + self.mark()
+
+    def _by_string(self) -> dict[str, int]:
+        """The new strings with their codes."""
+        if self._many is not None:
+            assert not self._new
+            self._new = {text: code for code, text in enumerate(self._many.to_pylist(), self._first)}
+            self._many = None
+        return self._new
 
     def _committed(self, strings: pa.Array) -> Codes:
         memory = self._memory
@@ -88,9 +100,10 @@ class PendingStrings:
     def find(self, strings: pa.Array) -> Codes:
         """The code of each string, -1 where it is absent; int64[n]."""
         codes = self._committed(strings)
-        if self._new:
+        if self.mark():
+            new = self._by_string()
             for row in np.flatnonzero(codes < 0).tolist():
-                codes[row] = self._new.get(strings[row].as_py(), -1)
+                codes[row] = new.get(strings[row].as_py(), -1)
         return codes
 
     def get(self, codes: Codes) -> pa.Array:
@@ -100,15 +113,19 @@ class PendingStrings:
             return self._stored.get(codes)
         texts = np.empty(len(codes), object)
         texts[~new] = self._stored.get(codes[~new]).to_pylist()
-        texts[new] = np.array([*self._new, None], object)[codes[new] - self._first]
+        texts[new] = np.array([*self._by_string(), None], object)[codes[new] - self._first]
         return pa.array(texts.tolist(), pa.string())
 
     def insert(self, strings: pa.Array) -> Codes:
         """The code of each string; those that are new get the next codes, in order of first appearance."""
         codes = self._committed(strings)
         missing = np.flatnonzero(codes < 0)
-        if len(missing):
-            new, size = self._new, len(self)
+        if len(missing) >= MANY and not self.mark():
+            encoded = strings.take(pa.array(missing)).cast(pa.string()).dictionary_encode()
+            codes[missing] = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64) + self._first
+            self._many = encoded.dictionary
+        elif len(missing):
+            new, size = self._by_string(), len(self)
             for row, text in zip(missing.tolist(), strings.take(pa.array(missing)).to_pylist(), strict=True):
                 code = new.get(text)
                 if code is None:
@@ -119,14 +136,19 @@ class PendingStrings:
 
     def mark(self) -> int:
         """The size, to go back to with `forget`."""
-        return len(self._new)
+        return len(self._new) + (0 if self._many is None else len(self._many))
 
     def forget(self, mark: int) -> None:
         """Take back what was inserted since `mark`."""
-        while len(self._new) > mark:
-            self._new.popitem()
+        if mark == 0:
+            self._many = None
+        new = self._by_string() if self.mark() > mark else self._new
+        while len(new) > mark:
+            new.popitem()
 
     def new_strings(self) -> NewStrings | None:
+        if self._many is not None:
+            return NewStrings(self._first, self._many)
         return NewStrings(self._first, pa.array(list(self._new), pa.string())) if self._new else None
 
 

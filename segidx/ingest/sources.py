@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,19 +55,23 @@ class Source:
             )
         return self.schema.field(name).type
 
-    def batches(self, columns: Sequence[str], batch_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
-        """The file's rows in order, with these columns, in batches of `batch_rows` (the last may be shorter).
+    def batches(
+        self, columns: Sequence[str], batch_rows: int = BATCH_ROWS, coded: Collection[str] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        """The file's rows in order, with these columns, in batches of `batch_rows` (the last may be shorter). Columns
+        of strings that are to be `coded` may come dictionary-encoded, which spares much.
 
         Raises InvalidSource where the file turns out to be broken.
         """
         if self.rows == 0:
             return
         with _broken(self.path, self.format):
-            yield from _rebatched(self._read(list(columns), batch_rows), batch_rows)
+            yield from _rebatched(self._read(list(columns), batch_rows, coded), batch_rows)
 
-    def _read(self, columns: list[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
+    def _read(self, columns: list[str], batch_rows: int, coded: Collection[str]) -> Iterator[pa.RecordBatch]:
         if self.format == "parquet":
-            with pa.parquet.ParquetFile(self.path) as file:
+            plain = [c for c in coded if pa.types.is_string(self.schema.field(c).type)]
+            with pa.parquet.ParquetFile(self.path, read_dictionary=plain) as file:
                 for batch in file.iter_batches(batch_size=batch_rows, columns=columns):
                     yield batch.select(columns)
         elif self.format == "csv":

@@ -363,18 +363,20 @@ class Writer:
             with self._store.snapshot() as snapshot:
                 if given.type.name not in snapshot.catalog.event_types:
                     raise UnknownEventType(given.type.name, [each.name for each in snapshot.catalog.event_types])
-                events, contacts = effective(given, snapshot)
+                effect = effective(given, snapshot)
                 generation = snapshot.generation
-                unknown = contacts.filter(pa.array(snapshot.ids.find(contacts) < 0))
+            unknown, events = effect.unknown, effect.batch
             if len(unknown):
                 creation = Waiting((ContactBatch(unknown),), "", Future())
                 self._commit_in_bulk(creation)
                 created = creation.done.result().created
-                generation = self._store.state().generation
+                with self._store.snapshot() as snapshot:
+                    effect = effect.with_contacts(snapshot.ids.find(unknown))
+                    generation = snapshot.generation
             if len(events.ids):
                 with self._store.write() as write:
                     generation = write.state.generation + 1
-                    ordinals = apply_events(write, events)
+                    ordinals = apply_events(write, effect)
                     kinds = np.full(len(ordinals), KIND_BITS[ChangeKind.EVENTS], np.uint8)
                     append_changes(write.txn, write.dbs[DB_CHANGES], generation, self._clock(), ordinals, kinds)
                     write.save_state(replace(write.state, generation=generation, merged=generation))

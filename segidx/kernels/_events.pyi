@@ -64,6 +64,13 @@ def favourites(
     weights: npt.NDArray[np.int64] | None = None,
     stop: Stop | None = None,
 ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]: ...
+class GroupedRows:
+    groups: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    def __init__(self, columns: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]]) -> None: ...
+    def merged(
+        self, first: int, end: int, blocks: Sequence[EventBlock], gone: npt.NDArray[np.uint8] | None = None
+    ) -> list[bytes]: ...
 
 class EventFilter:
     def __init__(self, ops: Iterable[Op]) -> None: ...

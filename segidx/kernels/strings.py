@@ -22,7 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from segidx.kernels import _strings
-from segidx.kernels._strings import BLOCK, MAX_STRING, CorruptStrings, crc32, siphash, utf8_valid
+from segidx.kernels._strings import BLOCK, MAX_STRING, CorruptStrings, Seen, crc32, siphash, utf8_valid
 
 __all__ = [
     "BLOCK",
@@ -30,6 +30,7 @@ __all__ = [
     "Batch",
     "CorruptStrings",
     "Places",
+    "Seen",
     "assign_codes",
     "blank_block",
     "build_buckets",

@@ -57,11 +57,13 @@ def changed_chunk(
 def read_cells(txn: Reader, db: Handle, field: int, ordinals: npt.NDArray[np.int64]) -> tuple[Values, Present]:
     """(values, present) of ordinals in any order, from verified chunks; a value is 0 where there is none."""
     values, present = np.zeros(len(ordinals), np.int64), np.zeros(len(ordinals), np.bool_)
+    if not len(ordinals):
+        return values, present
     chunks = ordinals // CHUNK_ROWS
     order = np.argsort(chunks, kind="stable")
-    for chunk in np.unique(chunks).tolist():
-        lo, hi = np.searchsorted(chunks[order], [chunk, chunk + 1])
-        here = order[lo:hi]
+    chunks = chunks[order]
+    starts = np.flatnonzero(np.diff(chunks, prepend=-1))
+    for chunk, here in zip(chunks[starts].tolist(), np.split(order, starts[1:]), strict=True):
         stored, mask = _chunk(txn, db, field, chunk)
         rows = ordinals[here] - chunk * CHUNK_ROWS
         present[here] = mask[rows] != 0
@@ -142,6 +144,12 @@ def scan_column(txn: lmdb.Transaction, db: Handle, field: int) -> Iterator[tuple
     for chunk in stored_chunks(txn, db, field):
         values, mask = _chunk(txn, db, field, chunk)
         yield chunk * CHUNK_ROWS, values, mask != 0
+
+
+def has_column(txn: lmdb.Transaction, db: Handle, field: int) -> bool:
+    """Whether any row of a field has a value."""
+    with txn.cursor(db) as cursor:
+        return bool(cursor.set_range(block_key(field, 0))) and split_block_key(cursor.key())[0] == field
 
 
 def stored_chunks(txn: lmdb.Transaction, db: Handle, field: int) -> list[int]:

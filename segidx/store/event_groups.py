@@ -7,23 +7,22 @@ writes and merges both come through here; where the values go is theirs to say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from segidx.kernels.events import BLOCK_ROWS, CONTACT, EVENT, LINE, TIME, encode_block, verify_block
+from segidx.kernels.events import CONTACT, EVENT, TIME, CorruptEvents, EventBlock, GroupedRows, verify_block
 from segidx.model.errors import CorruptData
 from segidx.model.events import EventType
 from segidx.store.event_blocks import LAST_MONTH, block_name, group_name, months_of, open_block
 from segidx.store.layout import RANGE_BITS, Handle, Reader, event_key
 
-MAX_BLOCK_BYTES = 128 << 10
+MAX_BLOCK_BYTES = 128 << 10  # what the native core keeps to
 
 _ROOM = 16  # bits of a month
 _WITHIN = (1 << RANGE_BITS) - 1
-_SORTED_BY = (LINE, EVENT, TIME, CONTACT)  # the last first
 
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -48,25 +47,36 @@ def change_groups(put: Put, txn: Reader, db: Handle, type: EventType, columns: S
 
     Raises CorruptData when a group is damaged, or holds a row that is neither stale nor new.
     """
-    groups = _groups(columns[CONTACT][0], columns[TIME][0])
-    order = np.argsort(groups, kind="stable")
-    groups = groups[order]
+    rows = GroupedRows(columns)
     left = _groups(stale.contacts, stale.times)
     leaving = np.argsort(left, kind="stable")
-    left = left[leaving]
-    touched = np.union1d(groups, left)
-    rows = np.searchsorted(groups, touched).tolist(), np.searchsorted(groups, touched, "right").tolist()
+    left, stale = left[leaving], stale.take(leaving)
+    touched = np.union1d(rows.groups, left) if len(left) else rows.groups
+    at = np.searchsorted(rows.groups, touched), np.searchsorted(rows.groups, touched, "right")
     places = np.searchsorted(left, touched).tolist(), np.searchsorted(left, touched, "right").tolist()
-    for group, start, end, first, last in zip(touched.tolist(), *rows, *places, strict=True):
-        mine = order[start:end]
-        new = [(values[mine], present[mine]) for values, present in columns]
-        new[CONTACT] = new[CONTACT][0] & _WITHIN, new[CONTACT][1]
-        _change_group(put, txn, db, type, group, new, stale.take(leaving[first:last]))
+    spans = rows.starts[at[0]].tolist(), rows.starts[at[1]].tolist()
+    for group, start, end, first, last in zip(touched.tolist(), *spans, *places, strict=True):
+        number, month = group >> _ROOM, group & LAST_MONTH
+        blocks = read_group(txn, db, type, number, month)
+        gone = _gone(blocks, stale.take(slice(first, last))) if first < last else None
+        try:
+            parts = rows.merged(start, end, blocks, gone)
+        except CorruptEvents as error:
+            raise CorruptData(
+                f"{group_name(type.number, number, month)}: a row that is written is there already;"
+                " run `segidx verify`, restore from a backup"
+            ) from error
+        stored = len(blocks)
+        del blocks  # they borrow what is put now
+        for part, value in enumerate(parts):
+            put(event_key(type.number, number, month, part), value)
+        for part in range(len(parts), stored):
+            put(event_key(type.number, number, month, part), None)
 
 
-def read_group(txn: Reader, db: Handle, type: EventType, number: int, month: int) -> list[list[Cells]]:
-    """Copies of the blocks of a group, wholly verified: nothing is ever built on damaged bytes."""
-    blocks: list[list[Cells]] = []
+def read_group(txn: Reader, db: Handle, type: EventType, number: int, month: int) -> list[EventBlock]:
+    """The blocks of a group, wholly verified: nothing is ever built on damaged bytes. They borrow what is stored."""
+    blocks: list[EventBlock] = []
     while True:
         key = event_key(type.number, number, month, len(blocks))
         value = txn.get(key, db=db)
@@ -75,7 +85,7 @@ def read_group(txn: Reader, db: Handle, type: EventType, number: int, month: int
         problem = verify_block(value)
         if problem is not None:
             raise CorruptData(f"{block_name(key)}: {problem}; restore from a backup")
-        blocks.append(open_block(type, key, value).decode())
+        blocks.append(open_block(type, key, value))
 
 
 def voided(contacts: I64, times: I64, events: I64, stale: Stale) -> Mask:
@@ -99,6 +109,15 @@ def joined(cells: Sequence[Cells]) -> Cells:
     return np.concatenate([values for values, _ in cells]), np.concatenate([present for _, present in cells])
 
 
+def _gone(blocks: Sequence[EventBlock], stale: Stale) -> npt.NDArray[np.uint8]:
+    """Which rows of the blocks of a group lie at a stale place."""
+    columns = [block.decode() for block in blocks]
+    contacts, times, events = (
+        np.concatenate([np.zeros(0, np.int64), *(cells[at][0] for cells in columns)]) for at in (CONTACT, TIME, EVENT)
+    )
+    return voided(contacts, times, events, stale).astype(np.uint8)
+
+
 def _groups(contacts: I64, times: I64) -> I64:
     """The group of each row: range << 16 | month."""
     return contacts >> RANGE_BITS << _ROOM | months_of(times)
@@ -112,51 +131,3 @@ def _ranks(known: I64, values: I64) -> tuple[I64, Mask]:
     """(the place of each value among the ascending known ones, whether it is one)."""
     at = np.minimum(np.searchsorted(known, values), len(known) - 1)
     return at, known[at] == values
-
-
-def _change_group(
-    put: Put, txn: Reader, db: Handle, type: EventType, group: int, new: list[Cells], stale: Stale
-) -> None:
-    number, month = group >> _ROOM, group & LAST_MONTH
-    blocks = read_group(txn, db, type, number, month)
-    columns = [joined(cells) for cells in zip(*blocks, new, strict=True)]
-    old = len(columns[EVENT][0]) - len(new[EVENT][0])
-    gone = np.zeros(len(columns[EVENT][0]), np.bool_)
-    contacts, times, events = (columns[at][0][:old] for at in (CONTACT, TIME, EVENT))
-    gone[:old] = voided(contacts, times, events, stale)
-    order = np.lexsort([columns[key][0] for key in _SORTED_BY])
-    order = order[~gone[order]]
-    if _repeats(columns, order):
-        raise CorruptData(
-            f"{group_name(type.number, number, month)}: a row that is written is there already;"
-            " run `segidx verify`, restore from a backup"
-        )
-    parts = list(_parts([(values[order], present[order]) for values, present in columns])) if len(order) else []
-    for part, value in enumerate(parts):
-        put(event_key(type.number, number, month, part), value)
-    for part in range(len(parts), len(blocks)):
-        put(event_key(type.number, number, month, part), None)
-
-
-def _repeats(columns: list[Cells], order: I64) -> bool:
-    """Whether a row is there twice, in that order."""
-    same = np.ones(max(len(order) - 1, 0), np.bool_)
-    for key in _SORTED_BY:
-        same &= np.diff(columns[key][0][order]) == 0
-    return bool(same.any())
-
-
-def _parts(columns: list[Cells]) -> Iterator[bytes]:
-    """The rows as blocks, halved until each is small enough; between contacts, unless they are of one."""
-    rows = len(columns[0][0])
-    if rows <= BLOCK_ROWS:
-        value = encode_block(columns)
-        if len(value) <= MAX_BLOCK_BYTES or rows == 1:
-            yield value
-            return
-    borders = np.flatnonzero(np.diff(columns[CONTACT][0])) + 1
-    middle = rows // 2
-    if len(borders):
-        middle = int(borders[np.argmin(np.abs(borders - middle))])
-    yield from _parts([(values[:middle], present[:middle]) for values, present in columns])
-    yield from _parts([(values[middle:], present[middle:]) for values, present in columns])

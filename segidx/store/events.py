@@ -67,30 +67,35 @@ class EventRows:
         return len(self.contacts)
 
     def cells(self) -> list[Cells]:
-        """The columns of a block, with whole ordinals."""
+        """The columns of a block, with whole ordinals; values mean nothing where there is none."""
         always = np.ones(len(self), np.uint8)
         named = (self.contacts.astype(np.int64), self.times, self.events.astype(np.int64), self.lines)
         return [
             *((values, always) for values in named),
-            *((np.where(present, values, 0), present.astype(np.uint8)) for values, present in self.properties),
+            *((values, present.view(np.uint8)) for values, present in self.properties),
         ]
 
 
-def write_events(write: WriteTransaction, catalog: Catalog, rows: Mapping[EventType, EventRows]) -> None:
+def write_events(
+    write: WriteTransaction, catalog: Catalog, rows: Mapping[EventType, EventRows], first_new: int | None = None
+) -> None:
     """Put events of one type, an order's with its lines ({ORDER: ..., LINE: ...}), into the base, in place of what it
     holds of the same event numbers, and raise its version.
 
     The caller has inserted the event ids, the contacts and the strings of properties in this transaction or before, and
-    merged all that the log holds. Raises CorruptData when a value to be changed is damaged, ValueError for rows that do
-    not belong together.
+    merged all that the log holds. Of event numbers from `first_new` on, if it is said, nothing is held. Raises
+    CorruptData when a value to be changed is damaged, ValueError for rows that do not belong together.
     """
     (type, events), *_ = rows.items()
     if not any(map(len, rows.values())):
         return
     _check(write, catalog, rows)
-    places = stored_places(write.txn, write.dbs[DB_COLUMNS], type, events.events.astype(np.int64))
+    numbers = events.events.astype(np.int64)
+    if first_new is not None:
+        numbers = numbers[numbers < first_new]
+    places = stored_places(write.txn, write.dbs[DB_COLUMNS], type, numbers)
     there = places.there
-    stale = Stale(places.contacts[there], places.times[there], events.events[there].astype(np.int64))
+    stale = Stale(places.contacts[there], places.times[there], numbers[there])
 
     def put(key: bytes, value: bytes | None) -> None:
         if value is None:
@@ -113,9 +118,9 @@ def _check(write: WriteTransaction, catalog: Catalog, rows: Mapping[EventType, E
     if write.state.merged != write.state.generation or read_events_merged(write.txn, write.dbs[DB_META]) is not None:
         raise ValueError("events are written in bulk when all before is merged")
     (type, events), *others = rows.items()
-    order = np.argsort(events.events, kind="stable")
+    order = _ascending(events.events)
     numbers = events.events[order]
-    if bool((np.diff(numbers.astype(np.int64)) == 0).any()):
+    if bool((numbers[1:] == numbers[:-1]).any()):
         raise ValueError("an event is written twice at once")
     for _, lines in others:
         at = np.searchsorted(numbers, lines.events)
@@ -138,14 +143,22 @@ def _check(write: WriteTransaction, catalog: Catalog, rows: Mapping[EventType, E
 def _place(write: WriteTransaction, type: EventType, rows: EventRows) -> None:
     """Note where the events lie."""
     db = write.dbs[DB_COLUMNS]
-    order = np.argsort(rows.events)
+    order = _ascending(rows.events)
     events = rows.events[order].astype(np.int64)
     chunks = events // CHUNK_ROWS
+    touched = chunks[np.flatnonzero(np.diff(chunks, prepend=-1))].tolist()
     for place, values in ((PLACE_CONTACT, rows.contacts.astype(np.int64)), (PLACE_TIME, rows.times)):
         field = event_place(type, place)
-        for chunk in np.unique(chunks).tolist():
+        for chunk in touched:
             lo, hi = np.searchsorted(chunks, [chunk, chunk + 1])
             at = events[lo:hi] - chunk * CHUNK_ROWS
             value = changed_chunk(write.txn, db, field, chunk, at, values[order[lo:hi]], np.ones(hi - lo, np.bool_))
             assert value is not None
             write.txn.put(block_key(field, chunk), value, db=db)
+
+
+def _ascending(numbers: npt.NDArray[np.uint32]) -> I64:
+    """The rows in the order of their numbers; new events come in it."""
+    if bool((numbers[1:] >= numbers[:-1]).all()):
+        return np.arange(len(numbers))
+    return np.argsort(numbers, kind="stable")

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Any, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +36,7 @@ __all__ = ["LOAD", "MAX_STRING", "StringTable", "Txn", "UnknownCode"]
 
 LOAD = 50  # mean entries a bucket: 416 bytes; one about to be split has twice that, still several a leaf page
 MAX_CODES = 2**32 - 1
+SLICE = 20_000  # values that are borrowed at a time, each by an object of Python's
 VERIFY_STEP = 1 << 20  # codes looked up at a time by verify
 
 _STATE, _BUCKET, _FORWARD = 0, 1, 2
@@ -54,6 +55,16 @@ class Txn(Protocol):
     def get(self, key: bytes, default: Any = None, db: Any = None) -> Any: ...
 
     def put(self, key: bytes, value: Any, *, db: Any = None) -> bool: ...
+
+
+class _Buckets(NamedTuple):
+    """Buckets by ascending places, as they are stored; the values are borrowed until the next write."""
+
+    ids: NDArray[np.uint32]
+    values: list[Any]
+
+
+_NO_BUCKETS = _Buckets(np.empty(0, np.uint32), [])
 
 
 class UnknownCode(InvalidArgument):
@@ -141,6 +152,16 @@ class StringTable:
         get, db = self._get, self._db
         return [get(key, None, db) for key in self._keys(kind, ids)]
 
+    def _values(self, known: _Buckets, ids: NDArray[np.uint32]) -> list[Any]:
+        """The values of buckets, of which some are at hand."""
+        if not len(known.ids):
+            return self._fetch(_BUCKET, ids)
+        at = np.minimum(np.searchsorted(known.ids, ids), len(known.ids) - 1)
+        there = known.ids[at] == ids
+        fetched = iter(self._fetch(_BUCKET, ids[~there]))
+        values = known.values
+        return [values[i] if known_ else next(fetched) for i, known_ in zip(at.tolist(), there.tolist(), strict=True)]
+
     def _store(self, kind: int, ids: NDArray[np.uint32], values: Iterable[Any]) -> None:
         put, db = self._txn.put, self._db
         for key, value in zip(self._keys(kind, ids), values, strict=True):
@@ -159,14 +180,18 @@ class StringTable:
             self._look_up(batch, batch.hash(self._key, self._mask), codes)
         return codes
 
-    def _look_up(self, batch: kernel.Batch, hashes: NDArray[np.uint64], codes: NDArray[np.int64]) -> None:
+    def _look_up(self, batch: kernel.Batch, hashes: NDArray[np.uint64], codes: NDArray[np.int64]) -> _Buckets:
+        """Set the codes of the strings that are there. Returns buckets that were looked at, the last of many."""
         try:
-            places = kernel.by_bucket(hashes, batch.valid, self._buckets)
-            candidates = kernel.probe(self._fetch(_BUCKET, places.ids), places, hashes, self._count)
-            places = kernel.by_block(candidates)
-            kernel.match(self._fetch(_FORWARD, places.ids), places, self._count, batch, codes)
+            buckets, candidates = _NO_BUCKETS, [np.empty(0, np.uint64)]
+            for places in _some(kernel.by_bucket(hashes, batch.valid, self._buckets)):
+                buckets = _Buckets(places.ids, self._fetch(_BUCKET, places.ids))
+                candidates.append(kernel.probe(buckets.values, places, hashes, self._count))
+            for places in _some(kernel.by_block(np.concatenate(candidates))):
+                kernel.match(self._fetch(_FORWARD, places.ids), places, self._count, batch, codes)
         except CorruptStrings as problem:
             self._damaged(problem)
+        return buckets
 
     def find_one(self, string: str) -> int | None:
         """The code of one string, or None. Raises CorruptData."""
@@ -197,12 +222,13 @@ class StringTable:
         first = self._count
         codes = np.full(len(batch), -1, np.int64)
         hashes = batch.hash(self._key, self._mask)
+        buckets = _NO_BUCKETS
         if self._buckets and len(batch):
-            self._look_up(batch, hashes, codes)
+            buckets = self._look_up(batch, hashes, codes)
         fresh = kernel.assign_codes(batch, hashes, codes, first)
         if len(fresh):
             self._check_fresh(batch, fresh)
-            self._append(batch, fresh, hashes[fresh])
+            self._append(batch, fresh, hashes[fresh], buckets)
         return codes, first
 
     def _check_fresh(self, batch: kernel.Batch, fresh: NDArray[np.uint32]) -> None:
@@ -219,33 +245,55 @@ class StringTable:
                 table=self._table,
             )
 
-    def _append(self, batch: kernel.Batch, fresh: NDArray[np.uint32], hashes: NDArray[np.uint64]) -> None:
+    def _append(
+        self, batch: kernel.Batch, fresh: NDArray[np.uint32], hashes: NDArray[np.uint64], looked_at: _Buckets
+    ) -> None:
         first, old_buckets = self._count, self._buckets
         count, live = first + len(fresh), self._live + len(fresh)
         buckets = max(old_buckets, -(-live // LOAD))
         codes = np.arange(first, count, dtype=np.uint64)
-        entries = (hashes & np.uint64(0xFFFFFFFF)) << np.uint64(32) | codes
-        places = grown = kernel.place_range(old_buckets, buckets)
+        entries = np.sort((hashes & np.uint64(0xFFFFFFFF)) << np.uint64(32) | codes)
+        grown = np.sort(kernel.place_range(old_buckets, buckets))
         try:
             # Everything is read before anything is written: a write invalidates what was borrowed.
-            if old_buckets:
-                touched = kernel.by_bucket(hashes, None, old_buckets).ids
-                # A new bucket's place is a fingerprint too: its home in the smaller table is what it splits.
-                ids = np.union1d(touched, kernel.places_of(grown, old_buckets))
-                old = kernel.gather(self._fetch(_BUCKET, ids), ids, old_buckets, first)
-                entries = np.concatenate((old, entries))
-                places = np.concatenate((ids, grown))
+            written = list(self._changed_buckets(entries, grown, old_buckets, buckets, looked_at))
             last = self._get(_KEY.pack(self._table, _FORWARD, 0, first // BLOCK), None, self._db)
             packed, ends = kernel.pack_blocks(last if first % BLOCK else None, first, batch, fresh)
             del last
         except CorruptStrings as problem:
             self._damaged(problem)
         blocks = np.arange(first // BLOCK, first // BLOCK + len(ends), dtype=np.uint32)
-        places = np.sort(places)
-        packed_buckets, bucket_ends = kernel.build_buckets(entries, places, buckets)
         self._save_state(count, live, buckets)
-        self._store(_BUCKET, places, _cut(packed_buckets, bucket_ends))
+        for places, values, value_ends in written:
+            self._store(_BUCKET, places, _cut(values, value_ends))
         self._store(_FORWARD, blocks, _cut(packed, ends))  # last, so that a new table only ever appends
+
+    def _changed_buckets(
+        self,
+        entries: NDArray[np.uint64],
+        grown: NDArray[np.uint32],
+        old_buckets: int,
+        buckets: int,
+        looked_at: _Buckets,
+    ) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.uint8], NDArray[np.int64]]]:
+        """The buckets, with their ascending places, that new entries and splits change, some at a time: a table may be
+        many times as large as what is added. Entries and the places of new buckets ascend."""
+        if not old_buckets:
+            yield grown, *kernel.build_buckets(entries, grown, buckets)
+            return
+        touched = kernel.by_bucket(entries >> np.uint64(32), None, old_buckets).ids
+        # A new bucket's place is a fingerprint too: its home in the smaller table is what it splits.
+        ids = np.union1d(touched, kernel.places_of(grown, old_buckets))
+        # A bucket has all fingerprints from its place to the next one's, and so do its halves.
+        starts = ids[::SLICE][1:]
+        own = np.searchsorted(entries, starts.astype(np.uint64) << np.uint64(32))
+        new = np.searchsorted(grown, starts)
+        for some, mine, more in zip(
+            np.split(ids, range(SLICE, len(ids), SLICE)), np.split(entries, own), np.split(grown, new), strict=True
+        ):
+            old = kernel.gather(self._values(looked_at, some), some, old_buckets, self._count)
+            places = np.sort(np.concatenate((some, more)))
+            yield places, *kernel.build_buckets(np.concatenate((old, mine)), places, buckets)
 
     # --- codes to strings ----------------------------------------------------------------------------------
 
@@ -402,6 +450,13 @@ class StringTable:
         bits = np.unpackbits(np.array(masks, "<u4").view(np.uint8).reshape(-1, 4), axis=1, bitorder="little")
         bits = bits[:, :BLOCK].ravel()
         return ~bits[: last - first].astype(np.bool_), problems
+
+
+def _some(places: kernel.Places) -> Iterator[kernel.Places]:
+    """The queries, some values at a time."""
+    for start in range(0, len(places.ids), SLICE):
+        end = start + SLICE
+        yield kernel.Places(places.keys, places.ids[start:end], places.starts[start : end + 1])
 
 
 def _cut(packed: NDArray[np.uint8], ends: NDArray[np.int64]) -> Iterator[memoryview]:

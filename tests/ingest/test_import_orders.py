@@ -9,10 +9,12 @@ from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as csv_writer
 import pyarrow.parquet as pq
 import pytest
 
 from segidx.database import Database
+from segidx.ingest.event_batch import codes_of
 from segidx.ingest.event_rows import orders_from_rows
 from segidx.ingest.import_orders import import_orders, parse_columns
 from segidx.ingest.orders_arrow import SeenOrders, orders_from_arrow
@@ -450,3 +452,86 @@ def test_a_file_into_an_account(account, write):
     again = import_orders(account, path, batch_rows=700)
     assert (again.orders, again.contacts_created) == (2000, 0)
     assert list(account.verify()) == []
+
+
+# --- names that the file has coded, and pieces ----------------------------------------------------------------
+
+
+def random_table(pick, orders):
+    """Rows of whole orders with names that are composed or not, too long, missing, and all of these in one column."""
+    names = ["caf\u00e9", "cafe\u0301", "tea", "", "x" * 2049, None, "\u0141", *(f"n{n}" for n in range(30))]
+    rows = []
+    for number in range(orders):
+        source = pick.choice(names)
+        for _ in range(pick.choice((1, 1, 2, 5))):
+            said = source if pick.random() < 0.95 else pick.choice(names)
+            rows.append(
+                {
+                    "order_id": f"o{number}" if pick.random() < 0.99 else "o1",
+                    "contact_id": f"c{number % 7}",
+                    "time": datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number),
+                    "source": said,
+                    "product": pick.choice(names),
+                    "producer": pick.choice(names),
+                    "category": None,
+                    "amount": Decimal(pick.randint(-500, 500)) / 100,
+                }
+            )
+    return pa.Table.from_pylist(rows)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_coded_names_mean_what_plain_ones_do(seed):
+    pick = random.Random(seed)
+    table = random_table(pick, 60)
+    coded = table
+    for name in ("source", "product", "producer", "category"):
+        words = [
+            *pick.sample(["never", "said", "\u00e9"], 2),
+            *{v for v in table[name].to_pylist() if v is not None},
+            None,
+        ]
+        places = [words.index(v) if v is not None or pick.random() < 0.5 else None for v in table[name].to_pylist()]
+        column = pa.DictionaryArray.from_arrays(pa.array(places, pa.int32()), pa.array(words, pa.string()))
+        coded = coded.set_column(coded.column_names.index(name), name, column)
+    columns = {name: name for name in table.column_names}
+    batches = [
+        orders_from_arrow(t.combine_chunks().to_batches()[0], columns, AccountInfo("shop"), NOW, SeenOrders())
+        for t in (table, coded)
+    ]
+    assert batches[0].rejects == batches[1].rejects
+    assert batches[0].rejects
+    assert kept(batches[0]) == kept(batches[1])
+    assert kept(batches[0])
+    for plain, other in zip(batches[0].lines[:3], batches[1].lines[:3], strict=True):
+        assert isinstance(other.values, pa.DictionaryArray)
+        assert strings_by_code(plain) == strings_by_code(other)
+
+
+def strings_by_code(column):
+    """The column as the table that takes its strings gives it back; what no row has is not put there."""
+    known = {}
+    codes = codes_of(column, lambda strings: np.array([known.setdefault(s, len(known)) for s in strings.to_pylist()]))
+    assert set(codes[column.present].tolist()) == set(range(len(known)))
+    listed = list(known)
+    return [listed[c] if p else None for c, p in zip(codes.tolist(), column.present.tolist(), strict=True)]
+
+
+@pytest.mark.parametrize("piece", [1, 7, 50])
+@pytest.mark.parametrize("batch", [60, 1000])
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_pieces_of_a_batch_make_no_difference(tmp_path, monkeypatch, piece, batch, kind):
+    table = random_table(random.Random(piece), 150)
+    path = tmp_path / f"orders.{kind}"
+    if kind == "parquet":
+        pq.write_table(table, path, row_group_size=41)
+    else:
+        csv_writer.write_csv(table, path)
+    whole, pieces = Fake(), Fake()
+    want = import_orders(whole, path, batch_rows=10_000, reject_path=tmp_path / "a")
+    monkeypatch.setattr("segidx.ingest.import_orders._PIECE_ROWS", piece)
+    got = import_orders(pieces, path, batch_rows=batch, reject_path=tmp_path / "b")
+    assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text()
+    assert (got.rows, got.orders, got.lines, got.rejected) == (want.rows, want.orders, want.lines, want.rejected)
+    assert pieces.orders == whole.orders
+    assert len(pieces.batches) <= len(whole.batches) + table.num_rows // (batch - piece)

@@ -262,3 +262,24 @@ def test_buckets_hold_what_was_put_in(hashes: set[int], buckets: int) -> None:
 def test_an_entry_without_a_bucket_is_our_mistake() -> None:
     with pytest.raises(ValueError, match="at home in none"):
         kernel.build_buckets(np.array([2**63], np.uint64), np.array([0], np.uint32), 2)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_hashes_that_were_seen_are_a_set(seed: int) -> None:
+    """Across many growths of the tables, with halves that collide, zeros, and pairs that repeat within a call."""
+    pick = random.Random(seed)
+    halves = [0, 1, MASK64, *(pick.getrandbits(64) for _ in range(3)), *(pick.getrandbits(8) << 56 for _ in range(20))]
+    seen, known = kernel.Seen(), set[tuple[int, int]]()
+    for size in (0, 1, 15, 16, 17, 300, 5000, 20_000):
+        high = [pick.choice(halves) if pick.random() < 0.5 else pick.getrandbits(64) for _ in range(size)]
+        low = [pick.choice(halves) if pick.random() < 0.5 else pick.getrandbits(64) for _ in range(size)]
+        pairs = [(a, b or int(not a)) for a, b in zip(high, low, strict=True)]  # (0, 0) is taken for (0, 1)
+        want = []
+        for pair in pairs:
+            want.append(pair in known)
+            known.add(pair)
+        assert seen.add(np.array(high, np.uint64), np.array(low, np.uint64)).tolist() == want
+    again = np.array([a for a, _ in known], np.uint64), np.array([b for _, b in known], np.uint64)
+    assert seen.add(*again).all()
+    with pytest.raises(ValueError, match="one length"):
+        seen.add(np.zeros(2, np.uint64), np.zeros(1, np.uint64))

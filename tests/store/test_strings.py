@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -284,6 +285,39 @@ def test_a_table_is_a_dict(
     finally:
         store.LOAD = old_load
         environment.env.close()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_known_and_new_strings_in_bulk_are_a_dict(env: Environment, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Buckets that were looked at, buckets that are only split, and new ones, with few and with many at a time."""
+    monkeypatch.setattr(store, "LOAD", 3)
+    monkeypatch.setattr(store, "SLICE", (1, 3, 100, 10_000)[seed])
+    pick = random.Random(seed)
+    codes: dict[str, int] = {}
+    for size in (1, 2, 3, 4, 5, 15, 16, 17, 3, 200, 1, 2000, 40):
+        strings = [
+            pick.choice(list(codes)) if codes and pick.random() < 0.4 else f"s{pick.random()}" for _ in range(size)
+        ]
+        first = len(codes)
+        expected = [codes.setdefault(s, len(codes)) for s in strings]
+        assert env.insert(list(strings)) == (expected, first)
+        assert env.problems() == []
+    with env.table() as table:
+        assert table.find(pa.array(list(codes))).tolist() == list(codes.values())
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_bulk_insertion_sees_a_damaged_bucket_whether_it_was_looked_at_or_is_split(
+    env: Environment, number: int
+) -> None:
+    """Of 8 buckets one is damaged where only checksums see it; 400 new strings meet or split them all."""
+    filled(env, 400)
+    places = [number << 29 for number in range(8)]
+    env.change(BUCKET, places[number], flip(4))
+    with env.env.begin(write=True) as txn:
+        with pytest.raises(CorruptData, match=f"hash bucket {places[number]}: checksum"):
+            StringTable(txn, env.db, 1, KEY).insert(pa.array([f"new {n}" for n in range(400)]))
+        txn.abort()
 
 
 # --- damage ------------------------------------------------------------------------------------------------
