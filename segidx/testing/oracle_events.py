@@ -12,16 +12,19 @@ from decimal import Decimal
 from fractions import Fraction
 
 from segidx.model.results import FieldData
-from segidx.testing.oracle_time import LocalTime
+from segidx.testing.oracle_time import LocalTime, civil
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event, an order or a line among others. `properties` holds those that are set, given or worked out."""
+    """One event, an order or a line among others. `properties` holds those that are set, given or worked out; a line
+    has the id of its order, and its place among the lines."""
 
     time: int
     properties: Mapping[str, FieldData]
     counts: bool
+    event_id: str = ""
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +51,14 @@ class Subject:
 
 
 def seen(event: Event, local: LocalTime) -> Subject:
-    """An event as filters see it: its properties, and the hour and the weekday (Monday is 1) at its local time."""
+    """An event as filters see it: its properties, and the hour, the weekday (Monday is 1) and the month (January is 1)
+    at its local time."""
     day, milliseconds = local.wall(event.time)
-    # The calendar's first day is a Monday.
-    clock = {"hour": Decimal(milliseconds // 3_600_000), "weekday": Decimal((day - 1) % 7 + 1)}
+    clock = {
+        "hour": Decimal(milliseconds // 3_600_000),
+        "weekday": Decimal((day - 1) % 7 + 1),  # the calendar's first day is a Monday
+        "month": Decimal(civil(day)[1]),
+    }
     return Subject({**event.properties, **clock})
 
 

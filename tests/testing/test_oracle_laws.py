@@ -53,7 +53,8 @@ from segidx.model.windows import (
 )
 from segidx.model.writes import Channel
 from segidx.testing.generator import Generator, RandomChooser
-from segidx.testing.oracle import Oracle, compile_regex
+from segidx.testing.oracle import Oracle
+from segidx.testing.oracle_strings import compile_regex
 from segidx.testing.pools import ABSENT_STRINGS, STRINGS
 from segidx.testing.strategies import (
     EVERY_TYPE,
