@@ -56,7 +56,11 @@ _MADE_OF = (AggregateFunction.AVERAGE, AggregateFunction.MIN, AggregateFunction.
 _COUNTS = ("1", "2", "0", "3", "4", "5", "10", "1.5", "-1")
 
 # What the clock shows at the time of an event.
-_CLOCKS = {"hour": tuple(map(str, range(24))), "weekday": tuple(map(str, range(1, 8)))}
+_CLOCKS = {
+    "hour": tuple(map(str, range(24))),
+    "weekday": tuple(map(str, range(1, 8))),
+    "month": tuple(map(str, range(1, 13))),
+}
 
 # Windows that hold a good part of a history, and not all of it.
 _TELLING_WINDOWS: tuple[Window, ...] = (
@@ -79,10 +83,13 @@ _TELLING_WINDOWS: tuple[Window, ...] = (
 
 
 class FilterGenerator(Generator):
-    """Random filters of events of one type: trees of conditions on single properties with constants."""
+    """Random filters of events of one type: trees of conditions on single properties, and `clocks`, with constants."""
 
-    def __init__(self, chooser: Chooser, type: EventType, pools: Pools) -> None:
+    def __init__(
+        self, chooser: Chooser, type: EventType, pools: Pools, clocks: Sequence[str] = ("hour", "weekday")
+    ) -> None:
         super().__init__(chooser, Schema(()), pools)
+        self.clocks = tuple(clocks)
         self.properties = type.properties
         self.leaves = [self.compared, self.compared, self.listed, self.enclosed, self.matched, self.has_value]
         self.leaves.append(self.clocked)
@@ -97,7 +104,7 @@ class FilterGenerator(Generator):
 
     def clocked(self) -> Expression:
         """What the local time of the event says."""
-        chosen = self.pick(tuple(_CLOCKS))
+        chosen = self.pick(self.clocks)
         clock, shape = FieldValue(chosen), self.chooser.integer(0, 5)
 
         def number() -> Decimal:

@@ -7,10 +7,10 @@ events. The readings chosen are in the list of `oracle`.
 
 from __future__ import annotations
 
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 from segidx.testing.oracle_events import Event
 
@@ -56,7 +56,7 @@ def favourite_of(events: Iterable[Event], name: str, by: str | None) -> str | No
 def gaps_of(events: Iterable[Event]) -> list[int]:
     """The milliseconds from each of those that count to the next."""
     times = sorted(event.time for event in events if event.counts)
-    return [later - earlier for earlier, later in itertools.pairwise(times)]
+    return [later - earlier for earlier, later in pairwise(times)]
 
 
 def mean_gap_of(events: Iterable[Event]) -> Fraction | None:
