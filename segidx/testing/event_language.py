@@ -247,8 +247,8 @@ def asking_for(feature: str, max_leaves: int = 3) -> Callable[..., Expression]:
 
 
 class CloseEventGenerator(EventRowGenerator):
-    """Rows of events that lie whole steps apart, or one millisecond off, or at one time; their ids are in another order
-    than they come in."""
+    """Rows of events that lie whole steps apart, or one millisecond off, or at one time, a few at the very beginning.
+    Their ids are in another order than they come in."""
 
     def __init__(self, chooser: Chooser, contact_ids: Sequence[str], at: datetime, *rest: Any, **named: Any) -> None:
         super().__init__(chooser, contact_ids, at, *rest, **named)
@@ -265,7 +265,7 @@ class CloseEventGenerator(EventRowGenerator):
     def _close(self) -> int:
         shape = self.chooser.integer(0, 9)
         if shape == 0:
-            return self._anywhere()
+            return self.chooser.integer(0, 3) if self.one_in(6) else self._anywhere()
         if shape <= 2:
             return self.orders.last_time
         base = self.orders.last_time if shape <= 5 else self.orders.at
