@@ -42,7 +42,7 @@ from segidx.testing.generator import Chooser
 from segidx.testing.generator_events import EventRowGenerator
 from segidx.testing.pools import Pools, pools_for
 
-FEATURES = ("has", "favourite", "gaps", "month", "sequence")
+FEATURES = ("has", "favourite", "gaps", "month", "sequence", "is_set")
 
 _SECOND, _HOUR, _DAY = 1000, 3_600_000, 86_400_000
 # Times between events that `CloseEventGenerator` makes, and more.
@@ -78,10 +78,10 @@ class LanguageGenerator(EventGenerator):
                 self.expected_beside_another,
                 self.overdue,
                 self.overdue,
-                self.gaps_set,
             ],
             "month": [self.of_month, self.share_of_month, self.share_of_month],
             "sequence": [self.sequence],
+            "is_set": [self.favourite_set, self.gaps_set, self.number_set],
         }
         self.language_leaves = leaves[feature]
 
@@ -180,6 +180,16 @@ class LanguageGenerator(EventGenerator):
     def gaps_set(self) -> Expression:
         functions = [f for f in AggregateFunction if f.of_gaps]
         return HasValue(self.of_gaps(self.pick(functions)))
+
+    def number_set(self) -> Expression:
+        """And what any other function makes of events."""
+        shape = self.chooser.integer(0, 3)
+        if shape == 0:
+            return HasValue(self.event_time())
+        if shape == 1:
+            return HasValue(self.pick((self.count(), self.distinct())))
+        others = (AggregateFunction.SUM, AggregateFunction.AVERAGE, AggregateFunction.MIN, AggregateFunction.MAX)
+        return HasValue(self.of_property(others))
 
     # --- months ---
 

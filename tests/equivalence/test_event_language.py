@@ -116,6 +116,12 @@ def test_sequence(tmp_path: Path, seed: int) -> None:
     live("sequence", tmp_path, seed)
 
 
+@LIVES
+def test_is_set(tmp_path: Path, seed: int) -> None:
+    """Of all that events come to, what is not missing."""
+    live("is_set", tmp_path, seed)
+
+
 # --- many contacts, many events ----------------------------------------------------------------------------
 
 
@@ -323,8 +329,8 @@ REFUSED: dict[str, list[Expression]] = {
         Comparison(Arithmetic(ArithmeticOperator.ADD, BY_SOURCE, ONE), Operator.EQ, ONE),
     ],
     "gaps": [
-        *(HasValue(Aggregate(f, GROUP)) for f in AggregateFunction if f.of_gaps),
-        *(HasValue(Aggregate(f, NO_TYPE)) for f in AggregateFunction if f.of_gaps),
+        *(Comparison(Aggregate(f, GROUP), Operator.GT, ONE) for f in AggregateFunction if f.of_gaps),
+        *(Comparison(Aggregate(f, NO_TYPE), Operator.GT, ONE) for f in AggregateFunction if f.of_gaps),
         Overdue(GROUP),
         Overdue(Events("order", field("product") == "a")),
         Comparison(MEAN, Operator.EQ, Constant("a")),
@@ -344,6 +350,12 @@ REFUSED: dict[str, list[Expression]] = {
         asked.Sequence((Step(GROUP), Step(ORDERS))),
         asked.Sequence((Step(ORDERS), Step(NO_TYPE, 1000, True))),
         asked.Sequence((Step(ORDERS), Step(Events("order", field("product") == "a")))),
+    ],
+    "is_set": [
+        *(HasValue(Aggregate(f, GROUP)) for f in AggregateFunction if f.of_gaps),
+        *(HasValue(Aggregate(f, NO_TYPE)) for f in AggregateFunction if f.of_gaps),
+        HasValue(Aggregate(AggregateFunction.SUM, ORDERS, "source")),
+        HasValue(Aggregate(AggregateFunction.COUNT, NO_TYPE)),
     ],
 }
 
