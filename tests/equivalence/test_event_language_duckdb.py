@@ -290,18 +290,18 @@ def test_shares_of_months(shop: Shop, months: tuple[int, ...]) -> None:
     elsewhere = "select count(*) from orders where month(time) != month(time - interval '5 hours')"
     assert shop.rows(elsewhere)[0][0] > 5
     for table, type in (("orders", "order"), ("lines", "line"), ("visits", "visit")):
-        counts = f"select contact_id, count(*) filter ({of_month}) as some, count(*) as n from {table}"
+        counts = f"select contact_id, count(*) filter ({of_month}) as there, count(*) as n from {table}"
         counts += f" where {seen()} group by contact_id"
         for share in (0.05, 0.1, 0.5):
             shop.check(
                 f"count({type} where {wanted}) > {share} * count({type})",
-                f"select contact_id from ({counts}) where 100 * some > {round(100 * share)} * n",
+                f"select contact_id from ({counts}) where 100 * there > {round(100 * share)} * n",
             )
-        shop.check(f"did({type} where {wanted})", f"select contact_id from ({counts}) where some > 0")
+        shop.check(f"did({type} where {wanted})", f"select contact_id from ({counts}) where there > 0")
         if type != "line":  # of which `only` looks at those of a positive quantity
             asked = f"only({type} where not {wanted})"
-            shop.check(asked, f"select contact_id from ({counts}) where some = 0")
-        have = f"select contact_id from ({counts}) where some > 0"
+            shop.check(asked, f"select contact_id from ({counts}) where there = 0")
+        have = f"select contact_id from ({counts}) where there > 0"
         shop.check(f"never({type} where {wanted})", complement(have))
 
 
@@ -377,7 +377,7 @@ def test_one_and_not_another_within_days(shop: Shop) -> None:
 def test_random_sequences(shop: Shop) -> None:
     rng = random.Random(SEED)
     telling = 0
-    for _ in range(40):
+    for _ in range(60):
         steps, said = [], []
         for number in range(rng.choice((2, 3, 3, 4))):
             kind, within = rng.choice(KINDS[1:]), rng.choice(WITHIN) if number else WITHIN[0]
