@@ -150,6 +150,9 @@ class LanguageGenerator(EventGenerator):
         deviation = self.of_gaps(AggregateFunction.GAP_DEVIATION)
         if self.one_in(6):
             return In(deviation, self.several(lambda: self._often(_GAPS), 4))
+        if self.one_in(3):
+            other = self.pick((self.of_gaps(AggregateFunction.GAP_DEVIATION), self.measure(1)))
+            return Comparison(deviation, self.pick(tuple(Operator)), other)
         return self._compared(deviation, _GAPS)
 
     def expected(self) -> Aggregate:

@@ -19,7 +19,7 @@ import pytest
 
 from segidx.database import Account, Database
 from segidx.model import expression as asked
-from segidx.model.errors import SegidxError, TypeMismatch
+from segidx.model.errors import SegidxError
 from segidx.model.events import Event, Order, OrderLine
 from segidx.model.expression import (
     Aggregate,
@@ -372,16 +372,16 @@ def test_refused(tmp_path: Path, feature: str) -> None:
 
 
 def test_a_deviation_beside_what_is_no_constant(tmp_path: Path) -> None:
-    """Answered as the oracle does, or refused for its type."""
-    others: list[Value] = [MEAN, DEVIATION, Aggregate(AggregateFunction.COUNT, ORDERS)]
+    """It is compared with any number, and with another deviation."""
+    count = Aggregate(AggregateFunction.COUNT, ORDERS)
+    twice = Arithmetic(ArithmeticOperator.MULTIPLY, Constant(Decimal(2)), count)
+    of_visits = Aggregate(AggregateFunction.GAP_DEVIATION, Events("visit"))
+    others: list[Value] = [MEAN, DEVIATION, of_visits, count, twice, FieldValue("score")]
     with closing(told_of("gaps", tmp_path, 1)) as told:
         told.write(150)
         for other in others:
             for operator in Operator:
-                question = Comparison(DEVIATION, operator, other)
-                try:
-                    found = answers(told.account, question, told.at)
-                except TypeMismatch:
-                    continue
-                wanted = told.oracle.members(question, told.at)
-                assert all(ids == wanted for ids in found.values())
+                check_expression(told.account, told.oracle, Comparison(DEVIATION, operator, other), told.at)
+                check_expression(told.account, told.oracle, Comparison(other, operator, DEVIATION), told.at)
+            check_expression(told.account, told.oracle, asked.Between(DEVIATION, ONE, other), told.at)
+            check_expression(told.account, told.oracle, asked.Between(other, DEVIATION, of_visits), told.at)
