@@ -36,13 +36,13 @@ from segidx.model.expression import (
 )
 from segidx.model.schema import AccountInfo, Field, FieldType, Schema
 from segidx.model.values import Arithmetic, ArithmeticOperator, Constant, FieldValue, Negative, Value
-from segidx.model.windows import to_millis
+from segidx.model.windows import AllTime, Direction, Rolling, Unit, from_millis, to_millis
 from segidx.testing.checks import answers, check_expression
 from segidx.testing.event_language import FEATURES, CloseEventGenerator, asking_for
 from segidx.testing.event_lives import SeededChooser
 from segidx.testing.event_pools import DECLARED
 from segidx.testing.oracle import Oracle
-from segidx.testing.oracle_event_values import Root, gap_deviation_of, mean_gap_of
+from segidx.testing.oracle_event_values import Root, expected_of, gap_deviation_of, mean_gap_of
 from segidx.testing.pools import pools_for
 from segidx.testing.told import TYPES, Killed, Told, between_transactions
 
@@ -249,6 +249,31 @@ def test_sequence_of_more_events_than_a_block_holds(tmp_path: Path) -> None:
             account.merge()
 
 
+def test_sequence_at_the_edges_of_within(tmp_path: Path) -> None:
+    """Events of three kinds that lie whole seconds apart, or a millisecond off, and steps within as many."""
+    rng, oracle = random.Random(6), Oracle(Schema(()), "UTC")
+    kinds = [Events("visit", field("source") == source) for source in "abc"]
+    rows = [
+        Event("visit", f"{n}-{k}", f"c{n}", AT - rng.randint(1, 7) * SECOND - rng.choice((0, 0, 0, 1, -1)) * MS, source)
+        for n in range(60)
+        for k in range(rng.randint(2, 5))
+        for source in [{"source": rng.choice("aabbc")}]
+    ]
+    with account_at(tmp_path, AT) as account:
+        account.write_events(rows[::2])
+        account.merge()
+        account.write_events(rows[1::2])
+        oracle.write_events(rows, to_millis(AT))
+        for _ in range(60):
+            steps = [
+                Step(rng.choice(kinds), rng.choice((None, 1000, 2000)) if n else None)
+                for n in range(rng.choice((1, 1, 2)))
+            ]
+            last = Step(rng.choice(kinds), rng.choice((1000, 2000, 3000)), rng.random() < 0.7)
+            window = rng.choice((AllTime(), Rolling(Direction.LAST, rng.randint(2, 6), Unit.SECOND)))
+            check_expression(account, oracle, asked.Sequence((*steps, last), window), AT)
+
+
 # --- gaps, exactly -----------------------------------------------------------------------------------------
 
 
@@ -292,6 +317,15 @@ def test_gaps_are_compared_exactly(tmp_path: Path) -> None:
             operator = rng.choice(tuple(Operator))
             value = Aggregate(function, Events("visit"))
             check_expression(account, oracle, Comparison(value, operator, Constant(decimal)), AT)
+        expected = Aggregate(AggregateFunction.EXPECTED, Events("visit"))
+        for n in range(24):
+            due = expected_of(kept.event for kept in oracle.kept("visit").values() if kept.contact_id == f"c{n}")
+            assert due is not None
+            for off in (-1, 0, 1):
+                check_expression(
+                    account, oracle, Comparison(expected, Operator.EQ, Constant(from_millis(due + off))), AT
+                )
+                check_expression(account, oracle, Overdue(Events("visit")), from_millis(due + off))
 
 
 # --- what is refused ---------------------------------------------------------------------------------------
