@@ -85,9 +85,7 @@ _TELLING_WINDOWS: tuple[Window, ...] = (
 class FilterGenerator(Generator):
     """Random filters of events of one type: trees of conditions on single properties, and `clocks`, with constants."""
 
-    def __init__(
-        self, chooser: Chooser, type: EventType, pools: Pools, clocks: Sequence[str] = ("hour", "weekday")
-    ) -> None:
+    def __init__(self, chooser: Chooser, type: EventType, pools: Pools, clocks: Sequence[str] = tuple(_CLOCKS)) -> None:
         super().__init__(chooser, Schema(()), pools)
         self.clocks = tuple(clocks)
         self.properties = type.properties
