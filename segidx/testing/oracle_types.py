@@ -214,7 +214,7 @@ def _wants_property(type: EventType, name: str, wanted: FieldType | None) -> Non
 def _wants_number(value: Value, schema: Schema, types: EventTypes) -> None:
     kind = kind_of(value, schema, types)
     if _is(value, AggregateFunction.GAP_DEVIATION):
-        raise InvalidExpression("a deviation is compared, and not calculated with")
+        raise TypeMismatch("a deviation is compared, and not calculated with")
     if kind is not ValueKind.NUMBER:
         raise TypeMismatch(f"arithmetic goes with numbers, not with {kind.value}")
 
