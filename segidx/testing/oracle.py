@@ -53,7 +53,8 @@ Readings chosen where the words are silent (a test that meets another reading ha
 24. Events of other types than orders and lines count always, each as one. Their averages are over those that have the
     property, as those of lines are. A timestamp property is compared as 7. says of fields.
 25. `hour` and `weekday` of an event are those of the wall clock at its time, which every event has. Beside the number
-    that they are they are like properties in filters, and nothing is made of them.
+    that they are they are like properties in filters, and nothing is made of them. `month` is another; a type that was
+    declared with a property of that name before there was one keeps its own.
 26. Different values are those that are not equal as they are kept: strings with their case, numbers whatever their
     digits. Like `count`, what counts them looks at orders that count and at all else.
 27. Of a visit with a url or a referrer that are not empty, what it lacks is filled in by what `derive_source` says of

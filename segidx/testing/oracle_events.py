@@ -59,7 +59,7 @@ def seen(event: Event, local: LocalTime) -> Subject:
         "weekday": Decimal((day - 1) % 7 + 1),  # the calendar's first day is a Monday
         "month": Decimal(civil(day)[1]),
     }
-    return Subject({**event.properties, **clock})
+    return Subject({**clock, **event.properties})
 
 
 def _number(event: Event, name: str) -> Fraction:

@@ -78,7 +78,8 @@ def check_types(expression: Expression, schema: Schema, types: EventTypes, path:
 
 def _check_filter(node: Expression, type: EventType, types: EventTypes, path: str) -> None:
     """A filter's types are those of an expression over a schema of the event's properties and of what its time says."""
-    properties = Schema((*property_schema(type), *_OF_TIME))
+    own = property_schema(type)
+    properties = Schema((*own, *(field for field in _OF_TIME if field.name not in [each.name for each in own])))
     try:
         check_types(node, properties, types, path)
     except UnknownField as error:
@@ -204,7 +205,8 @@ def kind_of(value: Value, schema: Schema, types: EventTypes) -> ValueKind:
 
 
 def _wants_property(type: EventType, name: str, wanted: FieldType | None) -> None:
-    if name in [of_time.name for of_time in _OF_TIME]:
+    own = [declared.name for declared in type.properties]
+    if name not in own and name in [of_time.name for of_time in _OF_TIME]:
         raise TypeMismatch(f"{name!r} is of the time of events, and stands in filters only", property=name)
     found = type.property(name).type
     if wanted is not None and found is not wanted:

@@ -14,7 +14,7 @@ import pytest
 
 from segidx.model import expression as asked
 from segidx.model.errors import InvalidExpression, SegidxError, TypeMismatch, UnknownEventType, UnknownProperty
-from segidx.model.events import Event, Order, OrderLine, Retraction
+from segidx.model.events import Event, EventProperty, EventType, EventTypes, Order, OrderLine, Retraction
 from segidx.model.expression import (
     Aggregate,
     AggregateFunction,
@@ -324,6 +324,19 @@ def test_months_are_those_of_the_wall_clock() -> None:
     )
     assert who(told(rows), share) == "bob cid"
     assert who(told(rows, "Europe/Warsaw"), share) == "ann bob"
+
+
+def test_a_type_that_had_a_month_of_its_own_keeps_it() -> None:
+    """Since before there was one of the wall clock."""
+    bill = EventType("bill", (EventProperty("month", FieldType.CATEGORY),), 16)
+    oracle = Oracle(SCHEMA, "UTC")
+    oracle.event_types = EventTypes((bill,))
+    assert oracle.write_events([Event("bill", "b1", "ann", NOON, {"month": "may"})], NOW_MS).rejects == ()
+    at = NOON + MS
+    assert who(oracle, asked.Did(Events("bill", field("month") == "may")), at) == "ann"
+    assert who(oracle, HasValue(favourite("month", Events("bill"))), at) == "ann"
+    with pytest.raises(TypeMismatch):
+        oracle.members(asked.Did(Events("bill", field("month") == 6)), at)
 
 
 # --- sequences ---------------------------------------------------------------------------------------------
