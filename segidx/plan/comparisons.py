@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from segidx.model.errors import InvalidExpression, TypeMismatch
+from segidx.model.errors import TypeMismatch
 from segidx.model.expression import PART_NAMES, Aggregate, AggregateFunction, DaysSinceEvent, Operator
 from segidx.model.results import Estimate
 from segidx.model.schema import Field, FieldType
@@ -156,7 +156,7 @@ def _require_number(value: BoundValue, what: str) -> None:
     if value.kind is not ValueKind.NUMBER:
         raise TypeMismatch(f"{what} works on numbers, not on {_spoken(value)}")
     if isinstance(value, BoundGaps) and value.irrational:
-        raise InvalidExpression(
+        raise TypeMismatch(
             f"{value.function.value} is the root of a number, which is compared exactly and not calculated with: put"
             f" {what} on the other side of the comparison"
         )

@@ -21,7 +21,8 @@ from segidx.model.windows import to_millis
 from segidx.model.writes import Channel
 from segidx.plan.context import BindContext
 from segidx.store.snapshot import Snapshot
-from segidx.testing.oracle import Oracle, fold
+from segidx.testing.oracle import Oracle
+from segidx.testing.oracle_strings import fold
 
 
 def count_in(snapshot: Snapshot, account: Account, text: str) -> int:

@@ -57,7 +57,11 @@ _MADE_OF = (AggregateFunction.AVERAGE, AggregateFunction.MIN, AggregateFunction.
 _COUNTS = ("1", "2", "0", "3", "4", "5", "10", "1.5", "-1")
 
 # What the clock shows at the time of an event.
-_CLOCKS = {"hour": tuple(map(str, range(24))), "weekday": tuple(map(str, range(1, 8)))}
+_CLOCKS = {
+    "hour": tuple(map(str, range(24))),
+    "weekday": tuple(map(str, range(1, 8))),
+    "month": tuple(map(str, range(1, 13))),
+}
 
 # Windows that hold a good part of a history, and not all of it.
 _TELLING_WINDOWS: tuple[Window, ...] = (
@@ -80,11 +84,20 @@ _TELLING_WINDOWS: tuple[Window, ...] = (
 
 
 class FilterGenerator(Generator):
-    """Random filters of events of one type: trees of conditions on single properties with constants."""
+    """Random filters of events of one type: trees of conditions on single properties, and `clocks`, with constants."""
 
-    def __init__(self, chooser: Chooser, type: EventType, pools: Pools, products: Schema | None = None) -> None:
+    def __init__(
+        self,
+        chooser: Chooser,
+        type: EventType,
+        pools: Pools,
+        products: Schema | None = None,
+        *,
+        clocks: Sequence[str] = tuple(_CLOCKS),
+    ) -> None:
         """With the properties of `products`, some conditions are on these."""
         super().__init__(chooser, Schema(()), pools)
+        self.clocks = tuple(clocks)
         self.properties = type.properties
         if products is not None:
             reached = filter_fields(type, products)
@@ -102,7 +115,7 @@ class FilterGenerator(Generator):
 
     def clocked(self) -> Expression:
         """What the local time of the event says."""
-        chosen = self.pick(tuple(_CLOCKS))
+        chosen = self.pick(self.clocks)
         clock, shape = FieldValue(chosen), self.chooser.integer(0, 5)
 
         def number() -> Decimal:

@@ -53,7 +53,8 @@ Readings chosen where the words are silent (a test that meets another reading ha
 24. Events of other types than orders and lines count always, each as one. Their averages are over those that have the
     property, as those of lines are. A timestamp property is compared as 7. says of fields.
 25. `hour` and `weekday` of an event are those of the wall clock at its time, which every event has. Beside the number
-    that they are they are like properties in filters, and nothing is made of them.
+    that they are they are like properties in filters, and nothing is made of them. `month` is another; a type that was
+    declared with a property of that name before there was one keeps its own.
 26. Different values are those that are not equal as they are kept: strings with their case, numbers whatever their
     digits. Like `count`, what counts them looks at orders that count and at all else.
 27. Of a visit with a url or a referrer that are not empty, what it lacks is filled in by what `derive_source` says of
@@ -68,13 +69,20 @@ Readings chosen where the words are silent (a test that meets another reading ha
     valid row; one that is new and gone again in a batch is neither created nor deleted. Ids and strings are NFC.
 31. What an event lacks its product has, where both are of the same type; `product.` asks the catalogue alone. A
     condition on tags holds where it holds for one of them, but `!=`, which is `not (=)`. Products have no history.
+32. What a group is not asked includes `has`, the favourite, all that is made of gaps, and the steps of a sequence.
+33. A favourite is compared with strings that are constants, on either side, for equality: it has no order, and is
+    compared with no field. An empty string is a value and may be the favourite.
+34. The deviation of gaps is compared, with any number, and not calculated with. Where there is one gap it is 0.
+35. The next event may be expected at the very instant of evaluation: then it is not overdue. When it is expected is
+    told of a window's events by these alone, wherever the window ends, and may lie in the window, or behind it.
+36. One event is of one step only, since the next must be later; a step may ask for the same events as another. Of
+    orders and lines those are steps that `did` looks for. An event that is to stay away does so up to `within`
+    milliseconds, these included, and the sequence holds from the millisecond after these on.
 """
 
 from __future__ import annotations
 
 import operator
-import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -82,10 +90,10 @@ from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
+from segidx.model import expression as asked
 from segidx.model.errors import (
     ContactNotFound,
     InvalidArgument,
-    InvalidPattern,
     SegidxError,
     TypeMismatch,
 )
@@ -102,10 +110,12 @@ from segidx.model.expression import (
     Comparison,
     DaysSinceEvent,
     Did,
+    EventHas,
     Events,
     Everyone,
     Expression,
     HasTags,
+    HasValue,
     In,
     InWindow,
     IsSet,
@@ -116,12 +126,10 @@ from segidx.model.expression import (
     Only,
     Operator,
     Or,
+    Overdue,
     Tagged,
-    TagMode,
     TextMatch,
-    TextOperator,
     check,
-    values_of,
 )
 from segidx.model.results import FieldData, Reject
 from segidx.model.schema import Field, FieldType, Schema
@@ -131,6 +139,15 @@ from segidx.model.writes import ADDRESS_FIELDS, Channel, ChannelFlag
 from segidx.testing import oracle_time
 from segidx.testing.oracle_channels import Flags, is_on_channel, set_flags
 from segidx.testing.oracle_event_rows import EventRefused, EventRow, Taken, take
+from segidx.testing.oracle_event_values import (
+    Root,
+    expected_of,
+    favourite_of,
+    gap_deviation_of,
+    in_order,
+    mean_gap_of,
+    signed_square,
+)
 from segidx.testing.oracle_events import (
     Event,
     Kept,
@@ -148,13 +165,14 @@ from segidx.testing.oracle_events import (
 from segidx.testing.oracle_history import Change, changes_between, has_become, is_tagged
 from segidx.testing.oracle_products import OracleCatalogue
 from segidx.testing.oracle_rows import check_contact_id, clean_tags, clean_value
+from segidx.testing.oracle_sequences import ends_of_chains, stays_away
+from segidx.testing.oracle_strings import fold, for_one_of_the_tags, has_tags, text_condition
 from segidx.testing.oracle_types import check_types
-from segidx.testing.oracle_urls import is_like, path_of
 from segidx.testing.pools import from_millis
 
 Row = tuple[str, Mapping[str, object]]
 # What a value is while it is compared: numbers are exact fractions; None is missing.
-Evaluated = Fraction | str | bool | date | datetime | None
+Evaluated = Fraction | Root | str | bool | date | datetime | None
 Condition = Callable[[Subject], bool]
 
 _HOLDS = {
@@ -429,9 +447,9 @@ class Oracle:
             case IsSet(field=field):
                 return lambda subject: field in subject.fields
             case HasTags():
-                return lambda subject: _has_tags(node, subject.fields.get(node.field, frozenset()))
+                return lambda subject: has_tags(node, subject.fields.get(node.field, frozenset()))
             case TextMatch():
-                return _text_condition(node)
+                return text_condition(node)
             case Comparison():
                 left, right = self._value(node.left, at), self._value(node.right, at)
                 return lambda subject: self._compare(left(subject), node.operator, right(subject), node.ci)
@@ -477,7 +495,46 @@ class Oracle:
                     return bool(held) and all(passes(self._seen(event, events.type)) for event in held)
 
                 return only
+            case EventHas(event=event, that=that):
+                return self._has(event, that, at)
+            case HasValue(value=asked_for):
+                of_events = self._value(asked_for, at)
+                return lambda subject: of_events(subject) is not None
+            case Overdue(events=events):
+                selected = self._selection(events, at)
+                return lambda subject: (due := expected_of(selected(subject))) is not None and due < at
+            case asked.Sequence():
+                return self._followed(node, at)
         raise AssertionError(f"no such node: {node!r}")
+
+    def _has(self, event: Aggregate, that: Expression, at: int) -> Condition:
+        """That the first or the last of the events passes a filter."""
+        selected, passes = self._selection(event.events, at), self._filter(that, at)
+
+        def has(subject: Subject) -> bool:
+            events = in_order(selected(subject))
+            if not events:
+                return False
+            chosen = events[0 if event.function is AggregateFunction.FIRST else -1]
+            return passes(self._seen(chosen, event.events.type))
+
+        return has
+
+    def _followed(self, node: asked.Sequence, at: int) -> Condition:
+        """That events of the steps followed one another in the window, or that one stayed away."""
+        steps = [self._selection(replace(step.events, window=node.window), at) for step in node.steps]
+        _, end = oracle_time.window_of_instants(node.window, at, self.local)
+        end_of_time = at if end is None else min(end, at)
+        within, last = [step.within for step in node.steps], node.steps[-1]
+
+        def followed(subject: Subject) -> bool:
+            times = [[event.time for event in selected(subject) if event.counts] for selected in steps]
+            if not last.absent:
+                return bool(ends_of_chains(times, within))
+            assert last.within is not None
+            return stays_away(ends_of_chains(times[:-1], within[:-1]), times[-1], last.within, end_of_time)
+
+        return followed
 
     def _selection(self, events: Events, at: int) -> Callable[[Subject], list[Event]]:
         """The events of a contact that are selected, those that do not count too."""
@@ -496,7 +553,8 @@ class Oracle:
 
     def _seen(self, event: Event, type: str) -> Subject:
         """An event as filters see it."""
-        return seen(event, self.local, self.catalogue.seen(self.event_types[type], event.properties))
+        of = self.event_types[type]
+        return seen(event, of, self.local, self.catalogue.seen(of, event.properties))
 
     def _filter(self, node: Expression | None, at: int) -> Condition:
         """The condition that a filter puts on one event."""
@@ -518,7 +576,7 @@ class Oracle:
             case Comparison(operator=Operator.NE):
                 equal = self._filter(replace(node, operator=Operator.EQ), at)
                 return lambda event: not equal(event)
-        return _for_one_of_the_tags(node, self._predicate(node, at))
+        return for_one_of_the_tags(node, self._predicate(node, at))
 
     def _day(self, field: str, contact: Subject) -> int | None:
         """The local day of a date or timestamp field."""
@@ -552,6 +610,12 @@ class Oracle:
             case Aggregate(function=AggregateFunction.FIRST | AggregateFunction.LAST):
                 when = self._time(node, at)
                 return lambda subject: None if (ms := when(subject)) is None else from_millis(ms)
+            case Aggregate(function=AggregateFunction.EXPECTED):
+                selected = self._selection(node.events, at)
+                return lambda subject: None if (ms := expected_of(selected(subject))) is None else from_millis(ms)
+            case Aggregate(function=AggregateFunction.FAVOURITE, property=str(name), by=by):
+                selected = self._selection(node.events, at)
+                return lambda subject: favourite_of(selected(subject), name, by)
             case Aggregate():
                 return self._number_of(node, at)
             case DaysSinceEvent(event=event):
@@ -584,6 +648,10 @@ class Oracle:
                 return lambda subject: sum_of(selected(subject), name)
             case AggregateFunction.AVERAGE:
                 return lambda subject: average_of(selected(subject), name, type)
+            case AggregateFunction.MEAN_GAP:
+                return lambda subject: mean_gap_of(selected(subject))
+            case AggregateFunction.GAP_DEVIATION:
+                return lambda subject: gap_deviation_of(selected(subject))
         return lambda subject: end_of(selected(subject), name, least=node.function is AggregateFunction.MIN)
 
     def _compare(self, left: Evaluated, operator: Operator, right: Evaluated, ci: bool = False) -> bool:
@@ -602,80 +670,11 @@ class Oracle:
             if isinstance(left, datetime) and isinstance(right, datetime):
                 return left, right
             return self._day_of(left), self._day_of(right)
+        if isinstance(left, Root) or isinstance(right, Root):
+            assert isinstance(left, Fraction | Root)
+            assert isinstance(right, Fraction | Root)
+            return signed_square(left), signed_square(right)
         return left, right
-
-
-# --- strings -----------------------------------------------------------------------------------------------
-
-
-def fold(text: str) -> str:
-    """Text as `ci` compares it: NFC, case folded, and NFC again, since folding may decompose."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-
-
-def _has_tags(node: HasTags, held: FieldData) -> bool:
-    assert isinstance(held, frozenset)
-    have = {fold(tag) for tag in held} if node.ci else held
-    want = [fold(tag) for tag in node.tags] if node.ci else node.tags
-    if node.mode is TagMode.ALL:
-        return all(tag in have for tag in want)
-    some = any(tag in have for tag in want)
-    return some if node.mode is TagMode.ANY else not some
-
-
-def _for_one_of_the_tags(node: Expression, holds: Condition) -> Condition:
-    """The condition of a leaf on a property that may have several values: it holds where it does for one of them."""
-    names = {v.field for v in values_of(node) if isinstance(v, FieldValue)}
-    if isinstance(node, IsSet | TextMatch):
-        names = {node.field}
-
-    def of_each(subject: Subject) -> bool:
-        for name in names:
-            tags = subject.fields.get(name)
-            if isinstance(tags, frozenset):
-                return any(holds(Subject({**subject.fields, name: tag}, subject.kept)) for tag in tags)
-        return holds(subject)
-
-    return of_each
-
-
-def _text_condition(node: TextMatch) -> Condition:
-    if node.operator is TextOperator.MATCHES:
-        regex = compile_regex(node.pattern, ci=node.ci)
-        return lambda subject: (
-            isinstance(text := subject.fields.get(node.field), str) and regex.search(text) is not None
-        )
-    pattern = fold(node.pattern) if node.ci else node.pattern
-    if node.operator is TextOperator.LIKE:
-        return lambda subject: (
-            isinstance(text := subject.fields.get(node.field), str)
-            and is_like(path_of(fold(text) if node.ci else text), pattern)
-        )
-
-    def holds(subject: Subject) -> bool:
-        text = subject.fields.get(node.field)
-        if not isinstance(text, str):
-            return False
-        text = fold(text) if node.ci else text
-        if node.operator is TextOperator.STARTS_WITH:
-            return text.startswith(pattern)
-        return text.endswith(pattern) if node.operator is TextOperator.ENDS_WITH else pattern in text
-
-    return holds
-
-
-def compile_regex(pattern: str, *, ci: bool = False) -> re.Pattern[str]:
-    r"""The Python regular expression that means what RE2 means by the safe subset: literals, `.`, classes, groups,
-    alternatives, greedy repetition, `^`, `$` and the ASCII classes `\d` and `\w`. Raises InvalidPattern."""
-    translated = re.sub(
-        r"\\(.)|(\[(?:\\.|[^\]\\])*\])|(\$)",
-        lambda m: {"d": "[0-9]", "w": "[0-9A-Za-z_]"}.get(m[1], m[0]) if m[1] else m[2] or r"\Z",
-        pattern,
-    )
-    try:
-        return re.compile(translated, re.IGNORECASE if ci else 0)
-    except re.error as error:
-        raise InvalidPattern(f"pattern {pattern!r}: {error}") from error
 
 
 # --- numbers -----------------------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ def _keep_event(row: sent.Event, type: EventType, money_scale: int, now_ms: int)
     properties = _clean_properties(type, row.properties, money_scale)
     if type == VISIT:
         _fill_in(properties)
-    return Kept(type.name, row.contact_id, Event(time, properties, True))
+    return Kept(type.name, row.contact_id, Event(time, properties, True, row.event_id))
 
 
 def _fill_in(visit: dict[str, FieldData]) -> None:
@@ -135,7 +135,7 @@ def _keep_order(order: sent.Order, money_scale: int, now_ms: int) -> Kept:
     with _looking_at("lines"):
         if len(order.lines) > MAX_LINES:
             raise InvalidValue(f"an order has at most {MAX_LINES} lines, not {len(order.lines)}")
-    lines = tuple(_keep_line(line, time, money_scale, f"lines[{n}].") for n, line in enumerate(order.lines))
+    lines = tuple(_keep_line(order, n, time, money_scale) for n in range(len(order.lines)))
     amounts = [Fraction(line.properties["amount"]) for line in lines if "amount" in line.properties]  # type: ignore[arg-type]
     if "amount" not in properties and amounts:
         with _looking_at("amount"):
@@ -143,10 +143,11 @@ def _keep_order(order: sent.Order, money_scale: int, now_ms: int) -> Kept:
     counts = any(Fraction(line.properties["quantity"]) > 0 for line in lines)  # type: ignore[arg-type]
     if not lines:
         counts = "amount" not in properties or Fraction(properties["amount"]) >= 0  # type: ignore[arg-type]
-    return Kept("order", order.contact_id, Event(time, properties, counts), lines)
+    return Kept("order", order.contact_id, Event(time, properties, counts, order.order_id), lines)
 
 
-def _keep_line(line: sent.OrderLine, time: int, money_scale: int, place: str) -> Event:
+def _keep_line(order: sent.Order, number: int, time: int, money_scale: int) -> Event:
+    line, place = order.lines[number], f"lines[{number}]."
     given = {declared.name: getattr(line, declared.name) for declared in LINE.properties}
     properties = _clean_properties(LINE, given, money_scale, place)
     properties.setdefault("quantity", Decimal(1))
@@ -155,7 +156,7 @@ def _keep_line(line: sent.OrderLine, time: int, money_scale: int, place: str) ->
         with _looking_at(f"{place}amount"):
             price = Fraction(properties["unit_price"])  # type: ignore[arg-type]
             properties["amount"] = _money(quantity * price, money_scale)
-    return Event(time, properties, counts=True)
+    return Event(time, properties, True, order.order_id, number)
 
 
 def _clean_properties(

@@ -12,17 +12,21 @@ from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
 
+from segidx.model.events import EventType
 from segidx.model.results import FieldData
-from segidx.testing.oracle_time import LocalTime
+from segidx.testing.oracle_time import LocalTime, civil
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event, an order or a line among others. `properties` holds those that are set, given or worked out."""
+    """One event, an order or a line among others. `properties` holds those that are set, given or worked out; a line
+    has the id of its order, and its place among the lines."""
 
     time: int
     properties: Mapping[str, FieldData]
     counts: bool
+    event_id: str = ""
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +52,20 @@ class Subject:
     kept: Sequence[Kept] = ()
 
 
-def seen(event: Event, local: LocalTime, of_product: Mapping[str, FieldData] = MappingProxyType({})) -> Subject:
-    """An event as filters see it: its properties, the hour and the weekday (Monday is 1) at its local time, and what
-    the catalogue says of its product."""
+def seen(
+    event: Event, type: EventType, local: LocalTime, of_product: Mapping[str, FieldData] = MappingProxyType({})
+) -> Subject:
+    """An event as filters see it: the hour, the weekday (Monday is 1) and the month (January is 1) at its local time,
+    unless its type has a property of that name; what the catalogue says of its product; and its properties."""
     day, milliseconds = local.wall(event.time)
-    # The calendar's first day is a Monday.
-    clock = {"hour": Decimal(milliseconds // 3_600_000), "weekday": Decimal((day - 1) % 7 + 1)}
-    return Subject({**of_product, **event.properties, **clock})
+    clock = {
+        "hour": Decimal(milliseconds // 3_600_000),
+        "weekday": Decimal((day - 1) % 7 + 1),  # the calendar's first day is a Monday
+        "month": Decimal(civil(day)[1]),
+    }
+    for declared in type.properties:
+        clock.pop(declared.name, None)
+    return Subject({**clock, **of_product, **event.properties})
 
 
 def _number(event: Event, name: str) -> Fraction:

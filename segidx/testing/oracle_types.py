@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from enum import Enum
 
+from segidx.model import expression as asked
 from segidx.model.errors import (
     FieldNotTracked,
     InvalidExpression,
@@ -24,15 +25,18 @@ from segidx.model.expression import (
     Comparison,
     DaysSinceEvent,
     Did,
+    EventHas,
     Events,
     Expression,
     HasTags,
+    HasValue,
     In,
     InWindow,
     IsSet,
     Never,
     Only,
     Operator,
+    Overdue,
     Tagged,
     TextMatch,
     filters_of,
@@ -67,7 +71,7 @@ _KIND_OF_FIELD = {
 }
 
 
-_OF_TIME = (Field("hour", FieldType.NUMBER), Field("weekday", FieldType.NUMBER))
+_OF_TIME = tuple(Field(name, FieldType.NUMBER) for name in ("hour", "weekday", "month"))
 
 
 def check_types(
@@ -92,7 +96,9 @@ def check_types(
 def _check_filter(node: Expression, type: EventType, types: EventTypes, path: str, products: Schema) -> None:
     """A filter's types are those of an expression over a schema of the event's properties, of what its time says, and
     of what the catalogue says of its product."""
-    properties = Schema((*property_schema(type), *_OF_TIME, *filter_fields(type, products)))
+    own = property_schema(type)
+    of_time = (field for field in _OF_TIME if field.name not in [each.name for each in own])
+    properties = Schema((*own, *of_time, *filter_fields(type, products)))
     try:
         check_types(node, properties, types, path)
     except UnknownField as error:
@@ -119,7 +125,7 @@ def _check_node(node: Expression, schema: Schema, types: EventTypes) -> None:
                 _check_pair(value, Constant(option), schema, types, ci=ci)
         case Did(events=events) | Never(events=events):
             _check_events(events, types)
-        case Only(events=events):
+        case Only(events=events) | Overdue(events=events) | EventHas(event=Aggregate(events=events)):
             _check_events(events, types, of_groups=False)
         case Became(field=field, value=value):
             _wants(schema, field, FieldType.CATEGORY, FieldType.BOOL)
@@ -129,6 +135,11 @@ def _check_node(node: Expression, schema: Schema, types: EventTypes) -> None:
         case Tagged(field=field):
             _wants(schema, field, FieldType.TAGS)
             _is_tracked(schema, field)
+        case asked.Sequence(steps=steps):
+            for step in steps:
+                _check_events(step.events, types, of_groups=False)
+        case HasValue(value=value):
+            kind_of(value, schema, types)
         case InWindow(field=field, window=window):
             _wants(schema, field, FieldType.DATE, FieldType.TIMESTAMP)
             if schema[field].type is FieldType.DATE and not counts_days(window):
@@ -167,6 +178,9 @@ def _check_pair(
     left: Value, right: Value, schema: Schema, types: EventTypes, *, ordering: bool = False, ci: bool = False
 ) -> None:
     kinds = kind_of(left, schema, types), kind_of(right, schema, types)
+    for one, other in ((left, right), (right, left)):
+        if _is(one, AggregateFunction.FAVOURITE) and (ordering or not isinstance(other, Constant)):
+            raise TypeMismatch("a favourite is equal to a string or not; it is compared with nothing else")
     if ci and kinds != (ValueKind.STRING, ValueKind.STRING):
         raise TypeMismatch("'ci' goes with strings only")
     if kinds[0] is kinds[1]:
@@ -174,6 +188,10 @@ def _check_pair(
             raise TypeMismatch("bools have no order")
     elif not (_is_dated_timestamp(left, right, kinds) or _is_dated_timestamp(right, left, kinds[::-1])):
         raise TypeMismatch(f"{kinds[0].value} cannot be compared with {kinds[1].value}")
+
+
+def _is(value: Value, function: AggregateFunction) -> bool:
+    return isinstance(value, Aggregate) and value.function is function
 
 
 def _is_dated_timestamp(one: Value, other: Value, kinds: tuple[ValueKind, ...]) -> bool:
@@ -194,16 +212,19 @@ def kind_of(value: Value, schema: Schema, types: EventTypes) -> ValueKind:
             return kind
         case Age(field=field) | DaysSince(field=field):
             _wants(schema, field, FieldType.DATE, FieldType.TIMESTAMP)
+        case Aggregate(events=events, function=AggregateFunction.FAVOURITE, property=str(name), by=by):
+            _check_events(events, types, of_groups=False)
+            _wants_property(types[events.type], name, FieldType.CATEGORY)
+            if by is not None:
+                _wants_property(types[events.type], by, FieldType.NUMBER)
+            return ValueKind.STRING
         case Aggregate(events=events, function=function, property=str(name)):
             _check_events(events, types, of_groups=False)
-            if name in [of_time.name for of_time in _OF_TIME]:
-                raise TypeMismatch(f"{name!r} is of the time of events, and stands in filters only", property=name)
-            declared = types[events.type].property(name)
-            if declared.type is not FieldType.NUMBER and function is not AggregateFunction.DISTINCT:
-                raise TypeMismatch(f"property {name!r} is {declared.type.value}, not a number", property=name)
+            any_type = function is AggregateFunction.DISTINCT
+            _wants_property(types[events.type], name, None if any_type else FieldType.NUMBER)
         case Aggregate(events=events, function=function):
             _check_events(events, types, of_groups=function is AggregateFunction.COUNT or function.is_time)
-            if function.is_time:
+            if function.is_time or function is AggregateFunction.EXPECTED:
                 return ValueKind.INSTANT
         case DaysSinceEvent(event=event):
             kind_of(event, schema, types)
@@ -215,8 +236,19 @@ def kind_of(value: Value, schema: Schema, types: EventTypes) -> ValueKind:
     return ValueKind.NUMBER
 
 
+def _wants_property(type: EventType, name: str, wanted: FieldType | None) -> None:
+    own = [declared.name for declared in type.properties]
+    if name not in own and name in [of_time.name for of_time in _OF_TIME]:
+        raise TypeMismatch(f"{name!r} is of the time of events, and stands in filters only", property=name)
+    found = type.property(name).type
+    if wanted is not None and found is not wanted:
+        raise TypeMismatch(f"property {name!r} is {found.value}, not {wanted.value}", property=name)
+
+
 def _wants_number(value: Value, schema: Schema, types: EventTypes) -> None:
     kind = kind_of(value, schema, types)
+    if _is(value, AggregateFunction.GAP_DEVIATION):
+        raise TypeMismatch("a deviation is compared, and not calculated with")
     if kind is not ValueKind.NUMBER:
         raise TypeMismatch(f"arithmetic goes with numbers, not with {kind.value}")
 

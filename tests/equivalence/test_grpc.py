@@ -19,6 +19,7 @@ from segidx.model.schema import AccountInfo
 from segidx.model.syntax import format_expression
 from segidx.model.windows import from_millis, to_millis
 from segidx.service.server import start
+from segidx.testing.event_language import FEATURES, CloseEventGenerator, asking_for
 from segidx.testing.event_lives import SeededChooser, random_life
 from segidx.testing.event_pools import ALL_TYPES, DECLARED, PRODUCT_PROPERTIES
 from segidx.testing.event_questions import random_event_expression, random_event_group
@@ -172,3 +173,38 @@ def test_events_of_every_type_over_grpc_agree_with_the_oracle(tmp_path: Path) ->
                 group = random_event_group(rng, pools, types=tuple(ALL_TYPES))
                 oracle.set_event_group(group.name, group.members)
                 database.account("test").set_event_group(group.name, group.members)
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_the_language_of_events_over_grpc_agrees_with_the_oracle(tmp_path: Path, feature: str) -> None:
+    """First and last events, favourites, gaps, months and sequences, as messages and as text."""
+    rng, zone = random.Random(27), "Europe/Warsaw"
+    at = datetime.fromisoformat("2025-10-26T00:30:00+00:00")
+    now = to_millis(at) - 1
+    pools = pools_for(at, zone)
+    contacts = random_contacts(np.random.default_rng(27), EVERY_TYPE, 30, pools)
+    ids = [contact_id for contact_id, _ in contacts]
+    events = CloseEventGenerator(SeededChooser(rng), ids, at, zone, types=tuple(ALL_TYPES), latest=from_millis(now))
+    oracle = Oracle(EVERY_TYPE, zone)
+    oracle.declare_event_types(DECLARED)
+    oracle.upsert(contacts)
+    with (
+        Database.open(tmp_path / "d", create=True, clock=lambda: now) as database,
+        start(database, port=0) as server,
+        connect(server.address) as client,
+    ):
+        account = client.create_account(AccountInfo("test", zone))
+        account.update_schema(EVERY_TYPE.fields)
+        account.declare_event_types(DECLARED)
+        account.upsert(contacts)
+        for size in (300, 60):
+            rows = events.rows(size)
+            assert account.write_events(rows).events_accepted == oracle.write_events(rows, now).accepted
+            expressions = [asking_for(feature)(rng, EVERY_TYPE, pools, types=tuple(ALL_TYPES)) for _ in range(60)]
+            expected = [oracle_count(oracle, expression, at) for expression in expressions]
+            for asked in (expressions, [format_expression(e) for e in expressions]):
+                answers = account.count_many(asked)
+                found = [a.reason if isinstance(a, SegidxError) else a.count for a in answers]
+                for expression, hoped, counted in zip(expressions, expected, found, strict=True):
+                    assert counted == hoped, format_expression(expression)
+            database.account("test").merge()

@@ -760,7 +760,9 @@ def test_every_kind_of_condition_on_events_is_generated() -> None:
                     inside[type(pending[-1])] += 1
                     pending += operands_of(pending.pop())
     assert min(nodes[kind] for kind in (Did, Never, Only, DaysSinceEvent, Comparison, Between, In)) >= 20
-    assert min(functions[function] for function in AggregateFunction) >= 20
+    # The others are asked for by `segidx.testing.event_language`.
+    others = [f for f in AggregateFunction if f.of_gaps or f is AggregateFunction.FAVOURITE]
+    assert min(functions[function] for function in AggregateFunction if function not in others) >= 20
     assert set(windows) == {Rolling, OlderThan, Ago, Calendar, Absolute, AllTime}
     assert set(inside) == {And, Or, Not, AtLeast, Comparison, Between, In, IsSet, TextMatch}
     assert min((*windows.values(), *inside.values())) >= 10
