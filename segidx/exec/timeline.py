@@ -256,6 +256,8 @@ class _Reader:
         found: list[dict[str, Any]] = [{} for _ in range(rows)]
         for index, (property, column) in enumerate(zip(type.properties, columns, strict=True)):
             here = np.flatnonzero(column != MISSING)
+            if not len(here):
+                continue
             stored = column[here]
             values: Iterable[object]
             if property.type is FieldType.CATEGORY:
