@@ -85,6 +85,7 @@ class TimelineLife:
             RandomChooser(self.rng), self.ids, AT, types=self.types, latest=from_millis(self.now)
         )
         self.compared = 0
+        self.half_merged = 0  # looks at what a merge had folded in part
 
     def close(self) -> None:
         self.database.close()
@@ -152,7 +153,11 @@ class TimelineLife:
 
         @contextmanager
         def watched() -> Iterator[WriteTransaction]:
-            self.check_one(self.ids[int(self.rng.integers(len(self.ids)))])
+            with store.snapshot() as snapshot:
+                half = snapshot.events_merged is not None
+            self.half_merged += half
+            for contact_id in self.ids if half else self.ids[:1]:
+                self.check_one(contact_id)
             with write() as transaction:
                 yield transaction
 
@@ -217,6 +222,7 @@ def test_a_random_life(place: Path, seed: int) -> None:
                 life.check_one(contact_id)
             life.merge()
         assert life.compared > 500
+        assert life.half_merged > 0
 
 
 def test_every_size_of_pages(place: Path) -> None:
