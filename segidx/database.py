@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -31,6 +32,7 @@ from segidx.exec.fetch import decode, fetch_contacts
 from segidx.exec.products import get_product, list_products
 from segidx.exec.query import Limits, Prepared, prepare
 from segidx.exec.suggest import suggest
+from segidx.exec.timeline import Timeline, read_timeline
 from segidx.ingest.batch import ContactBatch
 from segidx.ingest.event_batch import EventBatch
 from segidx.ingest.event_rows import events_from_rows, orders_from_rows
@@ -60,6 +62,7 @@ from segidx.model.expression import Events, Expression
 from segidx.model.products import Product, ProductWrite
 from segidx.model.results import (
     Contact,
+    ContactEvents,
     Count,
     Evaluation,
     Explanation,
@@ -292,6 +295,32 @@ class Account:
             if ordinal is None:
                 raise ContactNotFound(contact_id)
             return fetch_contacts(snapshot, np.array([ordinal], np.uint32), snapshot.catalog.schema.fields)[0]
+
+    def contact_events(
+        self,
+        contact_id: str,
+        *,
+        types: Iterable[str] = (),
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        oldest_first: bool = False,
+        page_size: int = 0,
+        page_token: str = "",
+        stop: Stop | None = None,
+    ) -> ContactEvents:
+        """A page of what happened to a contact, newest first unless `oldest_first`: events of the named types, of all
+        by default, with start_time <= time < end_time, orders with their lines, and the history of tracked fields
+        (`change`, `tagging`).
+
+        At most `page_size` events, 100 for 0, and never more than 1,000; fewer where they are large. To go on, ask for
+        the same with `next_page_token`: pages neither repeat nor leave out what is there all the time. Raises
+        ContactNotFound, UnknownEventType, InvalidValue for times that cannot be compared with, and InvalidArgument,
+        also for a token of another question.
+        """
+        wanted = Timeline.of(contact_id, types, start_time, end_time, oldest_first)
+        with self._evaluation(stop) as run:
+            events, token = read_timeline(wanted, page_size, page_token, run.context)
+            return ContactEvents(tuple(events), token, run.done())
 
     def upsert(self, rows: Iterable[tuple[str | bytes, Mapping[str, object]]]) -> WriteResult:
         """Create or update contacts, one batch: its valid rows commit together and are on the disk on return.
@@ -634,10 +663,10 @@ class _Run:
     def prepare(self, expression: Expression | str, allow_unfinished: bool) -> Prepared:
         return prepare(expression, self.context, self._limits, allow_unfinished=allow_unfinished)
 
-    def done(self, prepared: Prepared) -> Evaluation:
+    def done(self, prepared: Prepared | None = None) -> Evaluation:
         elapsed = (time.perf_counter() - self._started) * 1000
         at = from_millis(self.context.at)
-        return Evaluation(self.context.snapshot.generation, at, elapsed, prepared.skipped)
+        return Evaluation(self.context.snapshot.generation, at, elapsed, prepared.skipped if prepared else ())
 
 
 def _field_stats(snapshot: Snapshot, field: Field) -> FieldStats:

@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"number(?:\(([0-9]{1,3})\))?")
 
 @click.group("events")
 def events() -> None:
-    """Show and declare types of events, and say what groups of them have."""
+    """Show and declare types of events, say what groups of them have, and show what happened to a contact."""
 
 
 @events.command("declare")

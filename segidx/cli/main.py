@@ -20,6 +20,7 @@ from segidx.cli.products import products
 from segidx.cli.queries import count, explain
 from segidx.cli.serve import serve
 from segidx.cli.stats import stats
+from segidx.cli.timeline import show
 from segidx.cli.verify import verify
 from segidx.model.errors import ExpressionSyntaxError, Kind, SegidxError
 
@@ -79,6 +80,7 @@ for command in (
     cli.add_command(command)
 import_.add_command(import_events)
 import_.add_command(import_products)
+events.add_command(show)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

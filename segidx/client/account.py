@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from segidx.client.arguments import as_generation, as_limit, as_text
+from segidx.client.arguments import as_generation, as_limit, as_page_size, as_text
 from segidx.client.streams import read_changes_stream
 from segidx.client.writes import RemoteWrites
 from segidx.model.errors import SegidxError
@@ -13,7 +14,7 @@ from segidx.model.event_groups import EventGroup, member
 from segidx.model.events import EventType, EventTypes
 from segidx.model.expression import Events, Expression
 from segidx.model.products import Product
-from segidx.model.results import Contact, Count, Evaluation, Explanation, Preview, Stats, Suggestion
+from segidx.model.results import Contact, ContactEvents, Count, Evaluation, Explanation, Preview, Stats, Suggestion
 from segidx.model.schema import AccountInfo, Field, Schema
 from segidx.model.writes import Changes
 from segidx.v1 import (
@@ -26,7 +27,7 @@ from segidx.v1 import (
     schema_pb2,
     schema_pb2_grpc,
 )
-from segidx.wire import contacts, event_groups, event_types, products, results
+from segidx.wire import contacts, event_groups, event_types, products, results, timeline
 from segidx.wire.decode import decoder
 from segidx.wire.errors import restore
 from segidx.wire.expressions import write_expression
@@ -193,6 +194,37 @@ class RemoteAccount(RemoteWrites):
             min_generation=as_generation(min_generation),
         )
         return contacts.read_contact(self._client._call(self._contacts.GetContact, request, timeout).contact)
+
+    def contact_events(
+        self,
+        contact_id: str,
+        *,
+        types: Iterable[str] = (),
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        oldest_first: bool = False,
+        page_size: int = 0,
+        page_token: str = "",
+        min_generation: int = 0,
+        timeout: float | None = None,
+    ) -> ContactEvents:
+        """A page of what happened to a contact, newest first unless `oldest_first`: events of the named types, of all
+        by default, with start_time <= time < end_time, orders with their lines, and the history of tracked fields.
+
+        To go on, ask for the same with `next_page_token`. Raises ContactNotFound, UnknownEventType, InvalidValue, and
+        InvalidArgument, also for a token of another question.
+        """
+        request = contacts_pb2.ListContactEventsRequest(
+            account=self._account,
+            contact_id=contacts.contact_id_text(contact_id),
+            page_size=as_page_size(page_size),
+            page_token=as_text(page_token),
+            event_types=map(as_text, types),
+            oldest_first=oldest_first,
+            min_generation=as_generation(min_generation),
+        )
+        timeline.write_times(start_time, end_time, request)
+        return timeline.read_contact_events(self._client._call(self._contacts.ListContactEvents, request, timeout))
 
     # --- changes ------------------------------------------------------------------------------------------------
 

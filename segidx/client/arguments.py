@@ -26,3 +26,11 @@ def as_generation(value: int) -> int:
     if not 0 <= value < 1 << 64:
         raise InvalidArgument(f"generation {value} is none; they count up from 0", argument="generation")
     return value
+
+
+def as_page_size(value: int) -> int:
+    """A page size that can be sent: the server takes larger ones than its largest for that one. Raises
+    InvalidArgument."""
+    if value < 0:
+        raise InvalidArgument(f"page size {value} is below 0", argument="page_size")
+    return min(value, (1 << 31) - 1)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
+from segidx.model.events import OrderLine
+
 FieldData = str | Decimal | bool | date | datetime | frozenset[str]
 
 
@@ -70,6 +72,29 @@ class Contact:
 @dataclass(frozen=True, slots=True)
 class Preview:
     contacts: tuple[Contact, ...]
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class ContactEvent:
+    """One event of a contact's timeline. `properties` are those that it has. Events of the types `change` and
+    `tagging`, the history of tracked fields, have an empty id; lines are those of an order, in their order."""
+
+    type: str
+    event_id: str
+    time: datetime
+    properties: Mapping[str, str | Decimal | bool | datetime]
+    revision: int | None = None  # None where the caller gave none
+    lines: tuple[OrderLine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContactEvents:
+    """A page of a contact's timeline. `next_page_token` is empty on the last one; otherwise more may follow, whatever
+    the number of events here."""
+
+    events: tuple[ContactEvent, ...]
+    next_page_token: str
     evaluation: Evaluation
 
 

@@ -83,6 +83,25 @@ class ContactService(contacts_pb2_grpc.ContactServiceServicer):
         await_generation(account, request.min_generation, context, stop)
         return convert.contact_response(account.get(request.contact_id))
 
+    def ListContactEvents(
+        self, request: contacts_pb2.ListContactEventsRequest, context: grpc.ServicerContext
+    ) -> contacts_pb2.ListContactEventsResponse:
+        stop = stop_for(context)
+        account = self._database.account(convert.account_of(request))
+        start_time, end_time = convert.event_times_of(request)
+        await_generation(account, request.min_generation, context, stop)
+        found = account.contact_events(
+            request.contact_id,
+            types=request.event_types,
+            start_time=start_time,
+            end_time=end_time,
+            oldest_first=request.oldest_first,
+            page_size=request.page_size,
+            page_token=request.page_token,
+            stop=stop,
+        )
+        return convert.contact_events_response(found)
+
     def PreviewContacts(
         self, request: contacts_pb2.PreviewContactsRequest, context: grpc.ServicerContext
     ) -> contacts_pb2.PreviewContactsResponse:

@@ -22,6 +22,7 @@ from segidx.model.events import EventType, EventTypes
 from segidx.model.expression import Expression
 from segidx.model.results import (
     Contact,
+    ContactEvents,
     Count,
     Evaluation,
     Explanation,
@@ -33,7 +34,7 @@ from segidx.model.results import (
 )
 from segidx.model.schema import AccountInfo, Field, Schema
 from segidx.v1 import accounts_pb2, contacts_pb2, counts_pb2, ingest_pb2, products_pb2, schema_pb2
-from segidx.wire import contacts, event_groups, event_types, results
+from segidx.wire import contacts, event_groups, event_types, results, timeline
 from segidx.wire.contacts import MAX_STREAM_REJECTS, Row, RowErrors
 from segidx.wire.errors import wire_message, wire_metadata, wire_path
 from segidx.wire.expressions import read_expression
@@ -320,6 +321,15 @@ def tag_response(result: WriteResult) -> contacts_pb2.TagContactsResponse:
 def contact_response(contact: Contact) -> contacts_pb2.GetContactResponse:
     response = contacts_pb2.GetContactResponse()
     contacts.write_contact(contact, response.contact)
+    return response
+
+
+event_times_of = timeline.read_times
+
+
+def contact_events_response(found: ContactEvents) -> contacts_pb2.ListContactEventsResponse:
+    response = contacts_pb2.ListContactEventsResponse()
+    timeline.write_contact_events(found, response)
     return response
 
 

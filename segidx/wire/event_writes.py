@@ -80,14 +80,15 @@ def _read_event(message: pb.Event) -> Event:
             properties[name] = Decimal(text)
         else:
             try:
-                properties[name] = _read_value(value)
+                properties[name] = read_event_value(value)
             except SegidxError as error:
                 raise _Refused(name, error) from None
     revision = message.revision if message.HasField("revision") else None
     return Event(message.type, message.event_id, message.contact_id, time, properties, revision)
 
 
-def _read_value(message: pb.EventValue) -> str | Decimal | bool | datetime | None:
+def read_event_value(message: pb.EventValue) -> str | Decimal | bool | datetime | None:
+    """The value of a property, None for null. Raises InvalidValue."""
     kind = message.WhichOneof("kind")
     if kind == "string_value":
         return message.string_value
@@ -220,14 +221,15 @@ def _write_event(event: Event, message: pb.Event) -> None:
         raise _Refused("properties", InvalidValue("properties are a mapping of names to values")) from None
     for name, value in given:
         try:
-            _write_value(value, values[name])
+            write_event_value(value, values[name])
         except SegidxError as error:
             raise _Refused(name, error) from None
         except (UnicodeEncodeError, TypeError, ValueError) as error:
             raise _Refused(name, _unsent(error)) from None
 
 
-def _write_value(value: object, message: pb.EventValue) -> None:
+def write_event_value(value: object, message: pb.EventValue) -> None:
+    """Fills `message` with the value of a property. Raises InvalidValue, and what protobuf raises of strings."""
     if value is None:
         message.null_value = _NULL  # type: ignore[assignment]
     elif isinstance(value, str):

@@ -84,6 +84,7 @@ def test_every_request_names_an_account(
         lambda: contacts.StreamUpsertContacts(iter([contacts_pb2.StreamUpsertContactsRequest(account=account)])),
         lambda: contacts.TagContacts(contacts_pb2.TagContactsRequest(account=account)),
         lambda: contacts.GetContact(contacts_pb2.GetContactRequest(account=account)),
+        lambda: contacts.ListContactEvents(contacts_pb2.ListContactEventsRequest(account=account)),
         lambda: contacts.PreviewContacts(contacts_pb2.PreviewContactsRequest(account=account, text="everyone")),
         lambda: schemas.GetSchema(schema_pb2.GetSchemaRequest(account=account)),
         lambda: schemas.UpdateSchema(schema_pb2.UpdateSchemaRequest(account=account)),

@@ -39,6 +39,7 @@ READING = {
     "/segidx.v1.SchemaService/SuggestValues",
     "/segidx.v1.SchemaService/GetStats",
     "/segidx.v1.ContactService/GetContact",
+    "/segidx.v1.ContactService/ListContactEvents",
     "/segidx.v1.ContactService/PreviewContacts",
     "/segidx.v1.CountService/CountContacts",
     "/segidx.v1.CountService/BatchCountContacts",

@@ -61,6 +61,12 @@ def every_call(n: int) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     group = {"name": "touch", "members": [{"type": "cart"}]}
     event = {"eventId": "d1", "contactId": "anna", "time": "2026-01-02T03:04:05.678Z"}
     download = {"event": {"type": "download", **event, "properties": {"size": {"decimalValue": "1.50"}}}}
+    shown = {
+        "type": "download",
+        "eventId": "d1",
+        "time": event["time"],
+        "properties": {"size": {"decimalValue": "1.50"}},
+    }
     retraction = {"retraction": {"type": "download", "eventId": "d1", "revision": "3"}}
     brand = {"name": "brand", "type": "FIELD_TYPE_CATEGORY"}
     product = {"productId": "P", "properties": {"brand": {"stringValue": "Acme"}}}
@@ -86,6 +92,7 @@ def every_call(n: int) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
             {**account, "rows": [{**row, "contactId": "c"}], "events": [download]},
             {**one, "eventsAccepted": "1"},
         ),
+        ("ContactService/ListContactEvents", {**account, "contactId": "anna"}, {"events": [shown]}),
         (
             "IngestService/StreamWrites",
             {**account, "sequence": 7, "rows": [{"contactId": "d"}], "events": [retraction]},
