@@ -5,6 +5,7 @@ layers and in blocks, and as of many instants."""
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +18,7 @@ from segidx.exec import crossings
 from segidx.ingest import merger
 from segidx.model.events import Event, EventProperty, EventRow, EventType, Order, OrderLine, Retraction
 from segidx.model.expression import And, BandIs, Crossed, Expression, Not, field
+from segidx.model.products import ProductWrite
 from segidx.model.schema import AccountInfo, Field, FieldType, Schema
 from segidx.model.syntax import format_expression
 from segidx.model.windows import (
@@ -33,6 +35,7 @@ from segidx.model.windows import (
     to_millis,
 )
 from segidx.service.server import start
+from segidx.store import base
 from segidx.testing.checks import check_expression
 from segidx.testing.event_questions import random_bands
 from segidx.testing.oracle import Oracle
@@ -64,6 +67,10 @@ WINDOWS: list[Window] = [
     Absolute(AT - timedelta(milliseconds=1), None),
 ]
 INSTANTS = [AT + timedelta(milliseconds=1), AT, AT - timedelta(days=1), AT - timedelta(days=30, hours=5)]
+
+
+class Killed(Exception):
+    """A merge that ends here."""
 
 
 class Told:
@@ -165,6 +172,51 @@ def test_lives(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> No
     with Database.open(tmp_path / "data", read_only=True, clock=lambda: to_millis(AT)) as reading:
         told.account = reading.account("shop")
         told.check()
+
+
+def test_half_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked before each transaction of merges, some of which are cut short."""
+    monkeypatch.setattr(merger, "MERGE_SECONDS", 100_000.0)
+    monkeypatch.setattr(base, "SLICE_BYTES", 6000)
+    with Database.open(tmp_path / "data", create=True, clock=lambda: to_millis(AT)) as database:
+        told = Told(database.create_account(AccountInfo("shop", ZONE)), 31)
+        begin = told.account._store.write
+        for cut in (1, 3, 0):
+            told.write(60)
+            told.write(30)
+            begun = []
+
+            def write(*arguments: object, begun: list[int] = begun, cut: int = cut, **named: object) -> object:
+                begun.append(1)
+                told.check()
+                if len(begun) == cut:
+                    raise Killed
+                return begin(*arguments, **named)  # type: ignore[arg-type]
+
+            with monkeypatch.context() as patch, suppress(Killed):
+                patch.setattr(told.account._store, "write", write)
+                told.account.merge()
+            assert len(begun) >= max(cut, 1)
+            told.check()
+        assert list(told.account.verify()) == []
+
+
+def test_products_of_the_catalogue_part_the_events(tmp_path: Path) -> None:
+    """A filter of the value may reach the catalogue; what that says now is asked of old events too."""
+    with Database.open(tmp_path / "data", create=True, clock=lambda: to_millis(AT)) as database:
+        account = database.account()
+        account.write_products(
+            [ProductWrite("wine", {"category": "drinks"}), ProductWrite("rope", {"category": "tools"})]
+        )
+        lines = [OrderLine(product, amount=Decimal(60)) for product in ("wine", "rope", "wine")]
+        account.write_events([Order("1", "anna", AT - timedelta(days=2), lines=lines)])
+        account.declare_bands("drinks", 'sum(line.amount where product.category = "drinks")', [100, 150])
+        for _ in range(2):
+            assert account.count('band(drinks) = "100-150" and crossed(drinks, 100)').count == 1
+            assert account.count("crossed(drinks, 150)").count == 0
+            account.merge()
+        account.write_products([ProductWrite("rope", {"category": "drinks"})])
+        assert account.count('band(drinks) = "150+" and crossed(drinks, 150) during last 3 days').count == 1
 
 
 def test_over_grpc(tmp_path: Path) -> None:
