@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 
@@ -47,6 +48,7 @@ from segidx.ingest.values import tag_names
 from segidx.ingest.writer import Writer
 from segidx.ingest.writes import batches_from_writes
 from segidx.kernels.bitmaps import Stop
+from segidx.model.bands import Bands, band_value, bands, check_decimals
 from segidx.model.errors import (
     Closed,
     ContactNotFound,
@@ -58,7 +60,7 @@ from segidx.model.errors import (
 )
 from segidx.model.event_groups import EventGroup, event_group, member
 from segidx.model.events import Event, EventType, EventTypes, Order, Retraction
-from segidx.model.expression import Events, Expression
+from segidx.model.expression import Aggregate, Events, Expression
 from segidx.model.products import Product, ProductWrite
 from segidx.model.results import (
     Contact,
@@ -78,7 +80,8 @@ from segidx.model.syntax import format_expression
 from segidx.model.windows import from_millis
 from segidx.model.writes import Changes, ContactWrite
 from segidx.plan.context import BindContext
-from segidx.plan.events import bind_events
+from segidx.plan.events import bind_aggregate, bind_events
+from segidx.plan.values import BoundAggregate
 from segidx.store.directory import DataDirectory
 from segidx.store.environment import AccountStore, create_account, open_account
 from segidx.store.snapshot import Snapshot
@@ -421,6 +424,37 @@ class Account:
                 bind_events(each, context, f"event_group.members[{number}]")
         self._writer.set_event_group(group)
         return group
+
+    @property
+    def bands(self) -> Mapping[str, Bands]:
+        """The bands that are declared, by name."""
+        with self._store.snapshot() as snapshot:
+            return snapshot.catalog.bands
+
+    def declare_bands(
+        self,
+        name: str,
+        value: Aggregate | str,
+        thresholds: Iterable[Decimal | int],
+        labels: Iterable[str] | None = None,
+    ) -> Bands:
+        """Declare bands over a count of events or a sum over them, `value`, which is an Aggregate or its text, such as
+        `sum(order.amount)`; with a name that is known, in place of those. Conditions (`band(name) = "100-500"`) ask for
+        these from now on. `thresholds` ascend, `labels` are of the bands from the lowest, two more than thresholds:
+        that of no value first; without them they are `none`, `<100`, `100-500`, `500+`.
+
+        Raises InvalidArgument for what cannot be bands, InvalidValue for a threshold that is no number, and what an
+        evaluation of the value raises.
+        """
+        self._check_writable()
+        declared = bands(name, band_value(value) if isinstance(value, str) else value, thresholds, labels)
+        with self._store.snapshot() as snapshot:
+            context = BindContext(snapshot, self._clock(), self.info.tz)
+            bound = bind_aggregate(declared.value, context, "bands.value")
+        assert isinstance(bound, BoundAggregate)
+        check_decimals(declared, bound.scale)
+        self._writer.declare_bands(declared)
+        return declared
 
     def write_events(self, events: Iterable[Order | Event | Retraction], *, batch_key: str = "") -> WriteResult:
         """Write, replace and retract events and orders: one batch, applied in order and committed together.

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from segidx.cli.accounts import account, schema
+from segidx.cli.bands import bands
 from segidx.cli.changes import changes
 from segidx.cli.contacts import get, preview, suggest, tag
 from segidx.cli.demo import demo
@@ -72,6 +73,7 @@ for command in (
     schema,
     events,
     products,
+    bands,
     account,
     serve,
     verify,

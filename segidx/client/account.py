@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from segidx.client.arguments import as_generation, as_limit, as_page_size, as_text
 from segidx.client.streams import read_changes_stream
 from segidx.client.writes import RemoteWrites
+from segidx.model.bands import Bands, band_value, bands
 from segidx.model.errors import SegidxError
 from segidx.model.event_groups import EventGroup, member
 from segidx.model.events import EventType, EventTypes
-from segidx.model.expression import Events, Expression
+from segidx.model.expression import Aggregate, Events, Expression
 from segidx.model.products import Product
 from segidx.model.results import Contact, ContactEvents, Count, Evaluation, Explanation, Preview, Stats, Suggestion
 from segidx.model.schema import AccountInfo, Field, Schema
@@ -27,6 +29,7 @@ from segidx.v1 import (
     schema_pb2,
     schema_pb2_grpc,
 )
+from segidx.wire import bands as wire_bands
 from segidx.wire import contacts, event_groups, event_types, products, results, timeline
 from segidx.wire.decode import decoder
 from segidx.wire.errors import restore
@@ -57,7 +60,7 @@ class RemoteAccount(RemoteWrites):
             request_serializer=counts_pb2.ExplainExpressionRequest.SerializeToString,
             response_deserializer=decoder(counts_pb2.ExplainExpressionResponse),
         )
-        # So do the filters in groups of events.
+        # So do the filters in groups of events, and those of the values of bands.
         self._list_event_types = channel.unary_unary(
             "/segidx.v1.SchemaService/ListEventTypes",
             request_serializer=schema_pb2.ListEventTypesRequest.SerializeToString,
@@ -67,6 +70,16 @@ class RemoteAccount(RemoteWrites):
             "/segidx.v1.SchemaService/SetEventGroup",
             request_serializer=schema_pb2.SetEventGroupRequest.SerializeToString,
             response_deserializer=decoder(schema_pb2.SetEventGroupResponse),
+        )
+        self._set_bands = channel.unary_unary(
+            "/segidx.v1.SchemaService/SetBands",
+            request_serializer=schema_pb2.SetBandsRequest.SerializeToString,
+            response_deserializer=decoder(schema_pb2.SetBandsResponse),
+        )
+        self._list_bands = channel.unary_unary(
+            "/segidx.v1.SchemaService/ListBands",
+            request_serializer=schema_pb2.ListBandsRequest.SerializeToString,
+            response_deserializer=decoder(schema_pb2.ListBandsResponse),
         )
 
     @property
@@ -339,6 +352,35 @@ class RemoteAccount(RemoteWrites):
         given = tuple(member(each) if isinstance(each, str) else each for each in members)
         event_groups.write_event_group(EventGroup(name, given), request.event_group)
         return event_groups.read_event_group(self._client._call(self._set_event_group, request, timeout).event_group)
+
+    @property
+    def bands(self) -> Mapping[str, Bands]:
+        """The bands that are declared, by name."""
+        request = schema_pb2.ListBandsRequest(account=self._account)
+        response = self._client._call(self._list_bands, request, None)
+        return {each.name: wire_bands.read_bands(each) for each in response.bands}
+
+    def declare_bands(
+        self,
+        name: str,
+        value: Aggregate | str,
+        thresholds: Iterable[Decimal | int],
+        labels: Iterable[str] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Bands:
+        """Declare bands over a count of events or a sum over them, `value`, which is an Aggregate or its text, such as
+        `sum(order.amount)`; with a name that is known, in place of those. Conditions (`band(name) = "100-500"`) ask for
+        these from now on. `thresholds` ascend, `labels` are of the bands from the lowest, two more than thresholds:
+        that of no value first; without them they are `none`, `<100`, `100-500`, `500+`.
+
+        Raises InvalidArgument for what cannot be bands, InvalidValue for a threshold that is no number, and what an
+        evaluation of the value raises.
+        """
+        request = schema_pb2.SetBandsRequest(account=self._account)
+        asked = bands(name, band_value(value) if isinstance(value, str) else value, thresholds, labels)
+        wire_bands.write_bands(asked, request.bands)
+        return wire_bands.read_bands(self._client._call(self._set_bands, request, timeout).bands)
 
     def stats(self, *, min_generation: int = 0, timeout: float | None = None) -> Stats:
         request = schema_pb2.GetStatsRequest(account=self._account, min_generation=as_generation(min_generation))

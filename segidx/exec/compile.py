@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from segidx.exec.crossings import crossings
 from segidx.exec.event_has import scan_event_has
 from segidx.exec.events import scan
 from segidx.exec.favourites import scan_favourite
@@ -22,6 +23,7 @@ from segidx.plan.nodes import (
     AtLeastOf,
     CandidateCheck,
     Complement,
+    CrossingScan,
     EventHasScan,
     EventScan,
     Everything,
@@ -74,7 +76,7 @@ class _Compiler:
                 return program.table(snapshot.column(plan.field_id), plan.base, plan.bits)
             case CandidateCheck():
                 return program.posting(self._checked(plan, siblings))
-            case EventScan() | EventHasScan() | FavouriteScan() | GapScan() | SequenceScan():
+            case CrossingScan() | EventScan() | EventHasScan() | FavouriteScan() | GapScan() | SequenceScan():
                 return program.posting(self._scanned(plan, siblings))
             case AllOf():
                 cheap = [o for o in plan.operands if not is_checked(o)]
@@ -98,7 +100,9 @@ class _Compiler:
         return Posting([verify(plan, candidates, self._context)])
 
     def _scanned(
-        self, plan: EventScan | EventHasScan | FavouriteScan | GapScan | SequenceScan, siblings: Sequence[Plan]
+        self,
+        plan: CrossingScan | EventScan | EventHasScan | FavouriteScan | GapScan | SequenceScan,
+        siblings: Sequence[Plan],
     ) -> Posting:
         """The contacts, of those that the siblings leave, whose events say so, as a posting of its own."""
         candidates = None
@@ -106,6 +110,8 @@ class _Compiler:
             program = compile_plan(all_of(siblings, self._context.total, plan.path), self._context, self._materialise)
             candidates = self._materialise(program)
         match plan:
+            case CrossingScan():
+                return Posting([crossings(plan, candidates, self._context)])
             case EventHasScan():
                 return Posting([scan_event_has(plan, candidates, self._context)])
             case FavouriteScan():

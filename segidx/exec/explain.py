@@ -11,6 +11,7 @@ from segidx.plan.nodes import (
     AtLeastOf,
     CandidateCheck,
     Complement,
+    CrossingScan,
     EventHasScan,
     EventScan,
     Everything,
@@ -33,6 +34,7 @@ _OPERATIONS: dict[type[Plan], str] = {
     AtLeastOf: "at_least_of",
     CandidateCheck: "candidate_check",
     Complement: "not",
+    CrossingScan: "crossings",
     EventHasScan: "events",
     EventScan: "events",
     Everything: "everything",
@@ -73,7 +75,7 @@ def _detail(node: Plan) -> str:
     match node:
         case PostingScan() | CandidateCheck() | TableScan():
             return node.label
-        case EventScan() | EventHasScan() | FavouriteScan() | GapScan() | SequenceScan():
+        case CrossingScan() | EventScan() | EventHasScan() | FavouriteScan() | GapScan() | SequenceScan():
             return node.label
         case RangeScan():
             low = "" if node.low is None else f"{node.low} <= "

@@ -30,6 +30,7 @@ from segidx.ingest.product_commit import ComparedProducts, WaitingProducts
 from segidx.ingest.rows import TAG_LIST
 from segidx.ingest.values import id_for_report
 from segidx.kernels.deltas import EMPTY
+from segidx.model.bands import MAX_BANDS, Bands
 from segidx.model.errors import (
     Closed,
     ContactNotFound,
@@ -46,7 +47,13 @@ from segidx.model.results import ProductWriteResult, Reject, WriteResult
 from segidx.model.schema import Field, FieldType, Schema
 from segidx.model.writes import MAX_BATCH_KEY_BYTES, ChangeKind
 from segidx.store.base import OneTransaction, fold
-from segidx.store.catalog import write_event_group, write_event_types, write_product_properties, write_schema
+from segidx.store.catalog import (
+    write_bands,
+    write_event_group,
+    write_event_types,
+    write_product_properties,
+    write_schema,
+)
 from segidx.store.environment import AccountStore
 from segidx.store.feed import KIND_BITS, append_changes
 from segidx.store.layout import DB_CHANGES, DB_LOG, DB_META
@@ -130,6 +137,17 @@ class Writer:
         with self._store.write() as write:
             if write.catalog().event_groups[group.name] != group:
                 write_event_group(write.txn, write.dbs[DB_META], group)
+                write.save_state(replace(write.state, schema=write.state.schema + 1))
+
+    def declare_bands(self, of: Bands) -> None:
+        """Declare bands, in place of any of their name. Raises InvalidArgument for more names than an account has. Not
+        a generation."""
+        with self._store.write() as write:
+            held = write.catalog().bands
+            if of.name not in held and len(held) >= MAX_BANDS:
+                raise InvalidArgument(f"an account declares bands under at most {MAX_BANDS} names", bands=of.name)
+            if held.get(of.name) != of:
+                write_bands(write.txn, write.dbs[DB_META], of)
                 write.save_state(replace(write.state, schema=write.state.schema + 1))
 
     def submit(self, batches: Sequence[Batch], batch_key: str = "") -> Future[WriteResult]:

@@ -173,6 +173,40 @@ class FieldNotTracked(SegidxError):
     reason = "FIELD_NOT_TRACKED"
 
 
+class UnknownBands(SegidxError):
+    """A question about bands that the account has not declared."""
+
+    reason = "UNKNOWN_BANDS"
+
+    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
+        names = list(known)
+        there = f"; there are {', '.join(names)}" if names else "; none are declared (segidx bands set)"
+        super().__init__(f"there are no bands {name!r}{_hint(nearest(name, names))}{there}", bands=name)
+
+
+class UnknownBand(SegidxError):
+    """A label that no band has."""
+
+    reason = "UNKNOWN_BAND"
+
+    def __init__(self, bands: str, label: str, known: Iterable[str] = ()) -> None:
+        shown = ", ".join(f'"{each}"' for each in known)
+        super().__init__(f"there is no band {label!r} of {bands!r}; its bands are {shown}", bands=bands, label=label)
+
+
+class UnknownThreshold(SegidxError):
+    """A number that is no threshold of the bands."""
+
+    reason = "UNKNOWN_THRESHOLD"
+
+    def __init__(self, bands: str, threshold: str, known: Iterable[str] = ()) -> None:
+        super().__init__(
+            f"{threshold} is no threshold of the bands {bands!r}; they are {', '.join(known)}",
+            bands=bands,
+            threshold=threshold,
+        )
+
+
 class SumTooLarge(SegidxError):
     """A sum of events that 64 bits do not hold."""
 

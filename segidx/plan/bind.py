@@ -12,10 +12,12 @@ from segidx.model.expression import (
     And,
     Anniversary,
     AtLeast,
+    BandIs,
     Became,
     Between,
     ChannelState,
     Comparison,
+    Crossed,
     Did,
     EventHas,
     Everyone,
@@ -44,6 +46,7 @@ from segidx.model.results import Estimate
 from segidx.model.schema import Field, FieldType
 from segidx.model.values import Constant, FieldValue
 from segidx.model.writes import Channel, ChannelFlag
+from segidx.plan.bands import bind_band, bind_crossed
 from segidx.plan.comparisons import bind_comparison, bind_value
 from segidx.plan.context import BindContext
 from segidx.plan.event_has import bind_event_has
@@ -167,6 +170,10 @@ def _predicate(predicate: Expression, context: BindContext, path: str) -> Plan:
             return bind_became(predicate, context, path)
         case Tagged():
             return bind_tagged(predicate, context, path)
+        case BandIs():
+            return bind_band(predicate, context, path)
+        case Crossed():
+            return bind_crossed(predicate, context, path)
     raise AssertionError(f"{type(predicate).__name__} was not refused by check()")
 
 

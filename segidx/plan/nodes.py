@@ -112,6 +112,17 @@ class EventScan(Plan):
 
 
 @dataclass(frozen=True, slots=True)
+class CrossingScan(Plan):
+    """The contacts whose running value rises to `threshold` or above, in whole units of its scale, at the time of an
+    event of the window, which is that of the aggregate's events: a COUNT or a SUM, made of the same events from the
+    first one on."""
+
+    aggregate: BoundAggregate
+    threshold: int
+    label: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class EventHasScan(Plan):
     """The contacts of whose events the first, or the `last`, is one of the `passing` and not one of the `failing`: two
     selections that have no event in common. A contact without any is never among them."""
@@ -190,7 +201,7 @@ class AtLeastOf(Inner):
 
 def is_checked(plan: Plan) -> bool:
     """Whether a leaf below is answered contact by contact, so that it waits until its siblings have left few."""
-    checked = CandidateCheck | EventScan | EventHasScan | FavouriteScan | GapScan | SequenceScan
+    checked = CandidateCheck | CrossingScan | EventScan | EventHasScan | FavouriteScan | GapScan | SequenceScan
     return isinstance(plan, checked) or any(map(is_checked, plan.children))
 
 

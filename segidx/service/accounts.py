@@ -42,7 +42,7 @@ class AccountService(accounts_pb2_grpc.AccountServiceServicer):
 
 
 class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
-    """Declares fields and events, and describes what is stored."""
+    """Declares fields, events and bands, and describes what is stored."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -82,6 +82,23 @@ class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
         account = self._database.account(convert.account_of(request))
         group = convert.event_group_of(request)
         return convert.event_group_response(account.set_event_group(group.name, group.members))
+
+    def SetBands(
+        self, request: schema_pb2.SetBandsRequest, context: grpc.ServicerContext
+    ) -> schema_pb2.SetBandsResponse:
+        check_alive(context)
+        account = self._database.account(convert.account_of(request))
+        asked = convert.bands_of(request)
+        return convert.set_bands_response(
+            account.declare_bands(asked.name, asked.value, asked.thresholds, asked.labels)
+        )
+
+    def ListBands(
+        self, request: schema_pb2.ListBandsRequest, context: grpc.ServicerContext
+    ) -> schema_pb2.ListBandsResponse:
+        check_alive(context)
+        account = self._database.account(convert.account_of(request))
+        return convert.bands_response(account.bands.values())
 
     def SuggestValues(
         self, request: schema_pb2.SuggestValuesRequest, context: grpc.ServicerContext

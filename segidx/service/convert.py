@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from segidx.model.bands import Bands
 from segidx.model.errors import ExpressionTooLarge, InvalidArgument, SegidxError
 from segidx.model.event_groups import EventGroup
 from segidx.model.events import EventType, EventTypes
@@ -34,7 +35,7 @@ from segidx.model.results import (
 )
 from segidx.model.schema import AccountInfo, Field, Schema
 from segidx.v1 import accounts_pb2, contacts_pb2, counts_pb2, ingest_pb2, products_pb2, schema_pb2
-from segidx.wire import contacts, event_groups, event_types, results, timeline
+from segidx.wire import bands, contacts, event_groups, event_types, results, timeline
 from segidx.wire.contacts import MAX_STREAM_REJECTS, Row, RowErrors
 from segidx.wire.errors import wire_message, wire_metadata, wire_path
 from segidx.wire.expressions import read_expression
@@ -219,6 +220,23 @@ def event_group_of(request: schema_pb2.SetEventGroupRequest) -> EventGroup:
 def event_group_response(group: EventGroup) -> schema_pb2.SetEventGroupResponse:
     response = schema_pb2.SetEventGroupResponse()
     event_groups.write_event_group(group, response.event_group)
+    return response
+
+
+def bands_of(request: schema_pb2.SetBandsRequest) -> Bands:
+    return bands.read_bands(request.bands)
+
+
+def set_bands_response(of: Bands) -> schema_pb2.SetBandsResponse:
+    response = schema_pb2.SetBandsResponse()
+    bands.write_bands(of, response.bands)
+    return response
+
+
+def bands_response(declared: Iterable[Bands]) -> schema_pb2.ListBandsResponse:
+    response = schema_pb2.ListBandsResponse()
+    for each in declared:
+        bands.write_bands(each, response.bands.add())
     return response
 
 

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from segidx.model.bands import Bands, from_stored, to_stored
 from segidx.model.errors import CorruptData, SegidxError
 from segidx.model.event_groups import GROUPS, EventGroup, event_group, member, member_text
 from segidx.model.events import EventProperty, EventType, EventTypes
@@ -15,6 +16,7 @@ from segidx.model.products import BUILT_IN_PROPERTIES
 from segidx.model.schema import AccountInfo, Field, FieldType, Schema
 from segidx.store.layout import (
     META_ACCOUNT,
+    META_BANDS,
     META_EVENT_GROUPS,
     META_EVENT_TYPES,
     META_EVENTS_MERGED,
@@ -87,6 +89,7 @@ class Catalog:
     event_types: EventTypes = field(default_factory=EventTypes)
     event_groups: Mapping[str, EventGroup] = field(default_factory=lambda: dict(GROUPS))
     products: Schema = BUILT_IN_PROPERTIES  # their properties, numbered from 1 in this order
+    bands: Mapping[str, Bands] = field(default_factory=dict)
 
     @property
     def fields_by_id(self) -> dict[int, Field]:
@@ -127,6 +130,7 @@ def read_catalog(txn: Reader, db: Handle) -> Catalog:
             event_types=_event_types(txn.get(META_EVENT_TYPES, db=db)),
             event_groups=GROUPS | _event_groups(txn.get(META_EVENT_GROUPS, db=db)),
             products=_product_properties(txn.get(META_PRODUCT_PROPERTIES, db=db)),
+            bands=_bands(txn.get(META_BANDS, db=db)),
         )
     except (ValueError, TypeError, KeyError, struct.error) as error:
         raise CorruptData(f"the catalog cannot be read ({error}); restore from a backup") from error
@@ -147,6 +151,17 @@ def _product_properties(value: memoryview | bytes | None) -> Schema:
     rows = [] if value is None else json.loads(bytes(value))
     declared = tuple(Field(row["name"], FieldType(row["type"]), row["scale"]) for row in rows)
     return Schema((*BUILT_IN_PROPERTIES.fields, *declared))
+
+
+def _bands(value: memoryview | bytes | None) -> dict[str, Bands]:
+    """Those that the account declares, by name, in order of their names."""
+    rows = {} if value is None else json.loads(bytes(value))
+    if not isinstance(rows, dict):
+        raise ValueError("its bands are no object")
+    try:
+        return {name: from_stored(name, row) for name, row in sorted(rows.items())}
+    except (SegidxError, ArithmeticError) as error:
+        raise CorruptData(f"the bands cannot be read ({error}); restore from a backup") from error
 
 
 def _event_types(value: memoryview | bytes | None) -> EventTypes:
@@ -287,6 +302,13 @@ def write_event_group(txn: Writer, db: Handle, group: EventGroup) -> None:
     groups = _event_groups(txn.get(META_EVENT_GROUPS, db=db)) | {group.name: group}
     rows = {name: [member_text(each) for each in found.members] for name, found in sorted(groups.items())}
     txn.put(META_EVENT_GROUPS, json.dumps(rows, ensure_ascii=False).encode(), db=db)
+
+
+def write_bands(txn: Writer, db: Handle, of: Bands) -> None:
+    """Declare bands, in place of any of their name."""
+    declared = _bands(txn.get(META_BANDS, db=db)) | {of.name: of}
+    rows = {name: to_stored(each) for name, each in sorted(declared.items())}
+    txn.put(META_BANDS, json.dumps(rows, ensure_ascii=False).encode(), db=db)
 
 
 def write_event_types(txn: Writer, db: Handle, types: EventTypes) -> None:

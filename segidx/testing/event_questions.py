@@ -12,13 +12,16 @@ from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
+from segidx.model.bands import OF_BANDS, Bands, bands
 from segidx.model.event_groups import GROUPS, EventGroup
 from segidx.model.events import LINE, ORDER, EventProperty, EventType
 from segidx.model.expression import (
     Aggregate,
     AggregateFunction,
+    BandIs,
     Between,
     Comparison,
+    Crossed,
     DaysSinceEvent,
     Did,
     Events,
@@ -53,6 +56,8 @@ from segidx.testing.pools import Pools, pools_for
 
 _SUMS = (*AMOUNTS, "50", "150", "500", "2000", "-0.005", "33.333")
 _DAYS = ("30", "7", "0", "1", "90", "2", "365", "-1", "0.5")
+_THRESHOLDS = ("1", "2", "3", "5", "10", "20", "50", "100", "150", "200", "500", "1000", "2000")
+_LOW_THRESHOLDS = ("-100", "-5", "0", *_THRESHOLDS)
 _MADE_OF = (AggregateFunction.AVERAGE, AggregateFunction.MIN, AggregateFunction.MAX)
 _COUNTS = ("1", "2", "0", "3", "4", "5", "10", "1.5", "-1")
 
@@ -190,7 +195,8 @@ class FilterGenerator(Generator):
 
 
 class EventGenerator(Generator):
-    """Random expressions over fields and events of some types. Three leaves in four ask about events."""
+    """Random expressions over fields and events of some types. Three leaves in four ask about events, of these some
+    about the bands, where there are any."""
 
     def __init__(
         self,
@@ -199,6 +205,7 @@ class EventGenerator(Generator):
         pools: Pools,
         types: Iterable[EventType] = (ORDER, LINE),
         products: Schema | None = None,
+        bands: Iterable[Bands] = (),
     ) -> None:
         super().__init__(chooser, schema, pools)
         self.types = tuple(types)
@@ -223,8 +230,37 @@ class EventGenerator(Generator):
             self.only,
         ]
 
+        self.bands = tuple(bands)
+        if self.bands:
+            self.event_leaves += [self.in_band, self.in_band, self.crossing, self.crossing]
+
     def leaf(self) -> Expression:
         return super().leaf() if self.one_in(4) else self.pick(self.event_leaves)()
+
+    def in_band(self) -> Expression:
+        """One band, or several, some of them beside each other."""
+        of = self.pick(self.bands)
+        if self.one_in(20):
+            return BandIs(of.name, ("no such band",))
+        node = BandIs(of.name, self.several(lambda: self.pick(of.labels), 4))
+        return Not(node) if self.one_in(5) else node
+
+    def crossing(self) -> Expression:
+        of = self.pick(self.bands)
+        if of.is_windowed and not self.one_in(20):
+            return self.in_band()
+        return Crossed(of.name, self.pick(of.thresholds), self._window_of_events())
+
+    def declared_bands(self, name: str) -> Bands:
+        """Bands over a count or a sum, one in four over events of a window; one in four with labels of their own."""
+        function = self.pick(OF_BANDS)
+        value = self.sum() if function is AggregateFunction.SUM else Aggregate(function, self.events())
+        if not self.one_in(4):
+            value = replace(value, events=replace(value.events, window=AllTime()))
+        pool = _LOW_THRESHOLDS if function is AggregateFunction.SUM else _THRESHOLDS
+        thresholds = sorted({Decimal(self.pick(pool)) for _ in range(self.chooser.integer(1, 5))})
+        labels = [f"band {number}" for number in range(len(thresholds) + 2)] if self.one_in(4) else None
+        return bands(name, value, thresholds, labels)
 
     def did(self) -> Expression:
         return Did(self.events_or_group())
@@ -414,10 +450,12 @@ def random_event_expression(
     types: Iterable[EventType] = (ORDER, LINE),
     products: Schema | None = None,
     max_leaves: int = 6,
+    bands: Iterable[Bands] = (),
 ) -> Expression:
-    """A well-typed expression over fields and events of the types, of at most `max_leaves` leaves, some of them on the
-    properties of `products`. `pools` are those of the instant that it will be asked at."""
-    generator = EventGenerator(SeededChooser(rng), schema, pools or pools_for(), types, products)
+    """A well-typed expression over fields, events of the types and bands, of at most `max_leaves` leaves, some of them
+    on the properties of `products`. (A few ask for a band that there is not.) `pools` are those of the instant that it
+    will be asked at."""
+    generator = EventGenerator(SeededChooser(rng), schema, pools or pools_for(), types, products, bands)
     return generator.expression(rng.randint(1, max_leaves))
 
 
@@ -426,3 +464,10 @@ def random_event_group(
 ) -> EventGroup:
     """One of the groups with other members, of these types."""
     return EventGenerator(SeededChooser(rng), Schema(()), pools or pools_for(), types).group()
+
+
+def random_bands(
+    rng: random.Random, name: str, pools: Pools | None = None, *, types: Iterable[EventType] = (ORDER, LINE)
+) -> Bands:
+    """Bands of the name, over events of these types."""
+    return EventGenerator(SeededChooser(rng), Schema(()), pools or pools_for(), types).declared_bands(name)

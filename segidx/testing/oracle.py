@@ -78,6 +78,8 @@ Readings chosen where the words are silent (a test that meets another reading ha
 36. One event is of one step only, since the next must be later; a step may ask for the same events as another. Of
     orders and lines those are steps that `did` looks for. An event that is to stay away does so up to `within`
     milliseconds, these included, and the sequence holds from the millisecond after these on.
+37. Bands are those that are declared when they are asked for, whenever the events were. What is crossed is worked out
+    anew from the events that there are: one that comes late, or is taken back, changes what was crossed before.
 """
 
 from __future__ import annotations
@@ -87,10 +89,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 from segidx.model import expression as asked
+from segidx.model.bands import Bands, bands, check_decimals
 from segidx.model.errors import (
     ContactNotFound,
     InvalidArgument,
@@ -105,9 +109,11 @@ from segidx.model.expression import (
     And,
     Anniversary,
     AtLeast,
+    BandIs,
     Became,
     Between,
     Comparison,
+    Crossed,
     DaysSinceEvent,
     Did,
     EventHas,
@@ -137,6 +143,7 @@ from segidx.model.values import Age, Arithmetic, ArithmeticOperator, Constant, D
 from segidx.model.values import scalar as to_scalar
 from segidx.model.writes import ADDRESS_FIELDS, Channel, ChannelFlag
 from segidx.testing import oracle_time
+from segidx.testing.oracle_bands import label_of, number_of, times_crossed
 from segidx.testing.oracle_channels import Flags, is_on_channel, set_flags
 from segidx.testing.oracle_event_rows import EventRefused, EventRow, Taken, take
 from segidx.testing.oracle_event_values import (
@@ -220,6 +227,7 @@ class Oracle:
     ) -> None:
         self.schema = schema
         self.event_groups = dict(event_groups)
+        self.bands: dict[str, Bands] = {}
         self.money_scale = money_scale
         self.local = oracle_time.LocalTime(zone)
         self.contacts: dict[str, dict[str, FieldData]] = {}
@@ -252,6 +260,24 @@ class Oracle:
         for member in group.members:
             check_types(Did(member), self.schema, self.event_types, products=self.catalogue.schema)
         self.event_groups[name] = group
+
+    def declare_bands(
+        self,
+        name: str,
+        value: Aggregate,
+        thresholds: Iterable[Decimal | int],
+        labels: Iterable[str] | None = None,
+    ) -> None:
+        """Declare bands, in place of any of the name. Raises InvalidArgument for what cannot be bands, and what
+        `members` raises of the value."""
+        of = bands(name, value, thresholds, labels)
+        asked = Comparison(value, Operator.EQ, Constant(Decimal(0)))
+        check_types(asked, self.schema, self.event_types, products=self.catalogue.schema)
+        scale = 0
+        if of.value.property is not None:
+            scale = self.event_types[value.events.type].property(of.value.property).decimals(self.money_scale)
+        check_decimals(of, scale)
+        self.bands[name] = of
 
     @contextmanager
     def remembering(self, contact_ids: Iterable[str]) -> Iterator[None]:
@@ -401,7 +427,7 @@ class Oracle:
         UnknownProperty and TypeMismatch for what this schema and these event types do not.
         """
         check(expression)
-        check_types(expression, self.schema, self.event_types, products=self.catalogue.schema)
+        check_types(expression, self.schema, self.event_types, products=self.catalogue.schema, bands=self.bands)
         instant = to_scalar(evaluated_at)
         assert isinstance(instant, datetime)
         return self._members(expression, oracle_time.millis(instant))
@@ -505,6 +531,17 @@ class Oracle:
                 return lambda subject: (due := expected_of(selected(subject))) is not None and due < at
             case asked.Sequence():
                 return self._followed(node, at)
+            case BandIs(name=name, labels=labels):
+                of = self.bands[name]
+                selected = self._selection(of.value.events, at)
+                return lambda subject: label_of(of, number_of(of, selected(subject))) in labels
+            case Crossed(name=name, threshold=threshold):
+                of = self.bands[name]
+                selected = self._selection(of.value.events, at)
+                when = oracle_time.window_of_instants(node.window, at, self.local)
+                return lambda subject: any(
+                    oracle_time.within(time, when) for time in times_crossed(of, Fraction(threshold), selected(subject))
+                )
         raise AssertionError(f"no such node: {node!r}")
 
     def _has(self, event: Aggregate, that: Expression, at: int) -> Condition:

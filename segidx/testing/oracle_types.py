@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from enum import Enum
 
 from segidx.model import expression as asked
+from segidx.model.bands import Bands
 from segidx.model.errors import (
     FieldNotTracked,
     InvalidExpression,
@@ -20,9 +22,11 @@ from segidx.model.expression import (
     Aggregate,
     AggregateFunction,
     Anniversary,
+    BandIs,
     Became,
     Between,
     Comparison,
+    Crossed,
     DaysSinceEvent,
     Did,
     EventHas,
@@ -46,6 +50,7 @@ from segidx.model.expression import (
 from segidx.model.products import BUILT_IN_PROPERTIES
 from segidx.model.schema import Field, FieldType, Schema
 from segidx.model.values import Age, Arithmetic, Constant, DaysSince, FieldValue, Negative, Scalar, Value
+from segidx.testing.oracle_bands import check_bands
 from segidx.testing.oracle_event_rows import property_schema
 from segidx.testing.oracle_products import filter_fields
 from segidx.testing.oracle_time import counts_days, has_both_ends
@@ -74,18 +79,25 @@ _KIND_OF_FIELD = {
 _OF_TIME = tuple(Field(name, FieldType.NUMBER) for name in ("hour", "weekday", "month"))
 
 
+_NO_BANDS: Mapping[str, Bands] = {}
+
+
 def check_types(
     expression: Expression,
     schema: Schema,
     types: EventTypes,
     path: str = "expression",
     products: Schema = BUILT_IN_PROPERTIES,
+    bands: Mapping[str, Bands] = _NO_BANDS,
 ) -> None:
     """Raises UnknownField, UnknownEventType, UnknownProperty, TypeMismatch or InvalidExpression, with the node's path,
-    at the first node that errs. `path` is that of the expression itself; `products` are the properties of products."""
+    at the first node that errs, and what `check_bands` raises. `path` is that of the expression itself; `products` are
+    the properties of products."""
     for node, place, _depth in walk(expression, path):
         where = node_path(place, node)
         try:
+            if isinstance(node, BandIs | Crossed):
+                check_bands(node, bands)
             _check_node(node, schema, types)
         except SegidxError as error:
             raise error.at(where) from None

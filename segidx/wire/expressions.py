@@ -21,10 +21,12 @@ from segidx.model.expression import (
     And,
     Anniversary,
     AtLeast,
+    BandIs,
     Became,
     Between,
     ChannelState,
     Comparison,
+    Crossed,
     DaysSinceEvent,
     Did,
     EventHas,
@@ -156,6 +158,17 @@ def read_member(message: pb.Events) -> Events:
         return read_events(message, reader.filter("expression.did.events", 1))
     except SegidxError as error:
         raise error.at("expression.did") from None
+
+
+def read_value(message: pb.Aggregate) -> Aggregate:
+    """What events come to, in no expression: as on the left of a comparison, with the paths and limits that it has
+    there. Raises as `read_member`."""
+    reader = _Reader()
+    reader.spend(2, "expression")
+    try:
+        return read_aggregate(message, reader.filter("expression.comparison.left.aggregate.events", 1))
+    except SegidxError as error:
+        raise error.at("expression.comparison") from None
 
 
 class _Reader:
@@ -314,6 +327,14 @@ class _Reader:
             raise Missing
         return Tagged(_name(message.field), message.tag, _window(message))
 
+    def band_is(self, message: pb.BandIs, path: str, depth: int) -> Expression:
+        self.spend(max(0, len(message.labels) - 1), path)
+        return BandIs(_name(message.name), tuple(message.labels))
+
+    def crossed(self, message: pb.Crossed, path: str, depth: int) -> Expression:
+        threshold = _constant(message.threshold)
+        return Crossed(_name(message.name), threshold, _window(message))  # type: ignore[arg-type]  # it refuses others
+
     def did(self, message: pb.Did, path: str, depth: int) -> Expression:
         return Did(read_events(message.events, self.filter(f"{path}.did.events", depth)))
 
@@ -358,6 +379,8 @@ _PREDICATES: Final[dict[str, Callable[..., Expression]]] = {
     "on_channel": _Reader.on_channel,
     "became": _Reader.became,
     "tagged": _Reader.tagged,
+    "band_is": _Reader.band_is,
+    "crossed": _Reader.crossed,
     "did": _Reader.did,
     "never": _Reader.never,
     "only": _Reader.only,
@@ -374,7 +397,7 @@ def _name(name: str) -> str:
     return name
 
 
-def _window(message: pb.Became | pb.Tagged) -> Window:
+def _window(message: pb.Became | pb.Tagged | pb.Crossed) -> Window:
     return read_window(message.window) if message.HasField("window") else AllTime()
 
 
@@ -407,6 +430,13 @@ def write_member(events: Events, message: pb.Events) -> None:
     writer = _Writer()
     writer.spend(1, "expression")
     write_events(events, message, writer.filter("expression.did.events", 1))
+
+
+def write_value(value: Aggregate, message: pb.Aggregate) -> None:
+    """Fills `message` with what events come to, in no expression; as `write_expression`."""
+    writer = _Writer()
+    writer.spend(2, "expression")
+    write_aggregate(value, message, writer.filter("expression.comparison.left.aggregate.events", 1))
 
 
 class _Writer:
@@ -468,6 +498,15 @@ class _Writer:
                     write_scalar(node.value, part.value)
                 else:
                     part.tag = node.tag
+                if not isinstance(node.window, AllTime):
+                    write_window(node.window, part.window)
+            case BandIs():
+                self.spend(max(0, len(node.labels) - 1), path)
+                part.name = node.name
+                part.labels.extend(node.labels)
+            case Crossed():
+                part.name = node.name
+                write_scalar(node.threshold, part.threshold)
                 if not isinstance(node.window, AllTime):
                     write_window(node.window, part.window)
             case Did() | Never() | Overdue():

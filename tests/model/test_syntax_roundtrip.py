@@ -20,10 +20,12 @@ from segidx.model.expression import (
     And,
     Anniversary,
     AtLeast,
+    BandIs,
     Became,
     Between,
     ChannelState,
     Comparison,
+    Crossed,
     DaysSinceEvent,
     Did,
     EventHas,
@@ -241,6 +243,8 @@ predicates: st.SearchStrategy[Expression] = st.one_of(
     st.builds(Anniversary, names, windows),
     st.builds(Became, names, strings | st.booleans(), windows),
     st.builds(Tagged, st.just("tags") | names, strings, windows),
+    st.builds(BandIs, names, st.lists(strings, max_size=3).map(tuple)),
+    st.builds(Crossed, names, scalars.filter(lambda s: isinstance(s, Decimal)), windows),
     st.builds(Did, events),
     st.builds(Never, events),
     st.builds(Only, events, st.none() | filters),
@@ -316,6 +320,8 @@ def _filled(node: Expression) -> Expression:
             return _filled(In(node.value, ("a",)))
         case HasTags(tags=()):
             return HasTags(node.field, node.mode, ("a",))
+        case BandIs(labels=()):
+            return BandIs(node.name, ("a",))
     return with_filters(node, lambda where, _: _filled(where))
 
 

@@ -21,6 +21,7 @@ from segidx.ingest.event_batch import EventBatch
 from segidx.ingest.event_rows import events_from_rows
 from segidx.ingest.rows import rows_from_batch
 from segidx.kernels.bitmaps import Stop, Stopped
+from segidx.model.bands import Bands, bands
 from segidx.model.errors import (
     AccountExists,
     Cancelled,
@@ -40,6 +41,7 @@ from segidx.model.errors import (
 from segidx.model.event_groups import GROUPS, EventGroup, event_group
 from segidx.model.events import Event, EventType, EventTypes, Order, Retraction
 from segidx.model.expression import (
+    Aggregate,
     And,
     AtLeast,
     Comparison,
@@ -89,6 +91,7 @@ class FakeAccount:
         self.flags: dict[str, set[tuple[Channel, ChannelFlag]]] = {}
         self.types = EventTypes()
         self.event_groups = dict(GROUPS)
+        self.bands: dict[str, Bands] = {}
         # By type and id: the revision and the contact, None of a retracted one.
         self.events: dict[tuple[str, str], tuple[int, str | None]] = {}
         self.log: list[Changes] = []
@@ -434,6 +437,14 @@ class FakeAccount:
             self.types[each.type]
         self.event_groups[name] = group
         return group
+
+    def declare_bands(
+        self, name: str, value: Aggregate, thresholds: Iterable[Decimal], labels: Iterable[str] | None = None
+    ) -> Bands:
+        of = bands(name, value, thresholds, labels)
+        self.types[of.value.events.type]
+        self.bands[name] = of
+        return of
 
     def now(self) -> int:
         return int(EVALUATED_AT.timestamp() * 1000)

@@ -59,6 +59,8 @@ def every_call(n: int) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     one = {"accepted": "1", "created": "1"}
     types = [{"name": "download", "properties": [{"name": "size", "type": "FIELD_TYPE_NUMBER"}]}]
     group = {"name": "touch", "members": [{"type": "cart"}]}
+    spend = {"function": "AGGREGATE_FUNCTION_SUM", "events": {"type": "order"}, "property": "amount"}
+    bands = {"name": "spend", "value": spend, "thresholds": ["100", "500"]}
     event = {"eventId": "d1", "contactId": "anna", "time": "2026-01-02T03:04:05.678Z"}
     download = {"event": {"type": "download", **event, "properties": {"size": {"decimalValue": "1.50"}}}}
     shown = {
@@ -84,6 +86,8 @@ def every_call(n: int) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
         ("ProductService/WriteProducts", {**account, "products": [product]}, one),
         ("ProductService/GetProduct", {**account, "productId": "P"}, {"product": product}),
         ("ProductService/ListProducts", account, {"products": [product]}),
+        ("SchemaService/SetBands", {**account, "bands": bands}, {}),
+        ("SchemaService/ListBands", account, {}),
         ("ContactService/UpsertContacts", {**account, "contacts": [row]}, one),
         ("ContactService/StreamUpsertContacts", {**account, "contacts": [{**row, "contactId": "b"}]}, one),
         ("ContactService/TagContacts", {**account, "contactIds": ["anna"], "add": ["vip"]}, {"accepted": "1"}),
@@ -221,6 +225,7 @@ def test_without_a_writer_nothing_is_written(tmp_path: Path) -> None:
             lambda: account.write_events([Retraction("visit", "v")]),
             lambda: account.declare_event_types([EventType("download")]),
             lambda: account.set_event_group("touch", ["visit"]),
+            lambda: account.declare_bands("spend", "sum(order.amount)", [100]),
         ):
             with pytest.raises(ReadOnly):
                 write()

@@ -160,6 +160,10 @@ def test_events_are_streamed_counted_and_counted_again(tmp_path: Path) -> None:
         for account in accounts:
             assert account.event_groups["interaction"] == group
             assert account.count("did(interaction)").count == 0
+        spend = accounts[2].declare_bands("downloads", "count(download)", [1, 3])
+        for account in accounts:
+            assert account.bands == {"downloads": spend}
+            assert account.count('band(downloads) != "none" or crossed(downloads, 3)').count == 0
         accounts[0].write([ContactWrite(f"c{i}") for i in range(CONTACTS)])
         results: dict[int, list[WriteResult]] = {}
         streams = [threading.Thread(target=write, args=(clients[n], n, results)) for n in (0, 1)]

@@ -1,11 +1,13 @@
 """Building expressions from Python: `field("score") >= 10`, `tags().has("vip")`, `on_channel("email").reachable()`,
-`orders().where(field("amount") > 300).count() >= 2`. Imports the nodes, and values and windows of the model."""
+`orders().where(field("amount") > 300).count() >= 2`,
+`band("spend") == "100-500"`. Imports the nodes, and values and windows of the model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, timedelta
+from decimal import Decimal
 
 from segidx.model.errors import InvalidExpression
 from segidx.model.expression.event_nodes import EventHas, HasValue, Overdue, Sequence, Step
@@ -13,10 +15,12 @@ from segidx.model.expression.nodes import (
     Aggregate,
     AggregateFunction,
     Anniversary,
+    BandIs,
     Became,
     Between,
     ChannelState,
     Comparison,
+    Crossed,
     DaysSinceEvent,
     Did,
     Events,
@@ -26,6 +30,7 @@ from segidx.model.expression.nodes import (
     InWindow,
     IsSet,
     Never,
+    Not,
     OnChannel,
     Only,
     Operator,
@@ -246,6 +251,34 @@ class ChannelBuilder:
 def on_channel(channel: Channel | str) -> ChannelBuilder:
     """The builder of predicates on a channel, by its name too. Raises InvalidExpression for another name."""
     return ChannelBuilder(channel if isinstance(channel, Channel) else channel_named(channel))
+
+
+class BandBuilder:
+    """`band("spend")`: builds predicates on the account's bands of that name."""
+
+    __slots__ = ("name",)
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __eq__(self, label: object) -> BandIs:  # type: ignore[override]
+        return BandIs(self.name, (label,))  # type: ignore[arg-type]  # it refuses any other
+
+    def __ne__(self, label: object) -> Not:  # type: ignore[override]
+        return Not(self == label)
+
+    def isin(self, labels: Iterable[str]) -> BandIs:
+        return BandIs(self.name, labels if isinstance(labels, str) else tuple(labels))  # type: ignore[arg-type]
+
+    def crossed(self, threshold: Decimal | int, window: Window | None = None) -> Crossed:
+        """The number rose over the threshold at some time in the window, by default at any time."""
+        return Crossed(self.name, threshold, window or AllTime())  # type: ignore[arg-type]  # an int becomes a Decimal
+
+
+def band(name: str) -> BandBuilder:
+    """The builder of predicates on bands: `band("spend") == "100-500"`, `band("spend").crossed(500)`."""
+    return BandBuilder(name)
 
 
 class EventBuilder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import Enum
 
 from segidx.model.errors import InvalidExpression
@@ -277,6 +278,44 @@ class Tagged(Expression):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tag", _strings((self.tag,))[0])
+
+
+# --- bands -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BandIs(Expression):
+    """`band(spend) in ("100-500", "1000+")`: the contact lies in one of these bands of the account's bands of that
+    name (`segidx.model.bands`). `!=` and `not in` are Not(BandIs)."""
+
+    name: str
+    labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.labels, str):
+            raise InvalidExpression("a list of labels is wanted, not one string")
+        labels = tuple(scalar(label) for label in self.labels)
+        if not all(isinstance(label, str) for label in labels):
+            raise InvalidExpression("the label of a band is a string")
+        object.__setattr__(self, "labels", labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Crossed(Expression):
+    """`crossed(spend, 500) during last 1 day`: at the time of some event in the window the number that the bands of
+    that name are over, made of all events up to then, rose from below the threshold to the threshold or above. To have
+    had no value is to have been below; events of one time count together. With returns it may fall, and cross
+    again."""
+
+    name: str
+    threshold: Decimal
+    window: Window = _ALL_TIME
+
+    def __post_init__(self) -> None:
+        threshold = scalar(self.threshold)
+        if not isinstance(threshold, Decimal):
+            raise InvalidExpression("what is crossed is a number, one of the thresholds")
+        object.__setattr__(self, "threshold", threshold)
 
 
 # --- events ------------------------------------------------------------------------------------------------

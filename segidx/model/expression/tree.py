@@ -20,9 +20,11 @@ from segidx.model.expression.nodes import (
     And,
     Anniversary,
     AtLeast,
+    BandIs,
     Became,
     Between,
     Comparison,
+    Crossed,
     DaysSinceEvent,
     Did,
     Events,
@@ -207,6 +209,8 @@ NODE_NAMES: dict[type[Expression], str] = {
     Sequence: "sequence",
     Became: "became",
     Tagged: "tagged",
+    BandIs: "band_is",
+    Crossed: "crossed",
 }
 
 # What a filter of events may be made of.
@@ -273,10 +277,7 @@ def check(root: Expression, *, max_depth: int = MAX_DEPTH, max_nodes: int = MAX_
             for value in values_of(node):
                 if not isinstance(value, Constant | FieldValue):
                     size += _value_size(value, max_nodes - size, depth, max_depth, path)
-            size += max(
-                0,
-                len(node.options if isinstance(node, In) else node.tags if isinstance(node, HasTags) else ()) - 1,
-            )
+            size += max(0, len(_listed(node)) - 1)
             if size > max_nodes:
                 raise ExpressionTooLarge(
                     f"the expression has more than {max_nodes} nodes; put the values in a tag or a field instead",
@@ -288,6 +289,18 @@ def check(root: Expression, *, max_depth: int = MAX_DEPTH, max_nodes: int = MAX_
             for found in filters_of(node):
                 where = f"{node_path(path, node)}.{found.place}"
                 pending.append((found.node, where, depth + found.levels + 1, True))
+
+
+def _listed(node: Expression) -> tuple[object, ...]:
+    """The constants that a predicate lists."""
+    match node:
+        case In():
+            return node.options
+        case HasTags():
+            return node.tags
+        case BandIs():
+            return node.labels
+    return ()
 
 
 def _check_node(node: Expression, path: str, *, in_filter: bool) -> None:
@@ -308,6 +321,8 @@ def _check_node(node: Expression, path: str, *, in_filter: bool) -> None:
         raise EmptyOperands("'in ()' lists no value; give it one or remove it", path=where)
     if isinstance(node, HasTags) and not node.tags:
         raise EmptyOperands("'has' lists no tag; give it one or remove it", path=where)
+    if isinstance(node, BandIs) and not node.labels:
+        raise EmptyOperands("'band in ()' lists no band; give it one or remove it", path=where)
     if isinstance(node, Unfinished):
         raise UnfinishedExpression("this condition is unfinished; complete it or remove it", path=path)
 
@@ -336,7 +351,14 @@ def skip_unfinished(root: Expression) -> tuple[Expression, tuple[str, ...]]:
             case Unfinished():
                 skipped.append(path)
                 return None
-            case In(options=()) | HasTags(tags=()) | And(operands=()) | Or(operands=()) | AtLeast(operands=()):
+            case (
+                In(options=())
+                | HasTags(tags=())
+                | BandIs(labels=())
+                | And(operands=())
+                | Or(operands=())
+                | AtLeast(operands=())
+            ):
                 skipped.append(node_path(path, node))
                 return None
             case Not():

@@ -20,10 +20,12 @@ from segidx.model.expression import (
     And,
     Anniversary,
     AtLeast,
+    BandIs,
     Became,
     Between,
     ChannelState,
     Comparison,
+    Crossed,
     DaysSinceEvent,
     Did,
     EventHas,
@@ -55,7 +57,7 @@ from segidx.model.expression import Sequence as SequenceNode
 from segidx.model.products import PREFIX
 from segidx.model.syntax.tokens import clip, fail, make, moment, number, string, whole_number
 from segidx.model.syntax.windows import WindowRules
-from segidx.model.syntax.words import EVENT_FUNCTIONS, LATER, TAGS
+from segidx.model.syntax.words import BAND_FUNCTIONS, EVENT_FUNCTIONS, LATER, TAGS
 from segidx.model.values import (
     Age,
     Arithmetic,
@@ -391,6 +393,33 @@ class Builder(WindowRules):
         node = make(token, Tagged, self.field_of(item, "'tagged'"), string(token), _window(parts))
         return self.predicate(node, (item,))
 
+    # --- bands ---
+
+    def band_is(self, parts: list[Any]) -> Item:
+        word, name, operator, label = parts
+        if operator not in ("=", "!="):
+            raise fail(f"a band compares with = and !=, or in and not in, not with {operator}", operator)
+        item = Item(make(label, BandIs, name.node.field, (string(label),)), word)
+        return item if operator == "=" else self.negated(item, word)
+
+    def band_in(self, parts: list[Any]) -> Item:
+        word, name, listed = parts[0], parts[1], parts[-1]
+        for option in listed:
+            if not isinstance(option.node, Constant) or not isinstance(option.node.value, str):
+                raise fail("the label of a band is a string, in double quotes", option.token)
+        labels = tuple(option.node.value for option in listed)
+        return self.item(make(word, BandIs, name.node.field, labels), word, max(1, len(labels)), 1)
+
+    def band_not_in(self, parts: list[Any]) -> Item:
+        return self.negated(self.band_in(parts), parts[0])
+
+    def crossed(self, parts: list[Any]) -> Item:
+        word, name, threshold = parts[:3]
+        number = self.value_of(threshold)
+        if not isinstance(number, Constant) or not isinstance(number.value, Decimal):
+            raise fail("what is crossed is a number, one of the thresholds of the bands", threshold.token)
+        return Item(make(threshold.token, Crossed, name.node.field, number.value, _window(parts)), word)
+
     # --- values ---
 
     def name(self, tokens: list[Token]) -> Item:
@@ -456,8 +485,10 @@ class Builder(WindowRules):
         name = token.lower()
         if name in LATER:
             raise fail(f"'{name}(' is refused: {LATER[name]}", token)
+        if name in BAND_FUNCTIONS:
+            raise fail(f"'{name}(...)' begins a condition of its own, with nothing on its left", token)
         if name not in _FUNCTIONS and name not in _STATES:
-            known = ", ".join((*_FUNCTIONS, *_STATES, *EVENT_FUNCTIONS))
+            known = ", ".join((*_FUNCTIONS, *_STATES, *EVENT_FUNCTIONS, *BAND_FUNCTIONS))
             raise fail(f"there is no function '{clip(token)}('; the functions are {known}", token)
         return token
 

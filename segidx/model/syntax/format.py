@@ -15,9 +15,11 @@ from segidx.model.expression import (
     And,
     Anniversary,
     AtLeast,
+    BandIs,
     Became,
     Between,
     Comparison,
+    Crossed,
     DaysSinceEvent,
     Did,
     EventHas,
@@ -146,6 +148,10 @@ def _expression(node: Expression) -> Pieces:
         case Tagged():
             field = "" if node.field == TAGS else f"{format_field(node.field)} "
             return [f"{field}tagged {_string(node.tag)}", *_during(node.window)]
+        case BandIs():
+            return [_band(node, negated=False)]
+        case Crossed():
+            return [f"crossed({format_field(node.name)}, {format_constant(node.threshold)})", *_during(node.window)]
         case Did(events=events):
             return _asked("did", events)
         case Never(events=events):
@@ -196,6 +202,8 @@ def _negation(operand: Expression) -> Pieces:
         return [operand.value, " is not set"]
     if isinstance(operand, In):
         return _in(operand, "not ")
+    if isinstance(operand, BandIs):
+        return [_band(operand, negated=True)]
     return ["not ", *_operand(operand)]
 
 
@@ -212,6 +220,13 @@ def _has(node: HasTags) -> str:
 
 def _in(node: In, negation: str) -> Pieces:
     return [node.value, f" {negation}in {_ci(node.ci)}({', '.join(map(format_constant, node.options))})"]
+
+
+def _band(node: BandIs, *, negated: bool) -> str:
+    labels = ", ".join(map(_string, node.labels))
+    if len(node.labels) == 1:
+        return f"band({format_field(node.name)}) {'!=' if negated else '='} {labels}"
+    return f"band({format_field(node.name)}) {'not ' if negated else ''}in ({labels})"
 
 
 def _comparison(node: Comparison) -> str:

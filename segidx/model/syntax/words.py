@@ -38,6 +38,9 @@ EVENT_FUNCTIONS: tuple[str, ...] = (
     *("mean_gap", "gap_deviation", "expected"),
 )
 
+# Functions of what the account declares under a name: conditions.
+BAND_FUNCTIONS: tuple[str, ...] = ("band", "crossed")
+
 _EVENTS = f"of events, this version has {', '.join(EVENT_FUNCTIONS[:-1])} and {EVENT_FUNCTIONS[-1]}"
 _SEGMENTS = "saved segments are not available in this version"
 
@@ -48,7 +51,6 @@ LATER: dict[str, str] = {
         _EVENTS,
     ),
     **dict.fromkeys(("score", "gain", "peak"), "scores are not available in this version"),
-    "band": "spend bands are not available in this version",
     "rfm": "RFM models are not available in this version",
     "segment": _SEGMENTS,
     "top": "'top' is not available in this version",
@@ -109,6 +111,8 @@ def readable(terminals: Iterable[str]) -> tuple[str, ...]:
             "ONLY",
             "WHICH",
             "SEQUENCE",
+            "BAND",
+            "CROSSED",
             "EVERYONE",
             "NOBODY",
             "UNFINISHED",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from segidx.plan.nodes import (
     CandidateCheck,
+    CrossingScan,
     EventHasScan,
     EventScan,
     FavouriteScan,
@@ -20,7 +21,7 @@ from segidx.plan.nodes import (
 
 _LEAVES = (
     *(PostingScan, RangeScan, TableScan, CandidateCheck),
-    *(EventScan, EventHasScan, FavouriteScan, GapScan, SequenceScan),
+    *(CrossingScan, EventScan, EventHasScan, FavouriteScan, GapScan, SequenceScan),
 )
 
 
