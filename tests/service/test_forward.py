@@ -36,6 +36,7 @@ READING = {
     "/segidx.v1.AccountService/ListAccounts",
     "/segidx.v1.SchemaService/GetSchema",
     "/segidx.v1.SchemaService/ListEventTypes",
+    "/segidx.v1.SchemaService/ListBands",
     "/segidx.v1.SchemaService/SuggestValues",
     "/segidx.v1.SchemaService/GetStats",
     "/segidx.v1.ContactService/GetContact",
