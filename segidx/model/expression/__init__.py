@@ -3,7 +3,8 @@
 It is built with Python operators (`(field("score") >= 10) & ~tags("tags").has("vip")`), from protobuf by the service,
 or from text by `segidx.model.syntax`. `segidx.plan` binds it to a schema and a snapshot.
 
-Its parts: `nodes`, `event_nodes`, `tree` (paths, limits, unfinished nodes) and `builder` (from Python). Import from
+Its parts: `nodes`, `event_nodes`, `tree` (paths, limits, unfinished nodes), `shorthands` and `builder` (from Python).
+Import from
 here.
 
 Negation is the complement within the live universe; contacts that lack a field are in it. `a != b` is
@@ -71,6 +72,7 @@ from segidx.model.expression.nodes import (
     Unfinished,
     channel_named,
 )
+from segidx.model.expression.shorthands import shorthand, shorthands_of
 from segidx.model.expression.tree import (
     NODE_NAMES,
     PART_NAMES,
@@ -146,6 +148,8 @@ __all__ = [
     "orders",
     "parts_of",
     "sequence",
+    "shorthand",
+    "shorthands_of",
     "skip_unfinished",
     "tags",
     "then",

@@ -50,6 +50,8 @@ from segidx.model.expression import (
     TextOperator,
     Unfinished,
     channel_named,
+    shorthand,
+    shorthands_of,
 )
 from segidx.model.expression import Sequence as SequenceNode
 from segidx.model.products import PREFIX
@@ -126,11 +128,13 @@ class ReadStep(NamedTuple):
 
 
 class Limits(threading.local):
-    """What the parse that runs on this thread allows, and how many operands it has read."""
+    """What the parse that runs on this thread allows, how many operands it has read, and of what type the events are in
+    whose filter it is, if it is in one."""
 
     max_depth = 0
     max_nodes = 0
     leaves = 0
+    type = ""
 
 
 class Builder(WindowRules):
@@ -188,10 +192,22 @@ class Builder(WindowRules):
             return item
         self.refuse_event(item)
         if isinstance(node, FieldValue):
+            if node.field in shorthands_of(self.limits.type):
+                return self.short(node.field, item.token)
             return Item(Comparison(node, Operator.EQ, Constant(True)), item.token)
         if isinstance(node, Constant) and isinstance(node.value, bool):
             raise fail(f"'{item.token}' is not a condition; write everyone or nobody", item.token)
         raise fail("this is a value, not a condition; compare it with something", item.token)
+
+    def short(self, word: str, token: Token) -> Item:
+        """What the word stands for in the filter, as large as that is."""
+        node = shorthand(word, self.limits.type)
+        match node:
+            case Or(operands=operands):
+                return self.group_of(node, token, [Item(operand, token) for operand in operands])
+            case In(value=value, options=options):
+                return self.predicate(node, (Item(value, token),), len(options))
+        return Item(node, token)
 
     def conditions_of(self, items: Sequence[Item]) -> tuple[list[Item], tuple[Expression, ...]]:
         checked = [self.condition(item) for item in items]
@@ -483,6 +499,8 @@ class Builder(WindowRules):
     # --- events ---
 
     def event_type(self, tokens: list[Token]) -> Subject:
+        # Known before the filter is read; there are no events within one, so none is asked for until `asked`.
+        self.limits.type = tokens[0].casefold()
         return Subject(tokens[0].casefold(), tokens[0])
 
     def made_of(self, parts: list[Any]) -> Subject:
@@ -547,6 +565,7 @@ class Builder(WindowRules):
         token, subject, population = parts
         events = _events(subject, Selected(population.among, population.window))
         that = None if population.that is None else population.that.node
+        self.limits.type = ""
         filters = [item for item in (population.that, population.among) if item is not None]
         return self.group_of(Only(events, that), token, filters)
 
@@ -580,6 +599,7 @@ class Builder(WindowRules):
 
     def asked(self, node: Expression | Value, token: Token, selected: Selected) -> Item:
         """A node above a filter of events."""
+        self.limits.type = ""
         where = selected.where
         return Item(node, token) if where is None else self.item(node, token, 1 + where.size, 1 + where.height)
 
