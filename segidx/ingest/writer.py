@@ -44,9 +44,16 @@ from segidx.model.events import ORDER, EventType, EventTypes
 from segidx.model.products import extended
 from segidx.model.results import ProductWriteResult, Reject, WriteResult
 from segidx.model.schema import Field, FieldType, Schema
+from segidx.model.source_settings import SourceSettings
 from segidx.model.writes import MAX_BATCH_KEY_BYTES, ChangeKind
 from segidx.store.base import OneTransaction, fold
-from segidx.store.catalog import write_event_group, write_event_types, write_product_properties, write_schema
+from segidx.store.catalog import (
+    write_event_group,
+    write_event_types,
+    write_product_properties,
+    write_schema,
+    write_source_settings,
+)
 from segidx.store.environment import AccountStore
 from segidx.store.feed import KIND_BITS, append_changes
 from segidx.store.layout import DB_CHANGES, DB_LOG, DB_META
@@ -130,6 +137,13 @@ class Writer:
         with self._store.write() as write:
             if write.catalog().event_groups[group.name] != group:
                 write_event_group(write.txn, write.dbs[DB_META], group)
+                write.save_state(replace(write.state, schema=write.state.schema + 1))
+
+    def set_source_settings(self, settings: SourceSettings) -> None:
+        """Say anew where visits and orders come from. Not a generation."""
+        with self._store.write() as write:
+            if write.catalog().source_settings != settings:
+                write_source_settings(write.txn, write.dbs[DB_META], settings)
                 write.save_state(replace(write.state, schema=write.state.schema + 1))
 
     def submit(self, batches: Sequence[Batch], batch_key: str = "") -> Future[WriteResult]:

@@ -13,6 +13,7 @@ from segidx.model.event_groups import GROUPS, EventGroup, event_group, member, m
 from segidx.model.events import EventProperty, EventType, EventTypes
 from segidx.model.products import BUILT_IN_PROPERTIES
 from segidx.model.schema import AccountInfo, Field, FieldType, Schema
+from segidx.model.source_settings import SourceSettings, source_settings
 from segidx.store.layout import (
     META_ACCOUNT,
     META_EVENT_GROUPS,
@@ -26,6 +27,7 @@ from segidx.store.layout import (
     META_PRODUCT_PROPERTIES,
     META_PRODUCTS,
     META_SCHEMA,
+    META_SOURCE_SETTINGS,
     META_STATE,
     Handle,
     Reader,
@@ -87,6 +89,7 @@ class Catalog:
     event_types: EventTypes = field(default_factory=EventTypes)
     event_groups: Mapping[str, EventGroup] = field(default_factory=lambda: dict(GROUPS))
     products: Schema = BUILT_IN_PROPERTIES  # their properties, numbered from 1 in this order
+    source_settings: SourceSettings = field(default_factory=SourceSettings)
 
     @property
     def fields_by_id(self) -> dict[int, Field]:
@@ -127,6 +130,7 @@ def read_catalog(txn: Reader, db: Handle) -> Catalog:
             event_types=_event_types(txn.get(META_EVENT_TYPES, db=db)),
             event_groups=GROUPS | _event_groups(txn.get(META_EVENT_GROUPS, db=db)),
             products=_product_properties(txn.get(META_PRODUCT_PROPERTIES, db=db)),
+            source_settings=_source_settings(txn.get(META_SOURCE_SETTINGS, db=db)),
         )
     except (ValueError, TypeError, KeyError, struct.error) as error:
         raise CorruptData(f"the catalog cannot be read ({error}); restore from a backup") from error
@@ -147,6 +151,15 @@ def _product_properties(value: memoryview | bytes | None) -> Schema:
     rows = [] if value is None else json.loads(bytes(value))
     declared = tuple(Field(row["name"], FieldType(row["type"]), row["scale"]) for row in rows)
     return Schema((*BUILT_IN_PROPERTIES.fields, *declared))
+
+
+def _source_settings(value: memoryview | bytes | None) -> SourceSettings:
+    if value is None:
+        return SourceSettings()
+    try:
+        return source_settings(**json.loads(bytes(value)))
+    except SegidxError as error:
+        raise CorruptData(f"the source settings cannot be read ({error}); restore from a backup") from error
 
 
 def _event_types(value: memoryview | bytes | None) -> EventTypes:
@@ -287,6 +300,11 @@ def write_event_group(txn: Writer, db: Handle, group: EventGroup) -> None:
     groups = _event_groups(txn.get(META_EVENT_GROUPS, db=db)) | {group.name: group}
     rows = {name: [member_text(each) for each in found.members] for name, found in sorted(groups.items())}
     txn.put(META_EVENT_GROUPS, json.dumps(rows, ensure_ascii=False).encode(), db=db)
+
+
+def write_source_settings(txn: Writer, db: Handle, settings: SourceSettings) -> None:
+    rows = {"order_minutes": settings.order_minutes, "own_hosts": settings.own_hosts}
+    txn.put(META_SOURCE_SETTINGS, json.dumps(rows, ensure_ascii=False).encode(), db=db)
 
 
 def write_event_types(txn: Writer, db: Handle, types: EventTypes) -> None:
