@@ -64,6 +64,7 @@ def favourites(
     weights: npt.NDArray[np.int64] | None = None,
     stop: Stop | None = None,
 ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]: ...
+
 class GroupedRows:
     groups: npt.NDArray[np.int64]
     starts: npt.NDArray[np.int64]

@@ -4,8 +4,7 @@ It is built with Python operators (`(field("score") >= 10) & ~tags("tags").has("
 or from text by `segidx.model.syntax`. `segidx.plan` binds it to a schema and a snapshot.
 
 Its parts: `nodes`, `event_nodes`, `tree` (paths, limits, unfinished nodes), `shorthands` and `builder` (from Python).
-Import from
-here.
+Import from here.
 
 Negation is the complement within the live universe; contacts that lack a field are in it. `a != b` is
 `not (a = b)`, everywhere. No comparison holds on a missing value.
