@@ -90,3 +90,22 @@ def test_words_that_stand_for_nothing() -> None:
     assert shorthands_of("order") == ("referral", "search", "advert", "email", "direct")
     with pytest.raises(InvalidExpression, match="'utm' is no shorthand in filters of 'order' events"):
         shorthand("utm", "order")
+
+
+def test_in_what_has_asks_and_in_steps() -> None:
+    for text, meant in (
+        ("first(order) has email", 'first(order) has source = "email"'),
+        (
+            "last(visit where not direct) has (utm or advert)",
+            f'last(visit where not source = "direct") has (({UTM}) or paid)',
+        ),
+        (
+            "sequence(visit where search then order where email)",
+            f'sequence(visit where {SEARCH} then order where source = "email")',
+        ),
+    ):
+        for rest in ("", " and email"):  # a field of the contact
+            assert parse(text + rest) == parse(meant + rest)
+            assert parse(f"days_since(last(order)) > 3 and ({text}) and email") == parse(
+                f"days_since(last(order)) > 3 and ({meant}) and email = true"
+            )

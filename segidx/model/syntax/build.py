@@ -483,6 +483,7 @@ class Builder(WindowRules):
         if name in _STATES:
             return self.on_channel(token, _STATES[name], argument)
         if name == "days_since" and argument.event:
+            self.limits.type = ""
             assert isinstance(argument.node, Aggregate)
             return self.item(DaysSinceEvent(argument.node), token, argument.size + 1, argument.height + 1)
         if not isinstance(argument.node, FieldValue):
@@ -547,6 +548,7 @@ class Builder(WindowRules):
                 item.token,
             )
         that = self.condition(item)
+        self.limits.type = ""
         assert isinstance(event.node, Aggregate)
         assert isinstance(that.node, Expression)
         # The event is no node of its own, and its filter one of this.
@@ -554,7 +556,9 @@ class Builder(WindowRules):
         return self.item(EventHas(event.node, that.node), event.token, size, height)
 
     def event(self, parts: list[Any]) -> Item:
-        return self.event_time(parts)._replace(event=True)
+        item = self.event_time(parts)
+        self.limits.type = parts[1].type  # for what `has` asks of it; nothing else but days_since(...) may follow
+        return item._replace(event=True)
 
     def event_time(self, parts: list[Any]) -> Item:
         token, subject, selected = parts
@@ -582,6 +586,7 @@ class Builder(WindowRules):
         subject = next(part for part in parts if isinstance(part, Subject))
         where = next((self.condition(part) for part in parts if isinstance(part, Item)), None)
         events = _events(subject, Selected(where, AllTime()))
+        self.limits.type = ""
         within = _length(*tokens[-2:]) if len(tokens) >= 2 else None
         return ReadStep(make(subject.token, Step, events, within, absent), where)
 
