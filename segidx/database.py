@@ -76,6 +76,7 @@ from segidx.model.results import (
     WriteResult,
 )
 from segidx.model.schema import DEFAULT_ACCOUNT, AccountInfo, Field, FieldType, Schema
+from segidx.model.source_settings import SourceSettings, source_settings
 from segidx.model.syntax import format_expression
 from segidx.model.windows import from_millis
 from segidx.model.writes import Changes, ContactWrite
@@ -456,6 +457,20 @@ class Account:
         self._writer.declare_bands(declared)
         return declared
 
+    @property
+    def source_settings(self) -> SourceSettings:
+        """What the account says of where visits and orders come from."""
+        with self._store.snapshot() as snapshot:
+            return snapshot.catalog.source_settings
+
+    def set_source_settings(self, settings: SourceSettings) -> SourceSettings:
+        """Say all of it anew. Orders take a visit's source by these minutes from now on, those that are written already
+        too; the hosts are for visits that are written from now on. Raises InvalidArgument for what cannot be set."""
+        self._check_writable()
+        found = source_settings(settings.order_minutes, settings.own_hosts)
+        self._writer.set_source_settings(found)
+        return found
+
     def write_events(self, events: Iterable[Order | Event | Retraction], *, batch_key: str = "") -> WriteResult:
         """Write, replace and retract events and orders: one batch, applied in order and committed together.
 
@@ -507,7 +522,8 @@ class Account:
     def _event_batches(self, events: Iterable[Order | Event | Retraction]) -> tuple[EventBatch, ...]:
         if events == ():
             return ()
-        return events_from_rows(events, self.event_types, self.info, self._clock())
+        own_hosts = self.source_settings.own_hosts
+        return events_from_rows(events, self.event_types, self.info, self._clock(), own_hosts=own_hosts)
 
     # --- the product catalogue ---
 

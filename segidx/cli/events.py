@@ -12,6 +12,7 @@ from segidx.cli.target import Target, target_options
 from segidx.model.event_groups import EventGroup, member_text
 from segidx.model.events import BUILT_IN, EventProperty, EventType
 from segidx.model.schema import FieldType
+from segidx.model.source_settings import SourceSettings
 
 MONEY = "money"
 _TYPES = {t.value: t for t in (FieldType.CATEGORY, FieldType.BOOL, FieldType.TIMESTAMP)}
@@ -63,6 +64,43 @@ def group(name: str, members: tuple[str, ...], target: Target) -> None:
     with target.account(write=True) as opened:
         found = opened.set_event_group(name, members)
     click.echo(f"group {found.name}: {describe_members(found)}")
+
+
+@events.command("sources")
+@click.option("--order-minutes", type=int, help="Orders take the source of a visit so many minutes before; 0: none do.")
+@click.option(
+    "--own-host", "own_hosts", multiple=True, metavar="HOST", help="A host of yours, in place of those before."
+)
+@click.option("--no-own-hosts", is_flag=True, help="None but the visits' own.")
+@json_option
+@target_options
+def sources(
+    order_minutes: int | None, own_hosts: tuple[str, ...], no_own_hosts: bool, as_json: bool, target: Target
+) -> None:
+    """Show or say where visits and orders come from.
+
+    \b
+    segidx events sources --order-minutes 60 --own-host shop.example --own-host .pay.example --data DIR
+
+    What is not given stays. Without options the settings are shown.
+    """
+    if own_hosts and no_own_hosts:
+        raise click.UsageError("give --own-host or --no-own-hosts, not both")
+    change = order_minutes is not None or bool(own_hosts) or no_own_hosts
+    with target.account(write=change) as opened:
+        found = opened.source_settings
+        if change:
+            found = opened.set_source_settings(
+                SourceSettings(
+                    found.order_minutes if order_minutes is None else order_minutes,
+                    own_hosts if own_hosts or no_own_hosts else found.own_hosts,
+                )
+            )
+    if as_json:
+        render.print_json({"order_minutes": found.order_minutes, "own_hosts": list(found.own_hosts)})
+    else:
+        click.echo(f"order minutes: {found.order_minutes}")
+        click.echo(f"own hosts: {', '.join(found.own_hosts) or '(none)'}")
 
 
 @events.command("list")

@@ -18,6 +18,7 @@ from segidx.model.expression import Aggregate, Events, Expression
 from segidx.model.products import Product
 from segidx.model.results import Contact, ContactEvents, Count, Evaluation, Explanation, Preview, Stats, Suggestion
 from segidx.model.schema import AccountInfo, Field, Schema
+from segidx.model.source_settings import SourceSettings
 from segidx.model.writes import Changes
 from segidx.v1 import (
     accounts_pb2,
@@ -30,7 +31,7 @@ from segidx.v1 import (
     schema_pb2_grpc,
 )
 from segidx.wire import bands as wire_bands
-from segidx.wire import contacts, event_groups, event_types, products, results, timeline
+from segidx.wire import contacts, event_groups, event_types, products, results, source_settings, timeline
 from segidx.wire.decode import decoder
 from segidx.wire.errors import restore
 from segidx.wire.expressions import write_expression
@@ -381,6 +382,21 @@ class RemoteAccount(RemoteWrites):
         asked = bands(name, band_value(value) if isinstance(value, str) else value, thresholds, labels)
         wire_bands.write_bands(asked, request.bands)
         return wire_bands.read_bands(self._client._call(self._set_bands, request, timeout).bands)
+
+    @property
+    def source_settings(self) -> SourceSettings:
+        """What the account says of where visits and orders come from."""
+        request = schema_pb2.GetSourceSettingsRequest(account=self._account)
+        response = self._client._call(self._schemas.GetSourceSettings, request, None)
+        return source_settings.read_source_settings(response.source_settings)
+
+    def set_source_settings(self, settings: SourceSettings, *, timeout: float | None = None) -> SourceSettings:
+        """Say all of it anew. Orders take a visit's source by these minutes from now on, those that are written already
+        too; the hosts are for visits that are written from now on. Raises InvalidArgument for what cannot be set."""
+        request = schema_pb2.SetSourceSettingsRequest(account=self._account)
+        source_settings.write_source_settings(settings, request.source_settings)
+        response = self._client._call(self._schemas.SetSourceSettings, request, timeout)
+        return source_settings.read_source_settings(response.source_settings)
 
     def stats(self, *, min_generation: int = 0, timeout: float | None = None) -> Stats:
         request = schema_pb2.GetStatsRequest(account=self._account, min_generation=as_generation(min_generation))

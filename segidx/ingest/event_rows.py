@@ -58,14 +58,20 @@ _Values = list[Stored | None]
 
 
 def events_from_rows(
-    rows: Iterable[EventRow], types: EventTypes, account: AccountInfo, now: int, *, first_index: int = 0
+    rows: Iterable[EventRow],
+    types: EventTypes,
+    account: AccountInfo,
+    now: int,
+    *,
+    own_hosts: Sequence[str] = (),
+    first_index: int = 0,
 ) -> tuple[EventBatch, ...]:
     """The valid rows as batches, one a type, in the order in which the types come first; they are to be committed
     together.
 
     Rows with one id apply one after another: the batch holds what stands in the end. Refused rows are in the batches'
     `rejects`, numbered from `first_index`; those of no type that may be written are in the first's. `now` is the clock,
-    in milliseconds since 1970.
+    in milliseconds since 1970; `own_hosts` are those of the account's settings.
     """
     builders: dict[str, _Builder] = {}
     strays: list[Reject] = []
@@ -74,7 +80,7 @@ def events_from_rows(
         builder = builders.get(name)
         if builder is None:
             try:
-                builder = builders[name] = _Builder(_writable(row, name, types), account, now)
+                builder = builders[name] = _Builder(_writable(row, name, types), account, now, own_hosts)
             except SegidxError as error:
                 contact_id = getattr(row, "contact_id", None)
                 strays.append(event_reject(index, str(name), getattr(row, "event_id", None), contact_id, "type", error))
@@ -120,8 +126,9 @@ class _BadField(Exception):
 class _Builder:
     """Collects the rows of one type."""
 
-    def __init__(self, type: EventType, account: AccountInfo, now: int) -> None:
+    def __init__(self, type: EventType, account: AccountInfo, now: int, own_hosts: Sequence[str] = ()) -> None:
         self._type = type
+        self._own_hosts = own_hosts
         self._now = now
         self._fields = event_fields(type, account)
         self._converters = [converter(field) for field in self._fields]
@@ -299,7 +306,7 @@ class _Builder:
     def batch(self) -> EventBatch:
         columns = _columns(self._fields, self._values)
         if self._type == VISIT:
-            columns = with_sources(columns)
+            columns = with_sources(columns, self._own_hosts)
         line_counts = np.array(self._line_counts, np.int64)
         lines: tuple[EventColumn, ...] = ()
         if self._type == ORDER:

@@ -5,7 +5,7 @@ only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import tzinfo
 
@@ -63,11 +63,13 @@ def events_from_arrow(
     account: AccountInfo,
     now: int,
     *,
+    own_hosts: Sequence[str] = (),
     first_index: int = 0,
 ) -> EventBatch:
     """The batch of the valid rows; the refused ones are in its `rejects`, numbered from `first_index`. Of several with
     one id the one of the greatest revision stands, or else the last. `columns` gives the column of each name (see
-    `column_fields`); naive times are local in the account's zone."""
+    `column_fields`); naive times are local in the account's zone. `own_hosts` are those of the
+    account's settings."""
     rows = _Rows(record_batch, columns, type, account.tz, first_index)
     ids = rows.ids(EVENT_ID)
     contacts = rows.ids(CONTACT_ID)
@@ -78,7 +80,7 @@ def events_from_arrow(
     kept = np.flatnonzero(rows.good)
     properties = tuple(EventColumn(c.values, c.present).take(kept) for c in cells)
     if type == VISIT:
-        properties = with_sources(properties)
+        properties = with_sources(properties, own_hosts)
     batch = EventBatch(
         type=type,
         ids=ids.take(pa.array(kept)),

@@ -27,6 +27,7 @@ from segidx.model.errors import InvalidArgument, TooManyRejects
 from segidx.model.events import LINE, ORDER, EventType, EventTypes
 from segidx.model.results import Reject, WriteResult
 from segidx.model.schema import AccountInfo
+from segidx.model.source_settings import SourceSettings
 
 # A transaction rewrites much of what it touches, so it should bring much.
 BATCH_EVENTS = 200_000
@@ -40,6 +41,9 @@ class EventAccount(Protocol):
 
     @property
     def event_types(self) -> EventTypes: ...
+
+    @property
+    def source_settings(self) -> SourceSettings: ...
 
     def now(self) -> int: ...
 
@@ -148,8 +152,12 @@ def _batches(
     """Each batch with the number of rows of the file it was made of."""
     first = 0
     wanted = list(dict.fromkeys(columns.values()))
+    own_hosts = account.source_settings.own_hosts
     for rows in source.batches(wanted, batch_rows):
-        yield rows.num_rows, events_from_arrow(rows, columns, type, account.info, account.now(), first_index=first)
+        batch = events_from_arrow(
+            rows, columns, type, account.info, account.now(), own_hosts=own_hosts, first_index=first
+        )
+        yield rows.num_rows, batch
         first += rows.num_rows
 
 

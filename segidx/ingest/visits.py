@@ -9,6 +9,7 @@ Imports the model and its neighbours only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -24,9 +25,9 @@ _DERIVED: Final = {name: VISIT.index(name) for name in COLUMNS}
 _UTM: Final = tuple(place for name, place in _DERIVED.items() if name.startswith("utm_"))
 
 
-def with_sources(columns: tuple[EventColumn, ...]) -> tuple[EventColumn, ...]:
-    """The properties of visits, in the type's order, with all that could be filled in."""
-    # An account's own hosts are not known here: a visit is internal if its referrer is on its landing url's host.
+def with_sources(columns: tuple[EventColumn, ...], own_hosts: Sequence[str] = ()) -> tuple[EventColumn, ...]:
+    """The properties of visits, in the type's order, with all that could be filled in. A visit is internal if its
+    referrer is on its landing url's host or on one of `own_hosts`."""
     lacking = np.zeros(len(columns[_SOURCE].present), np.bool_)
     for place in _DERIVED.values():
         lacking |= ~columns[place].present
@@ -34,7 +35,7 @@ def with_sources(columns: tuple[EventColumn, ...]) -> tuple[EventColumn, ...]:
     if not len(rows):
         return columns
     url, referrer, *utm = (_strings(columns[place], rows) for place in (_URL, _REFERRER, *_UTM))
-    found = derive_sources(url, referrer, utm=utm)
+    found = derive_sources(url, referrer, own_hosts, utm)
     unsourced = ~columns[_SOURCE].present[rows]
     filled = list(columns)
     for name, place in _DERIVED.items():

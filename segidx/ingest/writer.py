@@ -45,6 +45,7 @@ from segidx.model.events import ORDER, EventType, EventTypes
 from segidx.model.products import extended
 from segidx.model.results import ProductWriteResult, Reject, WriteResult
 from segidx.model.schema import Field, FieldType, Schema
+from segidx.model.source_settings import SourceSettings
 from segidx.model.writes import MAX_BATCH_KEY_BYTES, ChangeKind
 from segidx.store.base import OneTransaction, fold
 from segidx.store.catalog import (
@@ -53,6 +54,7 @@ from segidx.store.catalog import (
     write_event_types,
     write_product_properties,
     write_schema,
+    write_source_settings,
 )
 from segidx.store.environment import AccountStore
 from segidx.store.feed import KIND_BITS, append_changes
@@ -148,6 +150,13 @@ class Writer:
                 raise InvalidArgument(f"an account declares bands under at most {MAX_BANDS} names", bands=of.name)
             if held.get(of.name) != of:
                 write_bands(write.txn, write.dbs[DB_META], of)
+                write.save_state(replace(write.state, schema=write.state.schema + 1))
+
+    def set_source_settings(self, settings: SourceSettings) -> None:
+        """Say anew where visits and orders come from. Not a generation."""
+        with self._store.write() as write:
+            if write.catalog().source_settings != settings:
+                write_source_settings(write.txn, write.dbs[DB_META], settings)
                 write.save_state(replace(write.state, schema=write.state.schema + 1))
 
     def submit(self, batches: Sequence[Batch], batch_key: str = "") -> Future[WriteResult]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, tzinfo
 from functools import cached_property
 
@@ -20,6 +20,8 @@ class BindContext:
     at: int
     zone: tzinfo
     stop: Stop | None = None
+    # What `segidx.plan.attribution` has found, by the orders' span.
+    attributed: dict[tuple[int, int], object] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def schema(self) -> Schema:

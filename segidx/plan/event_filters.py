@@ -7,6 +7,7 @@ counts.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -15,7 +16,7 @@ from fractions import Fraction
 import numpy as np
 
 from segidx.model.errors import InvalidExpression, SegidxError, TypeMismatch
-from segidx.model.events import CLOCK_PROPERTIES, EventProperty, EventType
+from segidx.model.events import CLOCK_PROPERTIES, ORDER, VISIT, EventProperty, EventType
 from segidx.model.expression import (
     And,
     AtLeast,
@@ -35,6 +36,7 @@ from segidx.model.expression import (
 from segidx.model.products import PRODUCT
 from segidx.model.schema import FieldType
 from segidx.model.values import Constant, FieldValue, Scalar, Value
+from segidx.plan.attribution import ATTRIBUTED, PAID, attributed, with_taken
 from segidx.plan.calendar import instants_of_days
 from segidx.plan.clocks import clock_filter, joined
 from segidx.plan.constants import FLIPPED, bind_constant, holds, whole_numbers
@@ -108,7 +110,10 @@ def _own_leaf(node: Expression, type: EventType, span: Span, context: BindContex
             return _in(node, type, span, context)
         case IsSet():
             found = _property_of(type, node.field)
-            return [("constant", True) if _is_clock(found) else ("present", column_of(type, found))]
+            if _is_clock(found):
+                return [("constant", True)]
+            there = np.iinfo(np.int64).min + 1, np.iinfo(np.int64).max
+            return _numbers(type, found, ("present", column_of(type, found)), there, span, context)
         case TextMatch():
             found = _property_of(type, node.field)
             if found.type is not FieldType.CATEGORY:
@@ -116,10 +121,13 @@ def _own_leaf(node: Expression, type: EventType, span: Span, context: BindContex
                     f"{node.operator.value!r} works on strings, but {type.name}.{found.name} is a {found.type.value}",
                     property=found.name,
                 )
-            codes = text_codes(
-                context, property_dictionary(type, found, context), node.operator, node.pattern, ci=node.ci
+            return _strings(
+                type,
+                found,
+                span,
+                context,
+                lambda strings: text_codes(context, strings, node.operator, node.pattern, ci=node.ci),
             )
-            return _table(type, found, codes)
     raise AssertionError(f"{node.__class__.__name__} was not refused by check()")
 
 
@@ -145,8 +153,8 @@ def _comparison(
         assert isinstance(right.value, Decimal)
         return [clock_filter(found, operator, right.value, span, context)]
     if operator is Operator.NE:
-        return [*_property(type, found, Operator.EQ, right.value, context, ci=ci), ("not",)]
-    return _property(type, found, operator, right.value, context, ci=ci)
+        return [*_property(type, found, Operator.EQ, right.value, span, context, ci=ci), ("not",)]
+    return _property(type, found, operator, right.value, span, context, ci=ci)
 
 
 def _constants(left: Scalar, operator: Operator, right: Scalar, *, ci: bool) -> bool:
@@ -182,17 +190,28 @@ def _check_types(type: EventType, found: EventProperty, operator: Operator, cons
 
 
 def _property(
-    type: EventType, found: EventProperty, operator: Operator, constant: Scalar, context: BindContext, *, ci: bool
+    type: EventType,
+    found: EventProperty,
+    operator: Operator,
+    constant: Scalar,
+    span: Span,
+    context: BindContext,
+    *,
+    ci: bool,
 ) -> list[FilterOp]:
     """`property operator constant`, of one type, for any operator but !=."""
     column = column_of(type, found)
     if isinstance(constant, str):
-        dictionary = property_dictionary(type, found, context)
         if operator is Operator.EQ:
-            return _table(type, found, equal_codes(context, dictionary, [constant], ci=ci))
-        return _table(type, found, compared_codes(context, dictionary, operator, constant))
+            return _strings(
+                type, found, span, context, lambda strings: equal_codes(context, strings, [constant], ci=ci)
+            )
+        return _strings(
+            type, found, span, context, lambda strings: compared_codes(context, strings, operator, constant)
+        )
     if isinstance(constant, bool):
-        return [("range", column, int(constant), int(constant))]
+        value = int(constant)
+        return _numbers(type, found, ("range", column, value, value), (value, value), span, context)
     if isinstance(constant, date):  # a datetime is one too
         return _instants(column, operator, bind_constant(constant), context)
     scale = found.decimals(context.snapshot.catalog.account.money_scale)
@@ -222,8 +241,9 @@ def _in(node: In, type: EventType, span: Span, context: BindContext) -> list[Fil
         found = _property_of(type, node.value.field)
         if found.type is FieldType.CATEGORY:
             wanted = [o for o in node.options if isinstance(o, str)]
-            codes = equal_codes(context, property_dictionary(type, found, context), wanted, ci=node.ci)
-            return _table(type, found, codes)
+            return _strings(
+                type, found, span, context, lambda strings: equal_codes(context, strings, wanted, ci=node.ci)
+            )
     steps: list[FilterOp] = []
     for option in node.options:
         steps += _comparison(node.value, Operator.EQ, Constant(option), type, span, context, ci=node.ci)
@@ -248,6 +268,44 @@ def property_dictionary(type: EventType, found: EventProperty, context: BindCont
     """The values of a category property."""
     strings = context.snapshot.event_dictionary(type, type.index(found.name))
     return Dictionary(strings, strings.find_one)
+
+
+def _numbers(
+    type: EventType,
+    found: EventProperty,
+    step: FilterOp,
+    ends: tuple[int, int],
+    span: Span,
+    context: BindContext,
+) -> list[FilterOp]:
+    """The events of which the step holds, and the orders that take a value between these ends from a visit."""
+    if not _is_attributed(type, found):
+        return [step]
+    taken = attributed(context, *span)
+    values = taken.paid if found.name == PAID else taken.sources
+    return with_taken([step], taken.orders[(values >= ends[0]) & (values <= ends[1])])
+
+
+def _strings(
+    type: EventType,
+    found: EventProperty,
+    span: Span,
+    context: BindContext,
+    codes_of: Callable[[Dictionary], Codes],
+) -> list[FilterOp]:
+    """The events that have one of the strings whose codes these are, and the orders that take it from a visit."""
+    steps = _table(type, found, codes_of(property_dictionary(type, found, context)))
+    if not _is_attributed(type, found):
+        return steps
+    taken = attributed(context, *span)
+    if not len(taken):
+        return steps
+    codes = codes_of(property_dictionary(VISIT, VISIT.property(found.name), context))
+    return with_taken(steps, taken.orders[np.isin(taken.sources, codes)])
+
+
+def _is_attributed(type: EventType, found: EventProperty) -> bool:
+    return type == ORDER and found.name in ATTRIBUTED
 
 
 def _table(type: EventType, found: EventProperty, codes: Codes) -> list[FilterOp]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from segidx.model.errors import TypeMismatch
-from segidx.model.events import EventProperty, EventType, clock_of
+from segidx.model.errors import InvalidExpression, TypeMismatch
+from segidx.model.events import ORDER, EventProperty, EventType, clock_of
 from segidx.model.expression import Aggregate
 from segidx.model.results import Estimate
 from segidx.model.schema import FieldType
+from segidx.plan.attribution import SOURCE, attributed
 from segidx.plan.context import BindContext
 from segidx.plan.event_filters import column_of, property_dictionary
 from segidx.plan.events import counting, did_any, members, passing
@@ -30,6 +31,11 @@ def bind_favourite(aggregate: Aggregate, context: BindContext, path: str) -> Bou
     if aggregate.by is not None:
         wanted = "favourite goes by the sum of a number"
         by = column_of(events.type, _property(events.type, aggregate.by, FieldType.NUMBER, wanted))
+    if events.type == ORDER and found.name == SOURCE and len(attributed(context, events.start, events.end)):
+        raise InvalidExpression(
+            "favourite(order.source) is made of sources that orders have themselves, and some orders of the window take"
+            " theirs from visits; compare counts, such as count(order where email) > count(order where direct)"
+        )
     column = column_of(events.type, found)
     having = passing(counting(events), ("present", column))
     return BoundFavourite(ValueKind.STRING, having, found, column, by)

@@ -100,6 +100,20 @@ class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
         account = self._database.account(convert.account_of(request))
         return convert.bands_response(account.bands.values())
 
+    def GetSourceSettings(
+        self, request: schema_pb2.GetSourceSettingsRequest, context: grpc.ServicerContext
+    ) -> schema_pb2.GetSourceSettingsResponse:
+        check_alive(context)
+        account = self._database.account(convert.account_of(request))
+        return convert.source_settings_response(account.source_settings)
+
+    def SetSourceSettings(
+        self, request: schema_pb2.SetSourceSettingsRequest, context: grpc.ServicerContext
+    ) -> schema_pb2.SetSourceSettingsResponse:
+        check_alive(context)
+        account = self._database.account(convert.account_of(request))
+        return convert.source_settings_set(account.set_source_settings(convert.source_settings_of(request)))
+
     def SuggestValues(
         self, request: schema_pb2.SuggestValuesRequest, context: grpc.ServicerContext
     ) -> schema_pb2.SuggestValuesResponse:

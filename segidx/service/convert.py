@@ -34,8 +34,9 @@ from segidx.model.results import (
     WriteResult,
 )
 from segidx.model.schema import AccountInfo, Field, Schema
+from segidx.model.source_settings import SourceSettings
 from segidx.v1 import accounts_pb2, contacts_pb2, counts_pb2, ingest_pb2, products_pb2, schema_pb2
-from segidx.wire import bands, contacts, event_groups, event_types, results, timeline
+from segidx.wire import bands, contacts, event_groups, event_types, results, source_settings, timeline
 from segidx.wire.contacts import MAX_STREAM_REJECTS, Row, RowErrors
 from segidx.wire.errors import wire_message, wire_metadata, wire_path
 from segidx.wire.expressions import read_expression
@@ -210,6 +211,22 @@ def event_types_response(types: EventTypes, groups: Iterable[EventGroup]) -> sch
     event_types.write_event_types(types, response.event_types)
     for group in groups:
         event_groups.write_event_group(group, response.event_groups.add())
+    return response
+
+
+def source_settings_of(request: schema_pb2.SetSourceSettingsRequest) -> SourceSettings:
+    return source_settings.read_source_settings(request.source_settings)
+
+
+def source_settings_response(settings: SourceSettings) -> schema_pb2.GetSourceSettingsResponse:
+    response = schema_pb2.GetSourceSettingsResponse()
+    source_settings.write_source_settings(settings, response.source_settings)
+    return response
+
+
+def source_settings_set(settings: SourceSettings) -> schema_pb2.SetSourceSettingsResponse:
+    response = schema_pb2.SetSourceSettingsResponse()
+    source_settings.write_source_settings(settings, response.source_settings)
     return response
 
 

@@ -29,6 +29,7 @@ MUTATIONS = frozenset(
         "/segidx.v1.SchemaService/DeclareEventTypes",
         "/segidx.v1.SchemaService/SetEventGroup",
         "/segidx.v1.SchemaService/SetBands",
+        "/segidx.v1.SchemaService/SetSourceSettings",
         "/segidx.v1.ContactService/UpsertContacts",
         "/segidx.v1.ContactService/StreamUpsertContacts",
         "/segidx.v1.ContactService/TagContacts",

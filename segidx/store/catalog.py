@@ -14,6 +14,7 @@ from segidx.model.event_groups import GROUPS, EventGroup, event_group, member, m
 from segidx.model.events import EventProperty, EventType, EventTypes
 from segidx.model.products import BUILT_IN_PROPERTIES
 from segidx.model.schema import AccountInfo, Field, FieldType, Schema
+from segidx.model.source_settings import SourceSettings, source_settings
 from segidx.store.layout import (
     META_ACCOUNT,
     META_BANDS,
@@ -28,6 +29,7 @@ from segidx.store.layout import (
     META_PRODUCT_PROPERTIES,
     META_PRODUCTS,
     META_SCHEMA,
+    META_SOURCE_SETTINGS,
     META_STATE,
     Handle,
     Reader,
@@ -90,6 +92,7 @@ class Catalog:
     event_groups: Mapping[str, EventGroup] = field(default_factory=lambda: dict(GROUPS))
     products: Schema = BUILT_IN_PROPERTIES  # their properties, numbered from 1 in this order
     bands: Mapping[str, Bands] = field(default_factory=dict)
+    source_settings: SourceSettings = field(default_factory=SourceSettings)
 
     @property
     def fields_by_id(self) -> dict[int, Field]:
@@ -131,6 +134,7 @@ def read_catalog(txn: Reader, db: Handle) -> Catalog:
             event_groups=GROUPS | _event_groups(txn.get(META_EVENT_GROUPS, db=db)),
             products=_product_properties(txn.get(META_PRODUCT_PROPERTIES, db=db)),
             bands=_bands(txn.get(META_BANDS, db=db)),
+            source_settings=_source_settings(txn.get(META_SOURCE_SETTINGS, db=db)),
         )
     except (ValueError, TypeError, KeyError, struct.error) as error:
         raise CorruptData(f"the catalog cannot be read ({error}); restore from a backup") from error
@@ -162,6 +166,15 @@ def _bands(value: memoryview | bytes | None) -> dict[str, Bands]:
         return {name: from_stored(name, row) for name, row in sorted(rows.items())}
     except (SegidxError, ArithmeticError) as error:
         raise CorruptData(f"the bands cannot be read ({error}); restore from a backup") from error
+
+
+def _source_settings(value: memoryview | bytes | None) -> SourceSettings:
+    if value is None:
+        return SourceSettings()
+    try:
+        return source_settings(**json.loads(bytes(value)))
+    except SegidxError as error:
+        raise CorruptData(f"the source settings cannot be read ({error}); restore from a backup") from error
 
 
 def _event_types(value: memoryview | bytes | None) -> EventTypes:
@@ -309,6 +322,11 @@ def write_bands(txn: Writer, db: Handle, of: Bands) -> None:
     declared = _bands(txn.get(META_BANDS, db=db)) | {of.name: of}
     rows = {name: to_stored(each) for name, each in sorted(declared.items())}
     txn.put(META_BANDS, json.dumps(rows, ensure_ascii=False).encode(), db=db)
+
+
+def write_source_settings(txn: Writer, db: Handle, settings: SourceSettings) -> None:
+    rows = {"order_minutes": settings.order_minutes, "own_hosts": settings.own_hosts}
+    txn.put(META_SOURCE_SETTINGS, json.dumps(rows, ensure_ascii=False).encode(), db=db)
 
 
 def write_event_types(txn: Writer, db: Handle, types: EventTypes) -> None:

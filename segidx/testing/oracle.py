@@ -80,6 +80,9 @@ Readings chosen where the words are silent (a test that meets another reading ha
     milliseconds, these included, and the sequence holds from the millisecond after these on.
 37. Bands are those that are declared when they are asked for, whenever the events were. What is crossed is worked out
     anew from the events that there are: one that comes late, or is taken back, changes what was crossed before.
+38. An order that says neither `source` nor `paid` has those of its contact's last visit that has a source, from the
+    account's minutes before the order (that instant too) to its own time. What is asked is answered by the visits
+    that are kept when it is asked. Visits of one time are ordered by their ids.
 """
 
 from __future__ import annotations
@@ -139,6 +142,7 @@ from segidx.model.expression import (
 )
 from segidx.model.results import FieldData, Reject
 from segidx.model.schema import Field, FieldType, Schema
+from segidx.model.source_settings import SourceSettings
 from segidx.model.values import Age, Arithmetic, ArithmeticOperator, Constant, DaysSince, FieldValue, Negative, Value
 from segidx.model.values import scalar as to_scalar
 from segidx.model.writes import ADDRESS_FIELDS, Channel, ChannelFlag
@@ -168,6 +172,7 @@ from segidx.testing.oracle_events import (
     sum_of,
     time_of,
     values_in,
+    with_sources,
 )
 from segidx.testing.oracle_history import Change, changes_between, has_become, is_tagged
 from segidx.testing.oracle_products import OracleCatalogue
@@ -236,6 +241,7 @@ class Oracle:
         self.held: dict[tuple[str, str], Held] = {}
         self.newest_event: int | None = None  # of all that were ever taken, in ms
         self.history: dict[str, list[Change]] = {}
+        self.source_settings = SourceSettings()
         self.clock = clock
         self.catalogue = OracleCatalogue()
 
@@ -381,7 +387,7 @@ class Oracle:
         valid = created = 0
         for index, row in enumerate(rows):
             try:
-                taken = take(row, self.event_types, self.money_scale, now_ms)
+                taken = take(row, self.event_types, self.money_scale, now_ms, self.source_settings.own_hosts)
             except EventRefused as refused:
                 error = refused.error
                 contact_id = getattr(row, "contact_id", "")
@@ -455,10 +461,12 @@ class Oracle:
             case Tagged():
                 return {c for c in everyone if is_tagged(node, self.history.get(c, ()), at, self.local)}
         holds = self._predicate(node, at)
-        kept_of: dict[str, list[Kept]] = {}
-        for held in self.held.values():
+        ids_of: dict[str, list[tuple[str, Kept]]] = {}
+        for (_, event_id), held in self.held.items():
             if held.kept is not None:
-                kept_of.setdefault(held.kept.contact_id, []).append(held.kept)
+                ids_of.setdefault(held.kept.contact_id, []).append((event_id, held.kept))
+        minutes = self.source_settings.order_minutes
+        kept_of = {c: with_sources(kept, minutes) for c, kept in ids_of.items()}
         # Where contacts are many, most have nothing: what holds for one of these does for all.
         of_nothing = holds(Subject({}))
         return {

@@ -8,7 +8,7 @@ are in the list of `oracle`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -74,8 +74,9 @@ def property_schema(type: EventType, money_scale: int = 0) -> Schema:
     return Schema(tuple(Field(p.name, p.type, p.decimals(money_scale)) for p in type.properties))
 
 
-def take(row: EventRow, types: EventTypes, money_scale: int, now_ms: int) -> Taken:
-    """What the row says, when the clock shows `now_ms`. Raises EventRefused for the first thing wrong with it."""
+def take(row: EventRow, types: EventTypes, money_scale: int, now_ms: int, own_hosts: Sequence[str] = ()) -> Taken:
+    """What the row says, when the clock shows `now_ms` and these are own hosts. Raises EventRefused for the first thing
+    wrong with it."""
     if isinstance(row, sent.Order):
         kept = _keep_order(row, money_scale, now_ms)
         return Taken("order", row.order_id, _clean_revision(row.revision), kept)
@@ -87,11 +88,11 @@ def take(row: EventRow, types: EventTypes, money_scale: int, now_ms: int) -> Tak
             raise InvalidValue("an order is written with its lines")
     with _looking_at("event_id"):
         _check_event_id(row.event_id)
-    event = _keep_event(row, type, money_scale, now_ms) if isinstance(row, sent.Event) else None
+    event = _keep_event(row, type, money_scale, now_ms, own_hosts) if isinstance(row, sent.Event) else None
     return Taken(row.type, row.event_id, _clean_revision(row.revision), event)
 
 
-def _keep_event(row: sent.Event, type: EventType, money_scale: int, now_ms: int) -> Kept:
+def _keep_event(row: sent.Event, type: EventType, money_scale: int, now_ms: int, own_hosts: Sequence[str]) -> Kept:
     with _looking_at("contact_id"):
         check_contact_id(row.contact_id)
     with _looking_at("time"):
@@ -102,16 +103,16 @@ def _keep_event(row: sent.Event, type: EventType, money_scale: int, now_ms: int)
             raise EventRefused(name, UnknownProperty(type.name, name, known))
     properties = _clean_properties(type, row.properties, money_scale)
     if type == VISIT:
-        _fill_in(properties)
+        _fill_in(properties, own_hosts)
     return Kept(type.name, row.contact_id, Event(time, properties, True, row.event_id))
 
 
-def _fill_in(visit: dict[str, FieldData]) -> None:
+def _fill_in(visit: dict[str, FieldData], own_hosts: Sequence[str]) -> None:
     """What a visit does not say of where it came from, of what its url and its referrer tell."""
     url, referrer, *utm = (visit.get(name) for name in ("url", "referrer", *_UTM))
     if not url and not referrer:
         return
-    told = derive_source(url, referrer, utm=tuple(utm))  # type: ignore[arg-type]
+    told = derive_source(url, referrer, own_hosts, tuple(utm))  # type: ignore[arg-type]
     if told is None:  # it came from the site itself
         return
     names = ["search_phrase", *_UTM]

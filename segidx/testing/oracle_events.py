@@ -7,7 +7,7 @@ oracle's calendar. The readings chosen are in the list of `oracle`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
@@ -50,6 +50,28 @@ class Subject:
 
     fields: Mapping[str, FieldData]
     kept: Sequence[Kept] = ()
+
+
+def with_sources(kept: Sequence[tuple[str, Kept]], minutes: int) -> list[Kept]:
+    """What is kept of the events of one contact, given with their ids: an order that says neither `source` nor `paid`
+    has those of the last visit that has a source, not later than the order and not more than so many minutes earlier.
+    Of visits at one time the last is that of the greatest id."""
+    visits = sorted(
+        ((each.event.time, event_id.encode(), each.event) for event_id, each in kept if each.type == "visit"),
+        key=lambda visit: visit[:2],
+    )
+
+    def told(order: Kept) -> Kept:
+        event = order.event
+        if not minutes or order.type != "order" or event.properties.keys() & {"source", "paid"}:
+            return order
+        for time, _, visit in reversed(visits):
+            if event.time - minutes * 60_000 <= time <= event.time and "source" in visit.properties:
+                taken = {name: visit.properties[name] for name in ("source", "paid") if name in visit.properties}
+                return replace(order, event=replace(event, properties={**event.properties, **taken}))
+        return order
+
+    return [told(each) for _, each in kept]
 
 
 def seen(

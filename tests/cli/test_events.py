@@ -171,3 +171,29 @@ def test_a_server_refuses(segidx, visits, tmp_path):
         found = segidx("import", "events", "visit", visits, "--server", running.address)
         assert found.code == 2
         assert "events are not imported through a server; stop it" in found.err
+
+
+def test_sources_are_set_and_shown(segidx, target):
+    assert segidx("events", "sources", *target).out == "order minutes: 30\nown hosts: (none)\n"
+    hosts = ("--own-host", "Shop.example", "--own-host", ".pay.example")
+    found = segidx("events", "sources", "--order-minutes", "0", *hosts, *target)
+    assert (found.code, found.out) == (0, "order minutes: 0\nown hosts: shop.example, .pay.example\n")
+    told = segidx("events", "sources", "--order-minutes", "60", "--json", *target).json
+    assert told == {"order_minutes": 60, "own_hosts": ["shop.example", ".pay.example"]}
+    found = segidx("events", "sources", "--no-own-hosts", *target)
+    assert found.out == segidx("events", "sources", *target).out == "order minutes: 60\nown hosts: (none)\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--order-minutes", "-1"), "order_minutes is 0 (no order takes a visit's source) to 10080, not -1"),
+        (("--own-host", "https://x.example"), "is not a host such as 'shop.example'"),
+        (("--own-host", "x.example", "--no-own-hosts"), "not both"),
+    ],
+)
+def test_sources_that_cannot_be_set(segidx, target, arguments, says):
+    found = segidx("events", "sources", *arguments, *target)
+    assert (found.code, found.out) == (2, "")
+    assert says in found.err
+    assert segidx("events", "sources", *target).out == "order minutes: 30\nown hosts: (none)\n"

@@ -33,6 +33,7 @@ from segidx.model.expression import (
 )
 from segidx.model.results import Count, Evaluation, Explanation, Preview
 from segidx.model.schema import Field, FieldType
+from segidx.model.source_settings import SourceSettings
 from segidx.model.windows import Ago, Direction, Rolling, Unit
 from segidx.model.writes import Channel, ChannelFlag, ContactWrite
 from segidx.service.server import start
@@ -251,6 +252,11 @@ def test_batches_agree(both: tuple[Account, RemoteAccount]) -> None:
         lambda a: a.declare_event_types([replace(DOWNLOAD, properties=())]),
         lambda a: a.declare_event_types([EventType("fine"), EventType("Wrong")]),
         lambda a: a.event_groups,
+        lambda a: a.source_settings,
+        lambda a: a.set_source_settings(SourceSettings(20, ("Shop.example",))),
+        lambda a: a.set_source_settings(SourceSettings(-1)),
+        lambda a: a.set_source_settings(SourceSettings(30, ("http://x",))),
+        lambda a: a.set_source_settings(SourceSettings()),
         lambda a: a.set_event_group("touch", TOUCH.members),
         lambda a: a.declare_bands("spend", "sum(order.amount where paid)", [Decimal("99.95"), 500]),
         lambda a: a.declare_bands("spend", "sum(order.amount)", [100, 500], ["no", "some", "more", "most"]),

@@ -73,6 +73,7 @@ from segidx.model.results import (
     WriteResult,
 )
 from segidx.model.schema import AccountInfo, Field, FieldType, Schema
+from segidx.model.source_settings import SourceSettings, source_settings
 from segidx.model.values import Constant, FieldValue
 from segidx.model.writes import ChangeKind, Changes, Channel, ChannelFlag, ContactChange, ContactWrite
 from segidx.store.layout import CHANNEL_CODES
@@ -92,6 +93,7 @@ class FakeAccount:
         self.types = EventTypes()
         self.event_groups = dict(GROUPS)
         self.bands: dict[str, Bands] = {}
+        self.source_settings = SourceSettings()
         # By type and id: the revision and the contact, None of a retracted one.
         self.events: dict[tuple[str, str], tuple[int, str | None]] = {}
         self.log: list[Changes] = []
@@ -445,6 +447,10 @@ class FakeAccount:
         self.types[of.value.events.type]
         self.bands[name] = of
         return of
+
+    def set_source_settings(self, settings: SourceSettings) -> SourceSettings:
+        self.source_settings = source_settings(settings.order_minutes, settings.own_hosts)
+        return self.source_settings
 
     def now(self) -> int:
         return int(EVALUATED_AT.timestamp() * 1000)

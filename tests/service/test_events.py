@@ -345,3 +345,21 @@ def test_groups_are_of_an_account(schemas: Any, account: str) -> None:
 def test_an_absent_group_is_refused(schemas: Any) -> None:
     code, info, _ = refused(lambda: schemas.SetEventGroup(schema_pb2.SetEventGroupRequest(account=ACCOUNT)))
     assert (code, info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+
+
+def test_source_settings(schemas: Any) -> None:
+    asked = schema_pb2.GetSourceSettingsRequest(account=ACCOUNT)
+    assert schemas.GetSourceSettings(asked).source_settings == schema_pb2.SourceSettings(order_minutes=30)
+    settings = schema_pb2.SourceSettings(order_minutes=0, own_hosts=["shop.example"])
+    request = schema_pb2.SetSourceSettingsRequest(account=ACCOUNT, source_settings=settings)
+    assert schemas.SetSourceSettings(request).source_settings == settings
+    assert schemas.GetSourceSettings(asked).source_settings == settings
+    for wrong in ({"order_minutes": -1}, {"order_minutes": 10_081}, {"own_hosts": ["x/y"]}):
+        request = schema_pb2.SetSourceSettingsRequest(account=ACCOUNT, source_settings=wrong)
+        code, info, _ = refused(lambda request=request: schemas.SetSourceSettings(request))
+        assert (code, info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+        assert info.metadata["setting"] == next(iter(wrong))
+    assert schemas.GetSourceSettings(asked).source_settings == settings
+    # All of it is said anew: what is left out is as it is by default.
+    schemas.SetSourceSettings(schema_pb2.SetSourceSettingsRequest(account=ACCOUNT))
+    assert schemas.GetSourceSettings(asked).source_settings == schema_pb2.SourceSettings(order_minutes=30)

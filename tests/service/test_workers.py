@@ -88,6 +88,12 @@ def every_call(n: int) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
         ("ProductService/ListProducts", account, {"products": [product]}),
         ("SchemaService/SetBands", {**account, "bands": bands}, {}),
         ("SchemaService/ListBands", account, {}),
+        (
+            "SchemaService/SetSourceSettings",
+            {**account, "sourceSettings": {"orderMinutes": 60}},
+            {"sourceSettings": {"orderMinutes": 60}},
+        ),
+        ("SchemaService/GetSourceSettings", account, {"sourceSettings": {"orderMinutes": 60}}),
         ("ContactService/UpsertContacts", {**account, "contacts": [row]}, one),
         ("ContactService/StreamUpsertContacts", {**account, "contacts": [{**row, "contactId": "b"}]}, one),
         ("ContactService/TagContacts", {**account, "contactIds": ["anna"], "add": ["vip"]}, {"accepted": "1"}),

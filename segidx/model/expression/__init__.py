@@ -3,8 +3,8 @@
 It is built with Python operators (`(field("score") >= 10) & ~tags("tags").has("vip")`), from protobuf by the service,
 or from text by `segidx.model.syntax`. `segidx.plan` binds it to a schema and a snapshot.
 
-Its parts: `nodes`, `event_nodes`, `tree` (paths, limits, unfinished nodes) and `builder` (from Python). Import from
-here.
+Its parts: `nodes`, `event_nodes`, `tree` (paths, limits, unfinished nodes), `shorthands` and `builder` (from Python).
+Import from here.
 
 Negation is the complement within the live universe; contacts that lack a field are in it. `a != b` is
 `not (a = b)`, everywhere. No comparison holds on a missing value.
@@ -75,6 +75,7 @@ from segidx.model.expression.nodes import (
     Unfinished,
     channel_named,
 )
+from segidx.model.expression.shorthands import shorthand, shorthands_of
 from segidx.model.expression.tree import (
     NODE_NAMES,
     PART_NAMES,
@@ -154,6 +155,8 @@ __all__ = [
     "orders",
     "parts_of",
     "sequence",
+    "shorthand",
+    "shorthands_of",
     "skip_unfinished",
     "tags",
     "then",

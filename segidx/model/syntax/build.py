@@ -52,6 +52,8 @@ from segidx.model.expression import (
     TextOperator,
     Unfinished,
     channel_named,
+    shorthand,
+    shorthands_of,
 )
 from segidx.model.expression import Sequence as SequenceNode
 from segidx.model.products import PREFIX
@@ -128,11 +130,13 @@ class ReadStep(NamedTuple):
 
 
 class Limits(threading.local):
-    """What the parse that runs on this thread allows, and how many operands it has read."""
+    """What the parse that runs on this thread allows, how many operands it has read, and of what type the events are in
+    whose filter it is, if it is in one."""
 
     max_depth = 0
     max_nodes = 0
     leaves = 0
+    type = ""
 
 
 class Builder(WindowRules):
@@ -190,10 +194,22 @@ class Builder(WindowRules):
             return item
         self.refuse_event(item)
         if isinstance(node, FieldValue):
+            if node.field in shorthands_of(self.limits.type):
+                return self.short(node.field, item.token)
             return Item(Comparison(node, Operator.EQ, Constant(True)), item.token)
         if isinstance(node, Constant) and isinstance(node.value, bool):
             raise fail(f"'{item.token}' is not a condition; write everyone or nobody", item.token)
         raise fail("this is a value, not a condition; compare it with something", item.token)
+
+    def short(self, word: str, token: Token) -> Item:
+        """What the word stands for in the filter, as large as that is."""
+        node = shorthand(word, self.limits.type)
+        match node:
+            case Or(operands=operands):
+                return self.group_of(node, token, [Item(operand, token) for operand in operands])
+            case In(value=value, options=options):
+                return self.predicate(node, (Item(value, token),), len(options))
+        return Item(node, token)
 
     def conditions_of(self, items: Sequence[Item]) -> tuple[list[Item], tuple[Expression, ...]]:
         checked = [self.condition(item) for item in items]
@@ -498,6 +514,7 @@ class Builder(WindowRules):
         if name in _STATES:
             return self.on_channel(token, _STATES[name], argument)
         if name == "days_since" and argument.event:
+            self.limits.type = ""
             assert isinstance(argument.node, Aggregate)
             return self.item(DaysSinceEvent(argument.node), token, argument.size + 1, argument.height + 1)
         if not isinstance(argument.node, FieldValue):
@@ -514,6 +531,8 @@ class Builder(WindowRules):
     # --- events ---
 
     def event_type(self, tokens: list[Token]) -> Subject:
+        # Known before the filter is read; there are no events within one, so none is asked for until `asked`.
+        self.limits.type = tokens[0].casefold()
         return Subject(tokens[0].casefold(), tokens[0])
 
     def made_of(self, parts: list[Any]) -> Subject:
@@ -560,6 +579,7 @@ class Builder(WindowRules):
                 item.token,
             )
         that = self.condition(item)
+        self.limits.type = ""
         assert isinstance(event.node, Aggregate)
         assert isinstance(that.node, Expression)
         # The event is no node of its own, and its filter one of this.
@@ -567,7 +587,9 @@ class Builder(WindowRules):
         return self.item(EventHas(event.node, that.node), event.token, size, height)
 
     def event(self, parts: list[Any]) -> Item:
-        return self.event_time(parts)._replace(event=True)
+        item = self.event_time(parts)
+        self.limits.type = parts[1].type  # for what `has` asks of it; nothing else but days_since(...) may follow
+        return item._replace(event=True)
 
     def event_time(self, parts: list[Any]) -> Item:
         token, subject, selected = parts
@@ -578,6 +600,7 @@ class Builder(WindowRules):
         token, subject, population = parts
         events = _events(subject, Selected(population.among, population.window))
         that = None if population.that is None else population.that.node
+        self.limits.type = ""
         filters = [item for item in (population.that, population.among) if item is not None]
         return self.group_of(Only(events, that), token, filters)
 
@@ -594,6 +617,7 @@ class Builder(WindowRules):
         subject = next(part for part in parts if isinstance(part, Subject))
         where = next((self.condition(part) for part in parts if isinstance(part, Item)), None)
         events = _events(subject, Selected(where, AllTime()))
+        self.limits.type = ""
         within = _length(*tokens[-2:]) if len(tokens) >= 2 else None
         return ReadStep(make(subject.token, Step, events, within, absent), where)
 
@@ -611,6 +635,7 @@ class Builder(WindowRules):
 
     def asked(self, node: Expression | Value, token: Token, selected: Selected) -> Item:
         """A node above a filter of events."""
+        self.limits.type = ""
         where = selected.where
         return Item(node, token) if where is None else self.item(node, token, 1 + where.size, 1 + where.height)
 

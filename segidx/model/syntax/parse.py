@@ -68,7 +68,7 @@ def parse(
 
     lark, builder = _parser()
     limits = builder.limits
-    limits.max_depth, limits.max_nodes, limits.leaves = max_depth, max_nodes, 0
+    limits.max_depth, limits.max_nodes, limits.leaves, limits.type = max_depth, max_nodes, 0, ""
     try:
         item = lark.parse(text)
     except UnexpectedInput as error:
