@@ -34,8 +34,8 @@ from segidx.model.events import MAX_LINES
 from segidx.model.results import Reject, WriteResult
 from segidx.model.schema import AccountInfo, FieldType
 
-# Some 400,000 orders of a few lines each: a transaction rewrites much of what it touches, so it should bring much.
-BATCH_LINES = 1_000_000
+# Some 200,000 orders of a few lines each: a transaction rewrites much of what it touches, so it should bring much.
+BATCH_LINES = 600_000
 # Rows that are converted at once: few enough to stay in the processor's caches.
 _PIECE_ROWS = 200_000
 # Rows that are held at most while an order does not end; one of so many is refused.
