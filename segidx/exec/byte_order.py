@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -13,11 +15,19 @@ from segidx.store.fresh import LayeredStrings
 Numbers = npt.NDArray[np.int64]
 
 
-def ranks(strings: LayeredStrings, codes: Numbers, context: BindContext) -> Numbers:
-    """A number for each code, int64[n]: of two, the lesser is that of the string that comes first. Raises Stopped."""
+def ranks(
+    strings: LayeredStrings, codes: Numbers, context: BindContext, first_text: int = 0, texts: Sequence[str] = ()
+) -> Numbers:
+    """A number for each code, int64[n]: of two, the lesser is that of the string that comes first. Where there are
+    `texts`, codes from `first_text` on are these. Raises Stopped."""
     context.check_stop()
     distinct, inverse = np.unique(codes, return_inverse=True)
-    order = pc.array_sort_indices(strings.get(distinct).cast(pa.binary())).to_numpy()
+    known = distinct[distinct < first_text] if texts else distinct
+    named = strings.get(known).cast(pa.binary())
+    if texts:
+        others = [texts[code - first_text].encode() for code in distinct[len(known) :].tolist()]
+        named = pa.concat_arrays([named, pa.array(others, pa.binary())])
+    order = pc.array_sort_indices(named).to_numpy()
     context.check_stop()
     found = np.empty(len(distinct), np.int64)
     found[order] = np.arange(len(distinct))

@@ -83,6 +83,40 @@ def taken_values(events: BoundEvents, found: EventProperty, context: BindContext
     return [(step, taken.orders[values == value]) for step, value in zip(steps, unique, strict=True)]
 
 
+@dataclass(frozen=True, slots=True)
+class TakenSources:
+    """The sources that orders take, as codes of the orders' own dictionary; those that it lacks are numbered on from
+    `first_text`, and are the `texts`."""
+
+    orders: Ints  # event numbers, ascending
+    codes: Ints
+    first_text: int
+    texts: tuple[str, ...]
+
+    def filled(self, codes: Ints, events: Ints) -> Ints:
+        """The codes of the orders with these event numbers, MISSING ones by the source that the order takes."""
+        at = np.minimum(np.searchsorted(self.orders, events), len(self.orders) - 1)
+        return np.where((codes == MISSING) & (self.orders[at] == events), self.codes[at], codes)
+
+
+def taken_sources(context: BindContext, start: int, end: int) -> TakenSources | None:
+    """The sources that orders with start <= time < end take; None where none does. Raises Stopped."""
+    taken = attributed(context, start, end)
+    if not len(taken):
+        return None
+    own = context.snapshot.event_dictionary(ORDER, ORDER.index(SOURCE))
+    unique, which = np.unique(taken.sources, return_inverse=True)
+    codes: list[int] = []
+    texts: list[str] = []
+    for text in context.snapshot.event_dictionary(VISIT, VISIT.index(SOURCE)).get(unique).to_pylist():
+        code = own.find_one(text)
+        codes.append(len(own) + len(texts) if code is None else code)
+        if code is None:
+            texts.append(text)
+    order = np.argsort(taken.orders)
+    return TakenSources(taken.orders[order], np.array(codes, np.int64)[which][order], len(own), tuple(texts))
+
+
 def _found(context: BindContext, start: int, end: int) -> Attributed:
     span = context.snapshot.catalog.source_settings.order_minutes * 60_000
     parts: list[tuple[Ints, ...]] = []

@@ -5,17 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from segidx.model.errors import InvalidExpression, TypeMismatch
+from segidx.model.errors import TypeMismatch
 from segidx.model.events import ORDER, EventProperty, EventType, clock_of
 from segidx.model.expression import Aggregate
 from segidx.model.results import Estimate
 from segidx.model.schema import FieldType
-from segidx.plan.attribution import SOURCE, attributed
+from segidx.plan.attribution import SOURCE, TakenSources, taken_sources
 from segidx.plan.context import BindContext
 from segidx.plan.event_filters import column_of, property_dictionary
 from segidx.plan.events import counting, did_any, members, passing
 from segidx.plan.nodes import FavouriteScan, Plan, nothing
-from segidx.plan.strings import equal_codes
+from segidx.plan.strings import equal_codes, fold
 from segidx.plan.values import BoundFavourite, ValueKind
 
 
@@ -31,14 +31,12 @@ def bind_favourite(aggregate: Aggregate, context: BindContext, path: str) -> Bou
     if aggregate.by is not None:
         wanted = "favourite goes by the sum of a number"
         by = column_of(events.type, _property(events.type, aggregate.by, FieldType.NUMBER, wanted))
-    if events.type == ORDER and found.name == SOURCE and len(attributed(context, events.start, events.end)):
-        raise InvalidExpression(
-            "favourite(order.source) is made of sources that orders have themselves, and some orders of the window take"
-            " theirs from visits; compare counts, such as count(order where email) > count(order where direct)"
-        )
-    column = column_of(events.type, found)
-    having = passing(counting(events), ("present", column))
-    return BoundFavourite(ValueKind.STRING, having, found, column, by)
+    column, counted = column_of(events.type, found), counting(events)
+    if events.type == ORDER and found.name == SOURCE:
+        taken = taken_sources(context, events.start, events.end)
+        if taken is not None:
+            return BoundFavourite(ValueKind.STRING, counted, found, column, by, taken)
+    return BoundFavourite(ValueKind.STRING, passing(counted, ("present", column)), found, column, by)
 
 
 def favourite_is(
@@ -46,15 +44,19 @@ def favourite_is(
 ) -> Plan:
     """The contacts whose favourite is one of the strings."""
     type = favourite.events.type
-    codes = equal_codes(context, property_dictionary(type, favourite.property, context), wanted, ci=ci)
-    if not len(codes):
+    codes = equal_codes(context, property_dictionary(type, favourite.property, context), wanted, ci=ci).tolist()
+    if isinstance(favourite.taken, TakenSources):
+        fits = {fold(text) for text in wanted} if ci else set(wanted)
+        texts = enumerate(favourite.taken.texts, favourite.taken.first_text)
+        codes += [code for code, text in texts if (fold(text) if ci else text) in fits]
+    if not codes:
         return nothing(f"no event has such a {type.name}.{favourite.property.name}", path)
-    return _scan(favourite, tuple(codes.tolist()), context, path)
+    return _scan(favourite, tuple(codes), context, path)
 
 
 def favourite_is_set(favourite: BoundFavourite, context: BindContext, path: str) -> Plan:
     """The contacts that have a favourite."""
-    if favourite.by < 0:
+    if favourite.by < 0 and favourite.taken is None:
         return did_any([favourite.events], context, path)
     return _scan(favourite, None, context, path)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
 
@@ -105,12 +105,14 @@ class BoundAggregate(BoundValue):
 @dataclass(frozen=True, slots=True)
 class BoundFavourite(BoundValue):
     """The string of the dictionary of the column `measure` that the most of each contact's events have or, where `by`
-    is a column and not -1, the one with the greatest sum of that, above 0. All of the events have one."""
+    is a column and not -1, the one with the greatest sum of that, above 0. All of the events have one, but where orders
+    take theirs from visits (`taken`, a TakenSources)."""
 
     events: BoundEvents
     property: EventProperty
     measure: int
     by: int = -1
+    taken: object = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
