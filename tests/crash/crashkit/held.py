@@ -17,6 +17,7 @@ from crashkit.orders import MIDDLE, Line, Order
 # "properties": what is set}.
 Held = Mapping[str, Any]
 _QUANTITY, _AMOUNT = 3, 5  # of a line
+_MINUTES_30 = 30 * 60_000
 
 
 def held(order: Order) -> Held:
@@ -57,9 +58,6 @@ ORDER_QUESTIONS: Mapping[str, Callable[[list[Held]], bool]] = {
     "did(order)": lambda orders: any(map(counts, orders)),
     "never(order)": lambda orders: not any(map(counts, orders)),
     "count(order) >= 2": lambda orders: sum(map(counts, orders)) >= 2,
-    'did(order where source = "shop" and not paid)': lambda orders: any(
-        counts(o) and o["source"] == "shop" and o["paid"] is not True for o in orders
-    ),
     "count(order until 2024-03-01) >= 1": lambda orders: any(counts(o) and o["time"] < MIDDLE for o in orders),
     'did(line where product = "p3" from 2024-03-01)': lambda orders: any(
         o["time"] >= MIDDLE and line[0] == "p3" for o in orders for line in o["lines"]
@@ -68,6 +66,28 @@ ORDER_QUESTIONS: Mapping[str, Callable[[list[Held]], bool]] = {
     "sum(order.amount) >= 100": lambda orders: sum(o["amount"] or 0 for o in orders) >= 10_000,
     "sum(line.quantity) < 3": lambda orders: (
         any(o["lines"] for o in orders) and sum(line[_QUANTITY] for o in orders for line in o["lines"]) < 3_000
+    ),
+}
+
+
+def sourced(orders: Mapping[str, Held], visits: Mapping[str, Held]) -> list[Held]:
+    """The orders of a contact, by id; those that say neither source nor paid with both of the last visit in the 30
+    minutes before them, at one time that of the greatest id. (Every visit has a source.)"""
+    found = []
+    for order in orders.values():
+        if order["source"] is None and order["paid"] is None:
+            before = [v for v in visits.items() if 0 <= order["time"] - v[1]["time"] <= _MINUTES_30]
+            if before:
+                _, visit = max(before, key=lambda v: (v[1]["time"], v[0].encode()))
+                order = {**order, **{name: visit["properties"].get(name) for name in ("source", "paid")}}
+        found.append(order)
+    return found
+
+
+# Expression to whether a contact with these orders, as `sourced` gives them, is in it.
+SOURCE_QUESTIONS: Mapping[str, Callable[[list[Held]], bool]] = {
+    'did(order where source = "shop" and not paid)': lambda orders: any(
+        counts(o) and o["source"] == "shop" and o["paid"] is not True for o in orders
     ),
 }
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crashkit.events import EventRow, Retraction, key_of
-from crashkit.held import EVENT_QUESTIONS, ORDER_QUESTIONS, Held, held, held_event
+from crashkit.held import EVENT_QUESTIONS, ORDER_QUESTIONS, SOURCE_QUESTIONS, Held, held, held_event, sourced
 from crashkit.load import CHANNELS, CITIES, FIELDS, LABELS, TAGS, Batch, Row
 from crashkit.orders import Order
 
@@ -32,7 +32,10 @@ class Contact:
     events: dict[Key, Held] = field(default_factory=dict)
 
     def of(self, type: str) -> list[Held]:
-        return [event for (name, _), event in self.events.items() if name == type]
+        return list(self.by_id(type).values())
+
+    def by_id(self, type: str) -> dict[str, Held]:
+        return {event_id: event for (name, event_id), event in self.events.items() if name == type}
 
 
 @dataclass
@@ -251,5 +254,9 @@ QUESTIONS: Mapping[str, Callable[[Contact], bool]] = {
     **{text: lambda c, holds=holds: holds(c.fields) for text, holds in _field_questions().items()},
     **{text: lambda c, holds=holds: holds(c.flags) for text, holds in _channel_questions().items()},
     **{text: lambda c, holds=holds: holds(c.of("order")) for text, holds in ORDER_QUESTIONS.items()},
+    **{
+        text: lambda c, holds=holds: holds(sourced(c.by_id("order"), c.by_id("visit")))
+        for text, holds in SOURCE_QUESTIONS.items()
+    },
     **{text: lambda c, holds=holds: holds(c.of("visit"), c.of("task")) for text, holds in EVENT_QUESTIONS.items()},
 }
