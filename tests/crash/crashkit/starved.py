@@ -83,7 +83,7 @@ class Scarcity:
 def check_refusal(account: Account) -> None:
     """The error of a full disk is typed and says what became of the batch."""
     with pytest.raises(StorageFull, match="nothing of this batch was written"):
-        account.upsert([(f"c{i}", {"note": "x" * 2000}) for i in range(4000)])
+        account.upsert([(f"c{i}", {"note": f"{i} " + "x" * 2000}) for i in range(4000)])  # each of its own
     known = next(iter(stored.contacts(account)[0]))
     with pytest.raises(StorageFull, match="nothing of this batch was written"):
         adapter.import_long_ids(account, known, 30_000)
