@@ -20,6 +20,7 @@ from segidx.model.errors import InvalidArgument, InvalidSource, InvalidValue, To
 from segidx.model.events import VISIT, Event, EventProperty, EventType, EventTypes
 from segidx.model.results import WriteResult
 from segidx.model.schema import AccountInfo, FieldType
+from segidx.model.source_settings import SourceSettings
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 NOW = int(NOON.timestamp() * 1000)
@@ -45,6 +46,7 @@ class Fake:
     def __init__(self):
         self.info = ACCOUNT
         self.event_types = TYPES
+        self.source_settings = SourceSettings()
         self.batches = []
 
     def now(self):
