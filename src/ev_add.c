@@ -170,6 +170,20 @@ static void note(ev_call *x, const bm_chunk *contacts, const uint16_t *rows, uin
     for (uint32_t i = 0; i < n; i++) x->few[x->nrows++] = (uint16_t)contact_in(contacts, 3, row_of(rows, i));
 }
 
+void ev_add_contacts(ev_call *x, const bm_u16 *contacts, uint32_t n) {
+    if (x->kind == EV_SEEN) {
+        bm_ops.array_set(contacts, n, (uint8_t *)(x->passing + x->number % BM_CHUNKS * BM_CHUNK_WORDS));
+        return;
+    }
+    const bool few = x->nrows <= EV_FEW && n <= EV_FEW - x->nrows;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t contact = contacts[i] & (BM_CHUNK_ROWS - 1);
+        x->counts[contact]++;
+        if (few) x->few[x->nrows++] = (uint16_t)contact;
+    }
+    if (!few) x->nrows = EV_FEW + 1;
+}
+
 int ev_add_rows(ev_call *x, const ev_block *b, const uint16_t *rows, uint32_t n) {
     const bm_chunk *contacts = &b->columns[EV_CONTACT], *measure = NULL;
     if (x->kind == EV_LIST) return list_rows(x, b, rows, n) ? BM_OK : BM_NO_MEMORY;
@@ -212,22 +226,24 @@ static bool passes(const ev_call *x, uint32_t contact) {
     return (counted(x) ? number != 0 : x->seen[contact]) && x->q->low <= number && number <= x->q->high;
 }
 
-/* The contacts that pass, among all: BM_CHUNK_WORDS words. */
-static void pass_all(const ev_call *x, uint64_t *out) {
+/* Adds the contacts that pass, among all, to BM_CHUNK_WORDS words. */
+static void pass_all(const ev_call *x, uint64_t *passing) {
+    uint64_t out[BM_CHUNK_WORDS], within[BM_CHUNK_WORDS];
     int64_t low = x->q->low, high = x->q->high;
     if (counted(x)) {
         if (low < 1) low = 1;
         if (high > UINT32_MAX) high = UINT32_MAX;
         if (low > high) return;
         bm_ops.range[2]((const uint8_t *)x->counts, BM_CHUNK_ROWS, (uint64_t)low, (uint64_t)(high - low), out);
-        return;
+    } else {
+        if (low > high) return;
+        bm_ops.range[0](x->seen, BM_CHUNK_ROWS, 1, 0, out);
     }
-    if (low > high) return;
-    bm_ops.range[0](x->seen, BM_CHUNK_ROWS, 1, 0, out);
-    if (x->kind == EV_SEEN) return;
-    uint64_t within[BM_CHUNK_WORDS];
-    bm_ops.range[3]((const uint8_t *)x->numbers, BM_CHUNK_ROWS, (uint64_t)low, (uint64_t)high - (uint64_t)low, within);
-    for (uint32_t w = 0; w < BM_CHUNK_WORDS; w++) out[w] &= within[w];
+    if (x->kind == EV_SUM || x->kind == EV_PICK) {
+        bm_ops.range[3]((const uint8_t *)x->numbers, BM_CHUNK_ROWS, (uint64_t)low, (uint64_t)high - (uint64_t)low, within);
+        for (uint32_t w = 0; w < BM_CHUNK_WORDS; w++) out[w] &= within[w];
+    }
+    for (uint32_t w = 0; w < BM_CHUNK_WORDS; w++) passing[w] |= out[w];
 }
 
 static bool report_numbers(ev_call *x, const uint64_t *passing) {

@@ -80,3 +80,19 @@ void ev_block_read(const ev_block *b, uint32_t column, int64_t *values, uint8_t 
         values[r] = code ? ev_value(c, code) : 0;
     }
 }
+
+void ev_month_bounds(const ev_block *const *blocks, uint32_t n, uint32_t ncolumns, ev_block *bounds) {
+    memset(bounds, 0, sizeof *bounds);
+    bounds->ncolumns = ncolumns;
+    for (uint32_t i = 0; i < n; i++) {
+        bounds->rows += blocks[i]->rows;
+        for (uint32_t j = 0; j < ncolumns; j++) {
+            const bm_chunk *c = &blocks[i]->columns[j];
+            bm_chunk *all = &bounds->columns[j];
+            if (!c->present) continue;
+            if (!all->present || c->base < all->base) all->base = c->base;
+            if (!all->present || c->max > all->max) all->max = c->max;
+            all->present += c->present;
+        }
+    }
+}

@@ -37,6 +37,7 @@ static inline uint64_t ev_code(const bm_chunk *c, uint32_t row) { return row < c
 static inline int64_t ev_value(const bm_chunk *c, uint64_t code) { return (int64_t)((uint64_t)c->base + code - 1); }
 
 struct ev_layer;
+struct ev_order;
 
 /* --- local time (ev_clock.c) ---------------------------------------------------------------------------- */
 
@@ -151,13 +152,20 @@ typedef struct {
     uint32_t first, n;
     const uint32_t *starts; /* n + 1 */
     const ev_block *const *blocks;
+    const ev_block *bounds; /* no rows, but how many there are, and of each column the bounds of all blocks */
 } ev_month;
+/* Makes the bounds of blocks that have so many columns at least. */
+void ev_month_bounds(const ev_block *const *blocks, uint32_t n, uint32_t ncolumns, ev_block *bounds);
 
 /* Where to look: months, and above them layers, the oldest first. Of ranges below folded_below the first nfolded layers
- * are in the blocks already. Only ranges from first to below end are looked at. */
+ * are in the blocks already. Only ranges from first to below end are looked at. Of a month that has one of `orders`, by
+ * the column of the filter's conjunct `by`, only the rows of the values are, which that conjunct compares with. */
 typedef struct {
     const ev_month *const *months;
     size_t nmonths;
+    const struct ev_order *const *orders; /* NULL for a month that has none */
+    uint32_t by, nvalues;
+    const int64_t *values;
     const struct ev_layer *const *layers;
     uint32_t nlayers, nfolded, folded_below;
     uint32_t first, end;

@@ -33,9 +33,10 @@ static uint32_t choose(ev_call *x, uint32_t number) {
 
 /* The rows of the layers in the range, under those layers that are newer; a status. */
 static int add_layers(ev_call *x, uint32_t n, const bm_stop *stop) {
-    ev_source from = {&x->slice, (int64_t)x->number * BM_CHUNK_ROWS, 0, 0, 0};
+    ev_source from = {&x->slice, (int64_t)x->number * BM_CHUNK_ROWS, 0, 0, 0, false};
     for (; from.nabove < n; from.nabove++) {
         const ev_above *a = &x->above[from.nabove];
+        if (from.nabove) from.stale |= a[-1].stale < a[-1].stale_end;
         const bm_chunk *contacts = &x->slice.columns[EV_CONTACT];
         for (uint32_t row = a->row, rows; row < a->row_end; row += rows) {
             int status = stop ? bm_stop_look(stop) : BM_OK;
@@ -51,17 +52,23 @@ static int add_layers(ev_call *x, uint32_t n, const bm_stop *stop) {
 }
 
 static int add_range(ev_call *x, const ev_held *h, const bm_stop *stop, uint32_t *ticks) {
-    ev_source from = {NULL, 0, 0, 0, 0};
+    ev_source from = {NULL, 0, 0, 0, 0, false};
     for (uint32_t i = h->nlayers, oldest = x->number < h->folded_below ? h->nfolded : 0; i-- > oldest;) {
         const ev_part *part = ev_layer_part(h->layers[i], x->number);
-        if (part) x->above[from.nabove++] = (ev_above){h->layers[i], part[0].row, part[1].row, part[0].stale, part[1].stale};
+        if (!part) continue;
+        x->above[from.nabove++] = (ev_above){h->layers[i], part[0].row, part[1].row, part[0].stale, part[1].stale};
+        from.stale |= part[0].stale < part[1].stale;
     }
+    int status = stop && ++*ticks % LOOK_EVERY == 0 ? bm_stop_look(stop) : BM_OK;
+    if (status == BM_OK && x->nruns) status = ev_add_runs(x, &from);
+    if (status != BM_OK) return status;
     for (size_t m = 0; m < h->nmonths; m++) {
         const ev_month *month = h->months[m];
+        if (h->orders && h->orders[m]) continue;
         const uint32_t at = x->number - month->first;
         if (at >= month->n) continue;
         for (uint32_t i = month->starts[at]; i < month->starts[at + 1]; i++) {
-            int status = stop && ++*ticks % LOOK_EVERY == 0 ? bm_stop_look(stop) : BM_OK;
+            status = stop && ++*ticks % LOOK_EVERY == 0 ? bm_stop_look(stop) : BM_OK;
             if (status != BM_OK) return status;
             from.block = month->blocks[i];
             from.lo = (uint32_t)from.block->columns[EV_CONTACT].base;
@@ -81,6 +88,22 @@ static ev_kind kind_of(const ev_query *q) {
         if (q->measure != EV_NO_COLUMN) return EV_SUM;
         return q->as_set && q->low <= 1 && q->high == INT64_MAX ? EV_SEEN : EV_COUNT;
     }
+}
+
+/* The first range from `number` on that may have rows; EV_NUMBERS without one. */
+static uint32_t next_of(const ev_call *x, const ev_held *h, uint32_t number) {
+    uint32_t next = x->nruns ? ev_runs_next(x, number) : EV_NUMBERS;
+    for (size_t m = 0; m < h->nmonths && next > number; m++) {
+        const ev_month *month = h->months[m];
+        if ((h->orders && h->orders[m]) || number >= month->first + month->n) continue;
+        const uint32_t its = number < month->first ? month->first : number;
+        if (its < next) next = its;
+    }
+    for (uint32_t i = 0; i < h->nlayers && next > number; i++) {
+        const uint32_t its = ev_layer_next(h->layers[i], number);
+        if (its < next) next = its;
+    }
+    return next;
 }
 
 /* One behind the last range that may have rows. */
@@ -124,7 +147,8 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
     uint64_t *masks = malloc((size_t)depth * (BM_CHUNK_WORDS * 8 + 1) + 1);
     ev_above *above = malloc((size_t)h->nlayers * sizeof *above + 1);
     int64_t *days = q->how == EV_DAYS ? malloc(BM_CHUNK_ROWS * sizeof *days) : NULL;
-    if (!x || !masks || !above || (q->how == EV_DAYS && !days)) status = BM_NO_MEMORY;
+    ev_run *runs = malloc(h->nmonths * h->nvalues * sizeof *runs + 1);
+    if (!x || !masks || !above || !runs || (q->how == EV_DAYS && !days)) status = BM_NO_MEMORY;
     else {
         x->q = q;
         x->kind = kind_of(q);
@@ -134,10 +158,13 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
         x->days = days;
         x->narrowed = q->among != NULL;
         x->among = 0;
+        x->runs = runs;
         x->found = found;
+        ev_runs_begin(x, h);
         found->width = q->how == EV_ROWS ? q->nlisted : 1;
     }
-    for (uint32_t number = h->first; number < end && status == BM_OK; number++) {
+    for (uint32_t number = h->first; status == BM_OK; number++) {
+        if ((number = next_of(x, h, number)) >= end) break;
         if (x->narrowed && (number = choose(x, number)) >= end) break;
         x->number = number;
         if (number / BM_CHUNKS != key) {
@@ -154,6 +181,7 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
     free(days);
     free(masks);
     free(above);
+    free(runs);
     return status;
 }
 

@@ -123,14 +123,24 @@ uint32_t ev_layer_place(const ev_layer *l, uint64_t contact) {
     return lo;
 }
 
-const ev_part *ev_layer_part(const ev_layer *l, uint32_t number) {
+/* The index of the first part from `number` on, or nparts. */
+static uint32_t seek_part(const ev_layer *l, uint32_t number) {
     uint32_t lo = 0, hi = l->nparts;
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
         if (l->parts[mid].number < number) lo = mid + 1;
         else hi = mid;
     }
-    return lo < l->nparts && l->parts[lo].number == number ? &l->parts[lo] : NULL;
+    return lo;
+}
+
+const ev_part *ev_layer_part(const ev_layer *l, uint32_t number) {
+    const ev_part *part = l->nparts ? &l->parts[seek_part(l, number)] : NULL;
+    return part && part->number == number ? part : NULL;
+}
+
+uint32_t ev_layer_next(const ev_layer *l, uint32_t number) {
+    return l->nparts ? l->parts[seek_part(l, number)].number : EV_NUMBERS;
 }
 
 void ev_layer_slice(const ev_layer *l, uint32_t first, uint32_t n, ev_block *to) {

@@ -44,6 +44,8 @@ uint32_t ev_layer_row(const ev_layer *l, uint64_t contact);
 uint32_t ev_layer_place(const ev_layer *l, uint64_t contact);
 /* The part of a range, or NULL. */
 const ev_part *ev_layer_part(const ev_layer *l, uint32_t number);
+/* The number of the first part from `number` on; EV_NUMBERS without one. */
+uint32_t ev_layer_next(const ev_layer *l, uint32_t number);
 /* Rows first to first + n - 1, all of them the layer's, as a block whose bounds are those of the layer and whose counts of
  * values may be unknown: to be scanned, when they are a block's at most, or read. */
 void ev_layer_slice(const ev_layer *l, uint32_t first, uint32_t n, ev_block *to);

@@ -84,15 +84,21 @@ static void keep_chosen(left_rows *l, bool may_list) {
     keep(l, room->other, may_list);
 }
 
-/* Takes out what stale places void, while rows are not listed. */
+/* Takes out what stale places void. */
 static void keep_current(left_rows *l, const ev_source *from, bool may_list) {
     ev_call *x = l->x;
     ev_room *room = &x->room;
-    const uint32_t words = words_of(l);
-    memset(room->other, 0xff, words * 8);
-    ev_void_rows(room->other, l->b, from->first, from->lo, from->hi, x->above, from->nabove, x->q->first, x->q->last,
+    uint64_t *current = l->as == LISTED ? room->mask : room->other; /* of the block's rows */
+    memset(current, 0xff, (l->b->rows + 63) / 64 * 8);
+    ev_void_rows(current, l->b, from->first, from->lo, from->hi, x->above, from->nabove, x->q->first, x->q->last,
                  x->narrowed ? x->chosen : NULL);
+    if (l->as == LISTED) bm_ops.array_test_bits((const bm_u16 *)room->rows, l->n, (const uint8_t *)current, room->other);
     keep(l, room->other, may_list);
+}
+
+static void keep_conjunct(left_rows *l, const ev_conjunct *part, bool may_list) {
+    ev_room *room = &l->x->room;
+    keep(l, ev_conjunct_mask(l->x->q->filter, part, l->b, room, l->as == LISTED ? l->n : 0), may_list);
 }
 
 int ev_add_block(ev_call *x, const ev_source *from) {
@@ -115,11 +121,11 @@ int ev_add_block(ev_call *x, const ev_source *from) {
     }
 
     left_rows left = {x, b, b->rows, ALL};
-    bool void_left = from->nabove > 0;
+    bool void_left = from->stale;
     uint32_t at = 0;
     for (; asked && at < f->nconjuncts && f->conjuncts[at].cost == EV_COMPARED; at++) {
         if (at < 64 && !(open >> at & 1)) continue;
-        keep(&left, ev_conjunct_mask(f, &f->conjuncts[at], b, &x->room, left.as == LISTED ? left.n : 0), !void_left);
+        keep_conjunct(&left, &f->conjuncts[at], !void_left);
         if (!left.n) return BM_OK;
         asked--;
     }
@@ -137,7 +143,7 @@ int ev_add_block(ev_call *x, const ev_source *from) {
     }
     for (; asked && at < f->nconjuncts; at++) {
         if (at < 64 && !(open >> at & 1)) continue;
-        keep(&left, ev_conjunct_mask(f, &f->conjuncts[at], b, &x->room, left.as == LISTED ? left.n : 0), true);
+        keep_conjunct(&left, &f->conjuncts[at], true);
         if (!left.n) return BM_OK;
         asked--;
     }
@@ -146,4 +152,17 @@ int ev_add_block(ev_call *x, const ev_source *from) {
         left.as = LISTED;
     }
     return ev_add_rows(x, b, left.as == LISTED ? x->room.rows : NULL, left.n);
+}
+
+int ev_add_listed(ev_call *x, const ev_source *from, uint32_t n) {
+    const ev_filter *f = x->q->filter;
+    left_rows left = {x, from->block, n, LISTED};
+    if (from->stale) keep_current(&left, from, true);
+    for (uint32_t i = 0; left.n && i < f->nconjuncts; i++) {
+        if (&f->conjuncts[i] == x->by) continue;
+        const int zone = ev_conjunct_zone(f, &f->conjuncts[i], from->block, x->room.zones);
+        if (zone == BM_ZONE_NONE) return BM_OK;
+        if (zone == BM_ZONE_SOME) keep_conjunct(&left, &f->conjuncts[i], true);
+    }
+    return left.n ? ev_add_rows(x, from->block, x->room.rows, left.n) : BM_OK;
 }

@@ -4,6 +4,7 @@
 #define EV_SCAN_H
 
 #include "ev_layer.h"
+#include "ev_order.h"
 
 /* So many rows or fewer are listed, and looked at one by one; the figure of a container, for one of its chunks. */
 #define EV_LISTED (BM_SWITCH_BEFORE_SCAN / BM_CHUNKS)
@@ -22,6 +23,15 @@ typedef struct {
     uint8_t *zones;  /* depth of the filter */
     uint64_t *masks; /* BM_CHUNK_WORDS for each */
 } ev_room;
+
+/* The rows of one value in one month, in the month's order: those from `at` on are of ranges to come. */
+typedef struct {
+    const ev_order *order;
+    const ev_month *month;
+    uint32_t at, end;
+    bool inside; /* whether all of the month is in the window */
+    bool plain;  /* whether all of it passes the conjuncts that remain */
+} ev_run;
 
 /* What numbers of contacts are made of. */
 typedef enum { EV_SEEN, EV_COUNT, EV_SUM, EV_PICK, EV_PAIRS, EV_LIST } ev_kind;
@@ -47,6 +57,9 @@ typedef struct {
     int64_t *days;                         /* of BM_CHUNK_ROWS rows, where days are */
     ev_above *above;                       /* the layers that have rows or stale places in the range, the newest first */
     ev_block slice;
+    ev_run *runs;                          /* by month */
+    uint32_t nruns;
+    const ev_conjunct *by;                 /* what runs have answered */
     uint64_t passing[BM_WORDS];            /* the contacts to report, of a container */
     uint16_t listed[BM_ARRAY_MAX + BM_PAD / 2];
     ev_found *found;
@@ -58,6 +71,7 @@ typedef struct {
     int64_t first;   /* of the range, as the column of contacts has it */
     uint32_t lo, hi; /* its contacts within the range lie between these, both included */
     uint32_t nabove; /* so many of the layers lie above it */
+    bool stale;      /* whether these have places where the block's rows are void */
 } ev_source;
 
 /* ev_filter.c */
@@ -69,8 +83,20 @@ const uint64_t *ev_conjunct_mask(const ev_filter *f, const ev_conjunct *part, co
 
 /* ev_scan.c: one block; a status. */
 int ev_add_block(ev_call *x, const ev_source *from);
+/* The first n of the rows in x->room.rows, ascending, which are in the window, of the candidates, and pass x->by. */
+int ev_add_listed(ev_call *x, const ev_source *from, uint32_t n);
+
+/* ev_run.c */
+/* Finds the runs of the call, from the range h->first on, in x->runs, which has room for them. */
+void ev_runs_begin(ev_call *x, const ev_held *h);
+/* The first range from `number` on where a run goes on; EV_NUMBERS when all are at their end. */
+uint32_t ev_runs_next(const ev_call *x, uint32_t number);
+/* Adds what the runs have in the range; a status. */
+int ev_add_runs(ev_call *x, ev_source *from);
 
 /* ev_add.c */
+/* Adds n rows, of which only the contacts matter. For EV_SEEN and EV_COUNT. */
+void ev_add_contacts(ev_call *x, const bm_u16 *contacts, uint32_t n);
 /* Adds the n rows listed, ascending, or for NULL the first n of the block; a status. */
 int ev_add_rows(ev_call *x, const ev_block *b, const uint16_t *rows, uint32_t n);
 /* Ends a range: reports what it has touched and leaves the buffers clear. False without memory. */

@@ -89,6 +89,14 @@ def _days(mask):
 _MAX_DEPTH = 1 << 16
 
 
+cdef class _Equal:
+    """A conjunct of a filter that asks for some values of a column."""
+
+    cdef readonly uint32_t column
+    cdef uint32_t conjunct, n
+    cdef int64_t values[16]
+
+
 cdef class EventFilter:
     """Which rows to look at: a program in postfix form, checked here (ValueError, TypeError). Immutable.
 
@@ -111,6 +119,7 @@ cdef class EventFilter:
 
     cdef ev_filter c
     cdef list held  # what the ops point to
+    cdef readonly tuple equals  # conjuncts that ask for a few values of a property
 
     def __cinit__(self, ops):
         cdef list items = list(ops)
@@ -130,10 +139,22 @@ cdef class EventFilter:
             raise ValueError(f"a filter leaves one set of rows, not {height}")
         if not ev_filter_split(&self.c):
             raise MemoryError
+        self.equals = tuple(self._equals())
 
     def __dealloc__(self):
         free(self.c.ops)
         free(self.c.conjuncts)
+
+    cdef list _equals(self):
+        cdef list found = []
+        cdef _Equal each
+        for i in range(self.c.nconjuncts):
+            each = _Equal()
+            each.n = ev_conjunct_values(&self.c, &self.c.conjuncts[i], each.values)
+            if each.n:
+                each.conjunct, each.column = i, self.c.ops[self.c.conjuncts[i].first].column
+                found.append(each)
+        return found
 
     cdef int64_t _add(self, ev_op *to, op, int64_t height) except -1:
         """The height of the stack after the op."""

@@ -20,6 +20,9 @@ from segidx.kernels._bitmaps import Stopped, encode_chunk, verify_chunk
 
 
 cdef extern from "ev_layer.h" nogil:
+    """
+    #include "ev_order.h"
+    """
     ctypedef struct bm_chunk:
         const uint8_t *codes
         int64_t base
@@ -67,12 +70,16 @@ cdef extern from "ev_layer.h" nogil:
         bm_scan scan
         const ev_clock *clock
 
+    ctypedef struct ev_conjunct:
+        uint32_t first
+
     ctypedef struct ev_filter:
         ev_op *ops
         uint32_t n
         uint32_t depth
         uint32_t ncolumns
-        void *conjuncts
+        const ev_conjunct *conjuncts
+        uint32_t nconjuncts
 
     ctypedef struct ev_query:
         const ev_filter *filter
@@ -94,6 +101,11 @@ cdef extern from "ev_layer.h" nogil:
         uint32_t n
         const uint32_t *starts
         const ev_block *const *blocks
+        const ev_block *bounds
+
+    ctypedef struct ev_order:
+        uint32_t n, nvalues, nblocks
+        uint64_t mark
 
     ctypedef struct bm_output:
         pass
@@ -119,6 +131,9 @@ cdef extern from "ev_layer.h" nogil:
     ctypedef struct ev_held:
         const ev_month *const *months
         size_t nmonths
+        const ev_order *const *orders
+        uint32_t by, nvalues
+        const int64_t *values
         const ev_layer *const *layers
         uint32_t nlayers, nfolded, folded_below, first, end
 
@@ -132,6 +147,15 @@ cdef extern from "ev_layer.h" nogil:
     const char *ev_block_open(ev_block *b, const uint8_t *buf, size_t len, int *column)
     const char *ev_block_order(const ev_block *b)
     void ev_block_read(const ev_block *b, uint32_t column, int64_t *values, uint8_t *present)
+    void ev_month_bounds(const ev_block *const *blocks, uint32_t n, uint32_t ncolumns, ev_block *bounds)
+    const uint32_t EV_VALUES
+    const int EV_UNORDERED
+    int ev_order_make(ev_order *o, const ev_month *m, uint32_t column)
+    void ev_order_clear(ev_order *o)
+    size_t ev_order_bytes(const ev_order *o)
+    uint64_t ev_order_mark(const ev_month *m, uint32_t column)
+    void ev_order_find(const ev_order *o, int64_t value, uint32_t *at, uint32_t *end)
+    uint32_t ev_conjunct_values(const ev_filter *f, const ev_conjunct *part, int64_t *values)
     bint ev_filter_split(ev_filter *f)
     int ev_collect(const ev_held *held, const ev_query *q, const bm_stop *stop, ev_found *found)
     void ev_found_free(ev_found *found)
@@ -319,62 +343,7 @@ include "event_favourites.pxi"
 include "event_series.pxi"
 
 
-cdef class EventMonth:
-    """The blocks of one month of a type by range, opened: pairs of a range's number and a block, the numbers ascending and
-    the blocks of a range in order. It borrows what the blocks borrow."""
-
-    cdef ev_month c
-    cdef tuple blocks
-    cdef uint32_t least  # columns of a block
-    cdef readonly uint64_t rows
-
-    def __cinit__(self, pairs):
-        cdef list given = list(pairs)
-        cdef EventBlock block
-        cdef uint32_t number, before = 0, i
-        cdef uint32_t *starts
-        cdef const ev_block **blocks
-        self.blocks = tuple(block for _, block in given)
-        self.least = EV_MAX_COLUMNS
-        if not given:
-            return
-        first, last = given[0][0], given[len(given) - 1][0]
-        if not 0 <= first <= last < EV_NUMBERS:
-            raise ValueError(f"ranges have the numbers 0 to {EV_NUMBERS - 1} and ascend, not {first} to {last}")
-        self.c.first, self.c.n = first, last - first + 1
-        self.c.starts = starts = <uint32_t *>PyMem_Malloc((self.c.n + 1) * sizeof(uint32_t))
-        self.c.blocks = blocks = <const ev_block **>PyMem_Malloc(len(given) * sizeof(void *))
-        if starts == NULL or blocks == NULL:
-            raise MemoryError
-        starts[0] = 0
-        for i, (each, block) in enumerate(given):
-            number = each - self.c.first if self.c.first <= each <= last else self.c.n
-            if number < before or number == self.c.n:
-                raise ValueError("the numbers of the ranges ascend")
-            while before < number:
-                before += 1
-                starts[before] = i
-            blocks[i] = &block.c
-            self.least = min(self.least, block.c.ncolumns)
-            self.rows += block.c.rows
-        starts[self.c.n] = len(given)
-
-    def __dealloc__(self):
-        PyMem_Free(<void *>self.c.starts)
-        PyMem_Free(<void *>self.c.blocks)
-
-    def __len__(self):
-        return len(self.blocks)
-
-    @property
-    def last(self):
-        """The number of the last range that has blocks; -1 without any."""
-        return <int64_t>self.c.first + self.c.n - 1
-
-    def of(self, int64_t number):
-        """The blocks of a range, in order."""
-        at = number - self.c.first
-        return self.blocks[self.c.starts[at] : self.c.starts[at + 1]] if 0 <= at < self.c.n else ()
+include "event_months.pxi"
 
 
 _HOW = {"sum": EV_ADD, "min": EV_LEAST, "max": EV_MOST, "distinct": EV_DISTINCT, "distinct_days": EV_DAYS}
@@ -386,8 +355,9 @@ cdef class _Held:
 
     cdef ev_held c
     cdef tuple months, layers
+    cdef list orders  # what the native code borrows
 
-    def __cinit__(self, months, layers, folded, ranges, uint32_t needed):
+    def __cinit__(self, months, layers, folded, ranges, uint32_t needed, EventFilter filter):
         cdef const ev_month **months_at
         cdef const ev_layer **layers_at
         cdef EventMonth month
@@ -402,6 +372,8 @@ cdef class _Held:
             if month.least < needed:
                 raise ValueError(f"a block has {month.least} columns: there is no column {needed - 1}")
             months_at[i] = &month.c
+        if filter is not None and filter.equals:
+            self._choose(filter)
         for i, layer in enumerate(self.layers):
             if layer.c.b.ncolumns < needed:
                 raise ValueError(f"a layer has {layer.c.b.ncolumns} columns: there is no column {needed - 1}")
@@ -413,7 +385,36 @@ cdef class _Held:
         self.c.nfolded, self.c.folded_below = nfolded, min(max(below, 0), EV_NUMBERS)
         self.c.first, self.c.end = min(max(first, 0), EV_NUMBERS), min(max(end, 0), EV_NUMBERS)
 
+    cdef _choose(self, EventFilter filter):
+        """Of what the filter asks for by value, that which the orders of the months leave the fewest rows of."""
+        cdef EventMonth month
+        cdef EventOrder order
+        cdef const ev_order **orders
+        cdef _Equal best = None, each
+        cdef uint64_t left, least = 0
+        cdef bint any_
+        for each in filter.equals:
+            left, any_ = 0, False
+            for month in self.months:
+                any_ |= each.column in month.orders
+                left += month.left(each)
+            if any_ and (best is None or left < least):
+                best, least = each, left
+        if best is None:
+            return
+        self.c.orders = orders = <const ev_order **>calloc(self.c.nmonths, sizeof(void *))
+        if orders == NULL:
+            raise MemoryError
+        self.orders = [filter]
+        for i, month in enumerate(self.months):
+            order = month.orders.get(best.column)
+            if order is not None and order.few(best, month.rows):
+                self.orders.append(order)
+                orders[i] = &order.c
+        self.c.by, self.c.values, self.c.nvalues = best.conjunct, best.values, best.n
+
     def __dealloc__(self):
+        free(<void *>self.c.orders)
         PyMem_Free(<void *>self.c.months)
         PyMem_Free(<void *>self.c.layers)
 
@@ -423,16 +424,18 @@ cdef class _Question:
 
     cdef ev_query c
     cdef _Held held
+    cdef EventFilter filter
     cdef object kept  # what the query borrows
     cdef uint32_t nothing
 
     cdef _about(self, EventFilter filter, start, end, const uint32_t[::1] among):
+        self.filter = filter
         self.c.filter = &filter.c if filter is not None else NULL
         self.c.first, self.c.last = _clamp(start), _clamp(end - 1)
         self.c.among, self.c.namong = NULL, 0
         if among is not None:
             self.c.among, self.c.namong = &among[0] if among.shape[0] else &self.nothing, among.shape[0]
-        self.kept = filter, among
+        self.kept = among
 
     cdef _aggregate(self, int64_t measure, low, high, how, zone):
         cdef _Zone where
@@ -462,7 +465,7 @@ cdef class _Question:
         needed = max(needed, <uint32_t>(self.c.measure + 1))
         for i in range(self.c.nlisted):
             needed = max(needed, <uint32_t>self.c.listed[i] + 1)
-        cdef _Held held = _Held(months, layers, folded, ranges, needed)
+        cdef _Held held = _Held(months, layers, folded, ranges, needed, self.filter)
         with nogil:
             status = ev_collect(&held.c, &self.c, s, found)
         if status == BM_CANCELLED:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
-from segidx.kernels.events import EventBlock, EventMonth, collect, collect_set
+from segidx.kernels.events import EventBlock, EventFilter, EventMonth, EventOrder, collect, collect_set
 
 Found = tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]
 
@@ -25,8 +26,34 @@ def month(*ranges: tuple[int, Iterable[EventBlock]]) -> list[EventMonth]:
     return [EventMonth((number, block) for number, blocks in held for block in blocks)]
 
 
-def both(*arguments: object, **options: object) -> Found:
-    """What collect returns, once collect_set has been found to hold the same contacts."""
+def both(
+    held: Sequence[EventMonth], filter: EventFilter | None, *arguments: object, ordered: bool = True, **options: object
+) -> Found:
+    """What collect returns, once collect_set has been found to hold the same contacts, and both to return it again where
+    the months are in the order of what the filter asks for by value."""
+    found = _both(held, filter, *arguments, **options)
+    if ordered and filter is not None and filter.equals:
+        with orders_of(held, [equal.column for equal in filter.equals]):
+            again = _both(held, filter, *arguments, **options)
+        assert all((one == other).all() for one, other in zip(found, again, strict=True))
+    return found
+
+
+@contextmanager
+def orders_of(held: Iterable[EventMonth], columns: Iterable[int]) -> Iterator[None]:
+    """The months in the order of these columns, so far as they can be."""
+    pairs = [(each, column) for each in held for column in columns]
+    for each, column in pairs:
+        with suppress(ValueError):
+            assert each.use(EventOrder(each, column))
+    try:
+        yield
+    finally:
+        for each, column in pairs:
+            each.forget(column)
+
+
+def _both(*arguments: object, **options: object) -> Found:
     ordinals, numbers = collect(*arguments, **options)  # type: ignore[arg-type]
     assert ordinals.dtype == np.uint32
     assert (np.diff(ordinals.astype(np.int64)) > 0).all()

@@ -1,0 +1,154 @@
+# Months of blocks, and their rows in the order of a column's values. Included by events.pyx.
+
+cdef class EventMonth:
+    """The blocks of one month of a type by range, opened: pairs of a range's number and a block, the numbers ascending and
+    the blocks of a range in order. It borrows what the blocks borrow."""
+
+    cdef ev_month c
+    cdef ev_block bounds
+    cdef tuple blocks
+    cdef uint32_t least  # columns of a block
+    cdef readonly uint64_t rows
+    cdef dict orders  # by column; a call keeps those that it uses
+    cdef object __weakref__
+
+    def __cinit__(self, pairs):
+        cdef list given = list(pairs)
+        cdef EventBlock block
+        cdef uint32_t number, before = 0, i
+        cdef uint32_t *starts
+        cdef const ev_block **blocks
+        self.blocks = tuple(block for _, block in given)
+        self.least = EV_MAX_COLUMNS
+        self.orders = {}
+        self.c.bounds = &self.bounds
+        if not given:
+            return
+        first, last = given[0][0], given[len(given) - 1][0]
+        if not 0 <= first <= last < EV_NUMBERS:
+            raise ValueError(f"ranges have the numbers 0 to {EV_NUMBERS - 1} and ascend, not {first} to {last}")
+        self.c.first, self.c.n = first, last - first + 1
+        self.c.starts = starts = <uint32_t *>PyMem_Malloc((self.c.n + 1) * sizeof(uint32_t))
+        self.c.blocks = blocks = <const ev_block **>PyMem_Malloc(len(given) * sizeof(void *))
+        if starts == NULL or blocks == NULL:
+            raise MemoryError
+        starts[0] = 0
+        for i, (each, block) in enumerate(given):
+            number = each - self.c.first if self.c.first <= each <= last else self.c.n
+            if number < before or number == self.c.n:
+                raise ValueError("the numbers of the ranges ascend")
+            while before < number:
+                before += 1
+                starts[before] = i
+            blocks[i] = &block.c
+            self.least = min(self.least, block.c.ncolumns)
+            self.rows += block.c.rows
+        starts[self.c.n] = len(given)
+        ev_month_bounds(blocks, len(given), self.least, &self.bounds)
+
+    def __dealloc__(self):
+        PyMem_Free(<void *>self.c.starts)
+        PyMem_Free(<void *>self.c.blocks)
+
+    def __len__(self):
+        return len(self.blocks)
+
+    @property
+    def last(self):
+        """The number of the last range that has blocks; -1 without any."""
+        return <int64_t>self.c.first + self.c.n - 1
+
+    def of(self, int64_t number):
+        """The blocks of a range, in order."""
+        at = number - self.c.first
+        return self.blocks[self.c.starts[at] : self.c.starts[at + 1]] if 0 <= at < self.c.n else ()
+
+    def zone(self, int64_t column):
+        """(min, max, present) of the column's values in all blocks; None when they have none."""
+        return _zone(&self.bounds, column)
+
+    # --- orders
+
+    def use(self, EventOrder order):
+        """Look rows up in the order from now on. False when it is not of these rows, which are all read to know that."""
+        cdef uint64_t mark
+        if order.c.nblocks != len(self.blocks) or order.column >= self.least:
+            return False
+        with nogil:
+            mark = ev_order_mark(&self.c, order.column)
+        if mark != order.c.mark:
+            return False
+        self.orders[order.column] = order
+        return True
+
+    def ordered(self, uint32_t column):
+        """Whether there is an order by the column that is used."""
+        return column in self.orders
+
+    def forget(self, uint32_t column):
+        """Use no order by the column any more. Calls under way still do."""
+        self.orders.pop(column, None)
+
+    def rows_for(self, EventFilter filter):
+        """How many rows a call with the filter (None: without) has to look at, those looked up counted at what they cost
+        in rows that are scanned."""
+        cdef _Equal each
+        cdef uint64_t least = self.rows
+        if filter is not None and self.orders:
+            for each in filter.equals:
+                least = min(least, self.left(each))
+        return least
+
+    cdef uint64_t left(self, _Equal each):
+        cdef EventOrder order = self.orders.get(each.column)
+        return order.cost(each) if order is not None and order.few(each, self.rows) else self.rows
+
+
+# What it costs to look up a row, in rows that are compared one after the other.
+_LOOKED_UP = 4
+
+
+cdef class EventOrder:
+    """The rows of a month in the order of a column's values, so that a call whose filter asks for one of them looks at
+    its rows alone. Of EventMonth.use. Immutable, and borrows nothing of the month."""
+
+    cdef ev_order c
+    cdef readonly uint32_t column
+
+    def __cinit__(self, EventMonth month, uint32_t column):
+        """Raises ValueError for a column whose values lie too far from each other, or of too many rows."""
+        cdef int status
+        if column >= month.least:
+            raise ValueError(f"there is no column {column}")
+        self.column = column
+        with nogil:
+            status = ev_order_make(&self.c, &month.c, column)
+        if status == BM_NO_MEMORY:
+            raise MemoryError
+        if status == EV_UNORDERED:
+            raise ValueError(f"column {column} cannot be ordered")
+
+    def __dealloc__(self):
+        ev_order_clear(&self.c)
+
+    @property
+    def nbytes(self):
+        """The memory that it takes."""
+        return ev_order_bytes(&self.c)
+
+    @property
+    def values(self):
+        """How many different values there are."""
+        return self.c.nvalues
+
+    cdef uint64_t cost(self, _Equal each):
+        cdef uint64_t rows = 0
+        cdef uint32_t at, end, i
+        for i in range(each.n):
+            ev_order_find(&self.c, each.values[i], &at, &end)
+            rows += end - at
+        return rows * _LOOKED_UP
+
+    cdef bint few(self, _Equal each, uint64_t rows):
+        """Whether it is cheaper to look the rows up than to scan them all."""
+        return self.cost(each) <= rows
