@@ -29,7 +29,7 @@ def month(*ranges: tuple[int, Iterable[EventBlock]]) -> list[EventMonth]:
 def both(
     held: Sequence[EventMonth], filter: EventFilter | None, *arguments: object, ordered: bool = True, **options: object
 ) -> Found:
-    """What collect returns, once collect_set has been found to hold the same contacts, and both to return it again where
+    """What collect returns, once collect_set has been found to hold the same contacts, and both to return it again when
     the months are in the order of what the filter asks for by value."""
     found = _both(held, filter, *arguments, **options)
     if ordered and filter is not None and filter.equals:
