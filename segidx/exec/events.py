@@ -108,8 +108,8 @@ class Selected(NamedTuple):
 def selected(events: BoundEvents, columns: Sequence[int], among: Ordinals | None, context: BindContext) -> Selected:
     """The columns of the events that there are, of the contacts in `among` where it is given (ascending). For what is
     not made row by row; it takes memory for all of them. Raises Stopped."""
-    sources = _Sources.of(events, context)
     rows = EventFilter(events.where) if events.where else None
+    sources = _Sources.of(events, rows, context)
 
     def found(ranges: Ranges) -> Selected:
         ordinals, values = select(
@@ -127,7 +127,7 @@ def selected(events: BoundEvents, columns: Sequence[int], among: Ordinals | None
         order = np.argsort(ordinals, kind="stable")
         return Selected(ordinals[order], tuple(value[order] for value in values))
 
-    parts = over_threads(found, sources.shares())
+    parts = over_threads(found, sources.shares(rows))
     if not parts:
         return Selected(np.zeros(0, np.uint32), tuple(np.zeros(0, np.int64) for _ in columns))
     return Selected(
@@ -190,16 +190,16 @@ class _Sources(NamedTuple):
     folded: tuple[int, int]
 
     @classmethod
-    def of(cls, events: BoundEvents, context: BindContext) -> _Sources:
+    def of(cls, events: BoundEvents, filter: EventFilter | None, context: BindContext) -> _Sources:
         snapshot = context.snapshot
         if events.start >= events.end:
             return cls((), (), (0, 0))
-        months = snapshot.event_months(events.type, month_of(events.start), month_of(events.end - 1))
+        months = snapshot.event_months(events.type, month_of(events.start), month_of(events.end - 1), filter)
         return cls(months, snapshot.event_layers(events.type), snapshot.events_folded(events.type))
 
-    def shares(self) -> list[Ranges]:
+    def shares(self, filter: EventFilter | None) -> list[Ranges]:
         """The ranges in a few pieces a thread, so that all end together; in one where there is little to read."""
-        rows = sum(month.rows for month in self.months) + sum(layer.rows for layer in self.layers)
+        rows = sum(month.rows_for(filter) for month in self.months) + sum(layer.rows for layer in self.layers)
         last = max((*(month.last for month in self.months), *(layer.last for layer in self.layers)), default=-1)
         if last < 0:
             return []
@@ -226,10 +226,11 @@ class _Asked(NamedTuple):
         cls, aggregate: BoundAggregate, events: BoundEvents, among: Ordinals | None, context: BindContext
     ) -> _Asked:
         by_days = aggregate.function is AggregateFunction.DISTINCT_DAYS
+        rows = EventFilter(events.where) if events.where else None
         return cls(
             events,
-            _Sources.of(events, context),
-            EventFilter(events.where) if events.where else None,
+            _Sources.of(events, rows, context),
+            rows,
             _HOW[aggregate.function],
             aggregate.measure,
             among,
@@ -260,7 +261,7 @@ class _Asked(NamedTuple):
     def parts(self, found: Callable[[Ranges], Found]) -> list[Found]:
         """What is found in all ranges, piece by piece."""
         try:
-            return over_threads(found, self.sources.shares())
+            return over_threads(found, self.sources.shares(self.rows))
         except OverflowError:
             raise SumTooLarge(
                 f"the sum of a contact's {self.events.type.name} events is beyond 2^63 units; choose a narrower window"

@@ -96,11 +96,11 @@ class EventMonths:
         self._months = sorted(self._keys)
         self._opened: dict[int, EventMonth] = {}
 
-    def between(self, txn: Reader, db: Handle, first_month: int, last_month: int) -> tuple[EventMonth, ...]:
+    def between(self, txn: Reader, db: Handle, first_month: int, last_month: int) -> dict[int, EventMonth]:
         """Those months (since 1970-01, UTC) from the first to the last, both included, that have blocks, in order. They
         borrow pages. Raises CorruptData."""
         lo, hi = bisect_left(self._months, first_month), bisect_right(self._months, last_month)
-        return tuple(self._opened.get(month) or self._open(txn, db, month) for month in self._months[lo:hi])
+        return {month: self._opened.get(month) or self._open(txn, db, month) for month in self._months[lo:hi]}
 
     def _open(self, txn: Reader, db: Handle, month: int) -> EventMonth:
         found = []

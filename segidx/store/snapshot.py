@@ -18,7 +18,7 @@ import numpy.typing as npt
 from segidx.kernels.bitmaps import Column, Posting, postings_hold
 from segidx.kernels.columns import CHUNK_ROWS
 from segidx.kernels.deltas import Delta, DeltaArrays, key_of, overlay_counts, overlay_held
-from segidx.kernels.events import EventBlock, EventLayer, EventMonth
+from segidx.kernels.events import EventBlock, EventFilter, EventLayer, EventMonth
 from segidx.model.errors import Closed
 from segidx.model.events import EventType
 from segidx.model.schema import Field, FieldType
@@ -36,6 +36,7 @@ from segidx.store.catalog import (
 )
 from segidx.store.columns import column_bounds, open_column
 from segidx.store.event_blocks import EventMonths, check_layers
+from segidx.store.event_orders import EventOrders
 from segidx.store.event_places import EventPlaces, layered_places
 from segidx.store.fresh import LayeredStrings
 from segidx.store.layout import (
@@ -111,6 +112,7 @@ class Caches:
         self.catalogs = PointerCache()  # by version of the schema
         self.views = PointerCache()  # by version of the base, generation and schema: what lies above them
         self.products = ProductsCache()
+        self.orders = EventOrders()
         self.verified = Verified()
 
     def clear(self) -> None:
@@ -118,6 +120,7 @@ class Caches:
         self.catalogs.clear()
         self.views.clear()
         self.products.clear()
+        self.orders.clear()
         self.overlay.clear()
 
 
@@ -131,6 +134,7 @@ class Snapshot:
         self._overlay = caches.overlay
         self._verified = caches.verified
         self._products = caches.products
+        self._orders = caches.orders
         self._catalogue: Products | None = None
         self.view: View = self._overlay.view(txn, dbs.get(DB_LOG), self.state)
         self._base = caches.base.entries((self.state.base,))
@@ -316,12 +320,18 @@ class Snapshot:
             found = self._base[key] = EventMonths(self.txn, self.dbs[DB_EVENTS], type)
         return cast(EventMonths, found)
 
-    def event_months(self, type: EventType, first_month: int, last_month: int) -> tuple[EventMonth, ...]:
+    def event_months(
+        self, type: EventType, first_month: int, last_month: int, filter: EventFilter | None = None
+    ) -> tuple[EventMonth, ...]:
         """The blocks of a type of the months (since 1970-01, UTC) from the first to the last, both included, those
-        without any left out. They borrow pages: do not use them after this snapshot is closed. Raises CorruptData."""
+        without any left out. With a filter, which they are about to be asked with, they may be in the order of what it
+        asks for. They borrow pages: do not use them after this snapshot is closed. Raises CorruptData."""
         if DB_EVENTS not in self.dbs:  # read as an older format
             return ()
-        return self._event_months(type).between(self.txn, self.dbs[DB_EVENTS], first_month, last_month)
+        found = self._event_months(type).between(self.txn, self.dbs[DB_EVENTS], first_month, last_month)
+        if filter is not None and filter.equals:
+            self._orders.asked(type.number, tuple(found.items()), filter)
+        return tuple(found.values())
 
     def event_ranges(self, type: EventType) -> list[int]:
         """The ranges (ordinal >> 14) that have events of a type, in blocks or in layers, ascending. Layers' events may

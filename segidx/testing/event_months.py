@@ -35,7 +35,8 @@ def both(
     if ordered and filter is not None and filter.equals:
         with orders_of(held, [equal.column for equal in filter.equals]):
             again = _both(held, filter, *arguments, **options)
-        assert all((one == other).all() for one, other in zip(found, again, strict=True))
+        assert np.array_equal(found[0], again[0])
+        assert np.array_equal(found[1], again[1])
     return found
 
 
