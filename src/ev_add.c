@@ -184,6 +184,44 @@ void ev_add_contacts(ev_call *x, const bm_u16 *contacts, uint32_t n) {
     if (!few) x->nrows = EV_FEW + 1;
 }
 
+INLINE void add_code(ev_call *x, const ev_measure *v, uint32_t contact, uint32_t code) {
+    contact &= BM_CHUNK_ROWS - 1;
+    x->seen[contact] |= code != 0;
+    x->numbers[contact] += code ? (int64_t)((uint64_t)v->base + code - 1) : 0;
+}
+
+bool ev_add_codes(ev_call *x, const ev_measure *v, const bm_u16 *contacts, const uint32_t *codes, uint32_t n,
+                  const uint64_t *mask) {
+    const double least = (double)v->base, most = (double)v->most;
+    const double reach = x->reach + n * (most > -least ? most : -least);
+    if (reach >= 0x1p62) return false;
+    x->reach = reach;
+    if (!mask) {
+        const bool few = x->nrows <= EV_FEW && n <= EV_FEW - x->nrows;
+        if (v->whole) {
+            for (uint32_t i = 0; i < n; i++) {
+                const uint32_t contact = contacts[i] & (BM_CHUNK_ROWS - 1);
+                x->seen[contact] = 1;
+                x->numbers[contact] += (int64_t)((uint64_t)v->base + codes[i] - 1);
+            }
+        } else {
+            for (uint32_t i = 0; i < n; i++) add_code(x, v, contacts[i], codes[i]);
+        }
+        for (uint32_t i = 0; few && i < n; i++) x->few[x->nrows++] = contacts[i] & (BM_CHUNK_ROWS - 1);
+        if (!few) x->nrows = EV_FEW + 1;
+        return true;
+    }
+    for (uint32_t w = 0; w < (n + 63) / 64; w++) {
+        for (uint64_t left = mask[w]; left; left &= left - 1) {
+            const uint32_t i = w * 64 + (uint32_t)__builtin_ctzll(left);
+            add_code(x, v, contacts[i], codes[i]);
+            if (x->nrows < EV_FEW) x->few[x->nrows] = contacts[i] & (BM_CHUNK_ROWS - 1);
+            x->nrows += x->nrows <= EV_FEW;
+        }
+    }
+    return true;
+}
+
 int ev_add_rows(ev_call *x, const ev_block *b, const uint16_t *rows, uint32_t n) {
     const bm_chunk *contacts = &b->columns[EV_CONTACT], *measure = NULL;
     if (x->kind == EV_LIST) return list_rows(x, b, rows, n) ? BM_OK : BM_NO_MEMORY;

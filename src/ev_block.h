@@ -38,6 +38,7 @@ static inline int64_t ev_value(const bm_chunk *c, uint64_t code) { return (int64
 
 struct ev_layer;
 struct ev_order;
+struct ev_measure;
 
 /* --- local time (ev_clock.c) ---------------------------------------------------------------------------- */
 
@@ -164,6 +165,7 @@ typedef struct {
     const ev_month *const *months;
     size_t nmonths;
     const struct ev_order *const *orders; /* NULL for a month that has none */
+    const struct ev_measure *const *measures; /* of the query's measure, in that order; NULL where it is not known */
     uint32_t by, nvalues;
     const int64_t *values;
     const struct ev_layer *const *layers;

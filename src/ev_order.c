@@ -45,6 +45,12 @@ uint64_t ev_order_mark(const ev_month *m, uint32_t column) {
     return h;
 }
 
+uint64_t ev_measure_mark(const ev_month *m, uint32_t column) {
+    uint64_t h = mix(m->first, column);
+    for (uint32_t i = 0; m->n && i < m->starts[m->n]; i++) h = mix_chunk(h, &m->blocks[i]->columns[column]);
+    return h;
+}
+
 /* --- making one --------------------------------------------------------------------------------------------- */
 
 /* The least and the greatest value of a column of the blocks; false without any. */
@@ -129,6 +135,24 @@ int ev_order_make(ev_order *o, const ev_month *m, uint32_t column) {
     }
     free(next);
     o->mark = ev_order_mark(m, column);
+    return BM_OK;
+}
+
+int ev_measure_make(ev_measure *v, const ev_order *o, const ev_month *m, uint32_t column) {
+    memset(v, 0, sizeof *v);
+    if (!bounds(m, column, &v->base, &v->most) || (uint64_t)v->most - (uint64_t)v->base >= UINT32_MAX) return EV_UNORDERED;
+    v->codes = malloc((size_t)o->n * sizeof *v->codes + 1);
+    if (!v->codes) return BM_NO_MEMORY;
+    const uint64_t span = (uint64_t)v->most - (uint64_t)v->base;
+    v->whole = true;
+    for (uint32_t i = 0; i < o->n; i++) {
+        uint64_t number;
+        const bm_chunk *c = &m->blocks[o->places[i] >> EV_ROW_BITS]->columns[column];
+        const bool there = number_of(c, o->places[i] & (BM_CHUNK_ROWS - 1), v->base, span, &number);
+        v->codes[i] = there ? (uint32_t)number + 1 : 0;
+        v->whole &= there;
+    }
+    v->mark = ev_measure_mark(m, column);
     return BM_OK;
 }
 

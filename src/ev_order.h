@@ -26,6 +26,14 @@ typedef struct ev_order {
     uint64_t mark;
 } ev_order;
 
+/* The values of another column in the same order, for sums over the rows of a value. */
+typedef struct ev_measure {
+    uint32_t *codes;    /* value - base + 1, or 0 where there is none */
+    int64_t base, most; /* of all values */
+    bool whole;         /* every row has one */
+    uint64_t mark;      /* see ev_measure_mark */
+} ev_measure;
+
 enum { EV_UNORDERED = 17 }; /* beside BM_OK and BM_NO_MEMORY: the column's values, or the month's blocks, are too many */
 
 /* Orders the rows of a month, all of whose blocks have the column. The caller clears what was made, whatever is
@@ -36,6 +44,10 @@ void ev_order_clear(ev_order *o);
 size_t ev_order_bytes(const ev_order *o);
 /* A hash of all that an order by this column is made of. */
 uint64_t ev_order_mark(const ev_month *m, uint32_t column);
+/* The same for a column of the month that the order was made of; EV_UNORDERED where codes of 32 bits do not do. The caller
+ * frees the codes. */
+int ev_measure_make(ev_measure *v, const ev_order *o, const ev_month *m, uint32_t column);
+uint64_t ev_measure_mark(const ev_month *m, uint32_t column);
 /* The rows of a value: from *at to below *end. */
 void ev_order_find(const ev_order *o, int64_t value, uint32_t *at, uint32_t *end);
 

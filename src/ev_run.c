@@ -41,7 +41,7 @@ void ev_runs_begin(ev_call *x, const ev_held *h) {
     x->by = h->orders ? &f->conjuncts[h->by] : NULL;
     for (size_t m = 0; h->orders && m < h->nmonths; m++) {
         const ev_month *month = h->months[m];
-        ev_run run = {h->orders[m], month, 0, 0, false, true};
+        ev_run run = {h->orders[m], h->measures[m], month, 0, 0, false, true};
         if (!run.order || h->first >= month->first + month->n) continue;
         const bm_scan window = {NULL, NULL, q->first, q->last};
         uint64_t lo, hi;
@@ -140,9 +140,12 @@ static int add_rows(ev_call *x, const ev_run *r, ev_source *from, uint32_t at, u
         for (uint32_t w = 0; w < words; w++) room->mask[w] &= room->other[w];
     }
     if (n & 63) room->mask[words - 1] &= bm_ones(n & 63);
-    if (!r->plain || from->stale || (x->kind != EV_SEEN && x->kind != EV_COUNT))
-        return add_by_block(x, r, from, at, n, room->mask);
-    if (!r->inside || x->narrowed) {
+    const bool all = r->inside && !x->narrowed, plain = r->plain && !from->stale;
+    if (plain && x->kind == EV_SUM && r->measure &&
+        ev_add_codes(x, r->measure, contacts, r->measure->codes + at, n, all ? NULL : room->mask))
+        return BM_OK;
+    if (!plain || (x->kind != EV_SEEN && x->kind != EV_COUNT)) return add_by_block(x, r, from, at, n, room->mask);
+    if (!all) {
         n = bm_ops.compact(contacts, n, room->mask, room->rows);
         contacts = (const bm_u16 *)room->rows;
     }

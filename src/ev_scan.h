@@ -27,6 +27,7 @@ typedef struct {
 /* The rows of one value in one month, in the month's order: those from `at` on are of ranges to come. */
 typedef struct {
     const ev_order *order;
+    const ev_measure *measure; /* or NULL */
     const ev_month *month;
     uint32_t at, end;
     bool inside; /* whether all of the month is in the window */
@@ -97,6 +98,10 @@ int ev_add_runs(ev_call *x, ev_source *from);
 /* ev_add.c */
 /* Adds n rows, of which only the contacts matter. For EV_SEEN and EV_COUNT. */
 void ev_add_contacts(ev_call *x, const bm_u16 *contacts, uint32_t n);
+/* Adds n rows with the codes of their measure: those of the mask, or for NULL all. For EV_SUM. False where the sums may
+ * leave 64 bits: then nothing is added. */
+bool ev_add_codes(ev_call *x, const ev_measure *v, const bm_u16 *contacts, const uint32_t *codes, uint32_t n,
+                  const uint64_t *mask);
 /* Adds the n rows listed, ascending, or for NULL the first n of the block; a status. */
 int ev_add_rows(ev_call *x, const ev_block *b, const uint16_t *rows, uint32_t n);
 /* Ends a range: reports what it has touched and leaves the buffers clear. False without memory. */

@@ -9,7 +9,8 @@ cdef class EventMonth:
     cdef tuple blocks
     cdef uint32_t least  # columns of a block
     cdef readonly uint64_t rows
-    cdef dict orders  # by column; a call keeps those that it uses
+    cdef dict orders  # by column; a call keeps those that it uses, and so it does the measures
+    cdef dict measures  # by the order's column and their own
     cdef object __weakref__
 
     def __cinit__(self, pairs):
@@ -20,7 +21,7 @@ cdef class EventMonth:
         cdef const ev_block **blocks
         self.blocks = tuple(block for _, block in given)
         self.least = EV_MAX_COLUMNS
-        self.orders = {}
+        self.orders, self.measures = {}, {}
         self.c.bounds = &self.bounds
         if not given:
             return
@@ -81,6 +82,19 @@ cdef class EventMonth:
         self.orders[order.column] = order
         return True
 
+    def measure(self, EventMeasure measure):
+        """Read its values in that order from now on. False when it is not of the order in use, or of these rows' values,
+        which are all read to know that."""
+        cdef uint64_t mark
+        if self.orders.get(measure.order.column) is not measure.order or measure.column >= self.least:
+            return False
+        with nogil:
+            mark = ev_measure_mark(&self.c, measure.column)
+        if mark != measure.c.mark:
+            return False
+        self.measures[measure.order.column, measure.column] = measure
+        return True
+
     def ordered(self, uint32_t column):
         """Whether there is an order by the column that is used."""
         return column in self.orders
@@ -88,6 +102,7 @@ cdef class EventMonth:
     def forget(self, uint32_t column):
         """Use no order by the column any more. Calls under way still do."""
         self.orders.pop(column, None)
+        self.measures = {key: measure for key, measure in self.measures.items() if key[0] != column}
 
     def rows_for(self, EventFilter filter):
         """How many rows a call with the filter (None: without) has to look at, those looked up counted at what they cost
@@ -110,7 +125,7 @@ _LOOKED_UP = 4
 
 cdef class EventOrder:
     """The rows of a month in the order of a column's values, so that a call whose filter asks for one of them looks at
-    its rows alone. Of EventMonth.use. Immutable, and borrows nothing of the month."""
+    its rows alone. For EventMonth.use. Borrows nothing of the month."""
 
     cdef ev_order c
     cdef readonly uint32_t column
@@ -152,3 +167,33 @@ cdef class EventOrder:
     cdef bint few(self, _Equal each, uint64_t rows):
         """Whether it is cheaper to look the rows up than to scan them all."""
         return self.cost(each) <= rows
+
+
+cdef class EventMeasure:
+    """The values of another column in the order of a month's rows, so that sums over the rows of a value read them one
+    after the other. For EventMonth.measure. Immutable, and borrows nothing of the month."""
+
+    cdef ev_measure c
+    cdef readonly EventOrder order
+    cdef readonly uint32_t column
+
+    def __cinit__(self, EventMonth month, EventOrder order, uint32_t column):
+        """`month` is one that uses the order. Raises ValueError for a column whose values lie too far from each other."""
+        cdef int status
+        if month.orders.get(order.column) is not order or column >= month.least:
+            raise ValueError(f"the month does not use the order, or has no column {column}")
+        self.order, self.column = order, column
+        with nogil:
+            status = ev_measure_make(&self.c, &order.c, &month.c, column)
+        if status == BM_NO_MEMORY:
+            raise MemoryError
+        if status == EV_UNORDERED:
+            raise ValueError(f"column {column} cannot be measured")
+
+    def __dealloc__(self):
+        free(self.c.codes)
+
+    @property
+    def nbytes(self):
+        """The memory that it takes, beside that of the order."""
+        return 4 * <uint64_t>self.order.c.n

@@ -107,6 +107,10 @@ cdef extern from "ev_layer.h" nogil:
         uint32_t n, nvalues, nblocks
         uint64_t mark
 
+    ctypedef struct ev_measure:
+        uint32_t *codes
+        uint64_t mark
+
     ctypedef struct bm_output:
         pass
 
@@ -132,6 +136,7 @@ cdef extern from "ev_layer.h" nogil:
         const ev_month *const *months
         size_t nmonths
         const ev_order *const *orders
+        const ev_measure *const *measures
         uint32_t by, nvalues
         const int64_t *values
         const ev_layer *const *layers
@@ -152,6 +157,8 @@ cdef extern from "ev_layer.h" nogil:
     const int EV_UNORDERED
     int ev_order_make(ev_order *o, const ev_month *m, uint32_t column)
     void ev_order_clear(ev_order *o)
+    int ev_measure_make(ev_measure *v, const ev_order *o, const ev_month *m, uint32_t column)
+    uint64_t ev_measure_mark(const ev_month *m, uint32_t column)
     size_t ev_order_bytes(const ev_order *o)
     uint64_t ev_order_mark(const ev_month *m, uint32_t column)
     void ev_order_find(const ev_order *o, int64_t value, uint32_t *at, uint32_t *end)
@@ -357,7 +364,7 @@ cdef class _Held:
     cdef tuple months, layers
     cdef list orders  # what the native code borrows
 
-    def __cinit__(self, months, layers, folded, ranges, uint32_t needed, EventFilter filter):
+    def __cinit__(self, months, layers, folded, ranges, uint32_t needed, EventFilter filter, int measure):
         cdef const ev_month **months_at
         cdef const ev_layer **layers_at
         cdef EventMonth month
@@ -373,7 +380,7 @@ cdef class _Held:
                 raise ValueError(f"a block has {month.least} columns: there is no column {needed - 1}")
             months_at[i] = &month.c
         if filter is not None and filter.equals:
-            self._choose(filter)
+            self._choose(filter, measure)
         for i, layer in enumerate(self.layers):
             if layer.c.b.ncolumns < needed:
                 raise ValueError(f"a layer has {layer.c.b.ncolumns} columns: there is no column {needed - 1}")
@@ -385,11 +392,13 @@ cdef class _Held:
         self.c.nfolded, self.c.folded_below = nfolded, min(max(below, 0), EV_NUMBERS)
         self.c.first, self.c.end = min(max(first, 0), EV_NUMBERS), min(max(end, 0), EV_NUMBERS)
 
-    cdef _choose(self, EventFilter filter):
+    cdef _choose(self, EventFilter filter, int measure):
         """Of what the filter asks for by value, that which the orders of the months leave the fewest rows of."""
         cdef EventMonth month
         cdef EventOrder order
+        cdef EventMeasure values
         cdef const ev_order **orders
+        cdef const ev_measure **measures
         cdef _Equal best = None, each
         cdef uint64_t left, least = 0
         cdef bint any_
@@ -403,7 +412,8 @@ cdef class _Held:
         if best is None:
             return
         self.c.orders = orders = <const ev_order **>calloc(self.c.nmonths, sizeof(void *))
-        if orders == NULL:
+        self.c.measures = measures = <const ev_measure **>calloc(self.c.nmonths, sizeof(void *))
+        if orders == NULL or measures == NULL:
             raise MemoryError
         self.orders = [filter]
         for i, month in enumerate(self.months):
@@ -411,10 +421,15 @@ cdef class _Held:
             if order is not None and order.few(best, month.rows):
                 self.orders.append(order)
                 orders[i] = &order.c
+                values = month.measures.get((best.column, measure))
+                if values is not None and values.order is order:
+                    self.orders.append(values)
+                    measures[i] = &values.c
         self.c.by, self.c.values, self.c.nvalues = best.conjunct, best.values, best.n
 
     def __dealloc__(self):
         free(<void *>self.c.orders)
+        free(<void *>self.c.measures)
         PyMem_Free(<void *>self.c.months)
         PyMem_Free(<void *>self.c.layers)
 
@@ -465,7 +480,7 @@ cdef class _Question:
         needed = max(needed, <uint32_t>(self.c.measure + 1))
         for i in range(self.c.nlisted):
             needed = max(needed, <uint32_t>self.c.listed[i] + 1)
-        cdef _Held held = _Held(months, layers, folded, ranges, needed, self.filter)
+        cdef _Held held = _Held(months, layers, folded, ranges, needed, self.filter, self.c.measure)
         with nogil:
             status = ev_collect(&held.c, &self.c, s, found)
         if status == BM_CANCELLED:

@@ -190,11 +190,13 @@ class _Sources(NamedTuple):
     folded: tuple[int, int]
 
     @classmethod
-    def of(cls, events: BoundEvents, filter: EventFilter | None, context: BindContext) -> _Sources:
+    def of(
+        cls, events: BoundEvents, filter: EventFilter | None, context: BindContext, measure: int | None = None
+    ) -> _Sources:
         snapshot = context.snapshot
         if events.start >= events.end:
             return cls((), (), (0, 0))
-        months = snapshot.event_months(events.type, month_of(events.start), month_of(events.end - 1), filter)
+        months = snapshot.event_months(events.type, month_of(events.start), month_of(events.end - 1), filter, measure)
         return cls(months, snapshot.event_layers(events.type), snapshot.events_folded(events.type))
 
     def shares(self, filter: EventFilter | None) -> list[Ranges]:
@@ -227,9 +229,10 @@ class _Asked(NamedTuple):
     ) -> _Asked:
         by_days = aggregate.function is AggregateFunction.DISTINCT_DAYS
         rows = EventFilter(events.where) if events.where else None
+        summed = aggregate.measure if aggregate.function is AggregateFunction.SUM else None
         return cls(
             events,
-            _Sources.of(events, rows, context),
+            _Sources.of(events, rows, context, summed),
             rows,
             _HOW[aggregate.function],
             aggregate.measure,

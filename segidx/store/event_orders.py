@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from weakref import ref
 
-from segidx.kernels.events import EventFilter, EventMonth, EventOrder
+from segidx.kernels.events import EventFilter, EventMeasure, EventMonth, EventOrder
 
 ORDERS_BYTES = 256 << 20
 """Memory for the orders of one opened account."""
@@ -27,6 +27,7 @@ SCANS = 16
 LEAST_ROWS = 1 << 16
 # Of fewer values each has so many rows that they are scanned anyway.
 LEAST_VALUES = 16
+_NEVER = -(1 << 62)  # of a month as it is
 
 Key = tuple[int, int, int]  # type, month, column
 
@@ -34,12 +35,27 @@ Key = tuple[int, int, int]  # type, month, column
 class _Kept:
     """What is known of a month by one column."""
 
-    __slots__ = ("asked", "month", "order")
+    __slots__ = ("asked", "measures", "month", "order", "summed")
 
     def __init__(self, month: EventMonth) -> None:
         self.month = ref(month)
         self.asked = 0
         self.order: EventOrder | None = None
+        self.summed: dict[int, int] = {}  # by measure, how often since there is the order
+        self.measures: dict[int, EventMeasure] = {}
+
+    @property
+    def nbytes(self) -> int:
+        measures = sum(measure.nbytes for measure in self.measures.values())
+        return measures if self.order is None else measures + self.order.nbytes
+
+    def follow(self, month: EventMonth) -> None:
+        """Go on with the month opened anew, since something has changed: perhaps not this month."""
+        self.month, self.asked, self.summed = ref(month), 0, {}
+        if self.order is not None and not month.use(self.order):
+            self.order = None
+        kept = {column: each for column, each in self.measures.items() if self.order and month.measure(each)}
+        self.measures = kept
 
 
 class EventOrders:
@@ -57,18 +73,22 @@ class EventOrders:
         with self._lock:
             return self._bytes()
 
-    def asked(self, type: int, months: Sequence[tuple[int, EventMonth]], filter: EventFilter) -> None:
-        """A question with this filter is about to be put to these months of a type, each with its number: note it, and
-        put one of them in order where that pays by now. The months' blocks are read, and must stay open meanwhile."""
-        due = None
+    def asked(
+        self, type: int, months: Sequence[tuple[int, EventMonth]], filter: EventFilter, measure: int | None = None
+    ) -> None:
+        """A question with this filter, a sum over `measure` if that is given, is about to be put to these months of a
+        type, each with its number: note it, and put one of them in order where that pays by now. The months' blocks are
+        read, and must stay open meanwhile."""
+        due: tuple[Key, EventMonth] | None = None
         with self._lock:
             for column in {equal.column for equal in filter.equals}:
                 for number, month in months:
-                    if month.rows >= LEAST_ROWS and not self._ready((type, number, column), month):
-                        due = due or ((type, number, column), month)
+                    key = (type, number, column)
+                    if month.rows >= LEAST_ROWS and self._is_due(key, month, measure):
+                        due = due or (key, month)
         if due is not None and self._making.acquire(blocking=False):
             try:
-                self._make(*due)
+                self._make(*due, measure)
             finally:
                 self._making.release()
 
@@ -77,35 +97,45 @@ class EventOrders:
             for key in list(self._kept):
                 self._drop(key)
 
-    def _ready(self, key: Key, month: EventMonth) -> bool:
-        """Whether there is nothing to be made, or not yet."""
+    def _is_due(self, key: Key, month: EventMonth, measure: int | None) -> bool:
         kept = self._kept.get(key)
         if kept is None:
             kept = self._kept[key] = _Kept(month)
         self._kept.move_to_end(key)
-        if kept.month() is not month:  # opened anew, since something has changed: perhaps not this month
-            kept.month, kept.asked = ref(month), 0
-            if kept.order is not None and not month.use(kept.order):
-                kept.order = None
-        if kept.order is not None:
-            return True
-        kept.asked += 1
-        return kept.asked < SCANS or not _worth(month, key[2])
+        if kept.month() is not month:
+            kept.follow(month)
+        if kept.order is None:
+            kept.asked += 1
+            return kept.asked >= SCANS and _worth(month, key[2])
+        if measure is None or measure in kept.measures:
+            return False
+        kept.summed[measure] = asked = kept.summed.get(measure, 0) + 1
+        return asked >= SCANS
 
-    def _make(self, key: Key, month: EventMonth) -> None:
-        try:
-            order = EventOrder(month, key[2])
-        except ValueError:
-            order = None
+    def _make(self, key: Key, month: EventMonth, measure: int | None) -> None:
         with self._lock:
             kept = self._kept.get(key)
-            if kept is None or kept.month() is not month:
+            order = None if kept is None else kept.order
+        made: EventOrder | EventMeasure | None
+        try:
+            made = EventOrder(month, key[2]) if order is None else EventMeasure(month, order, measure or 0)
+        except ValueError:
+            made = None
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is None or kept.month() is not month or kept.order is not order:
                 return
-            if order is None or order.values < LEAST_VALUES or order.nbytes > self._most:
-                kept.asked = -(1 << 62)  # never, unless it changes
-                return
-            month.use(order)
-            kept.order = order
+            if (
+                made is None
+                or (isinstance(made, EventOrder) and made.values < LEAST_VALUES)
+                or made.nbytes > self._most
+            ):
+                kept.asked = kept.summed[measure or 0] = _NEVER
+            elif isinstance(made, EventOrder):
+                if month.use(made):
+                    kept.order = made
+            elif month.measure(made):
+                kept.measures[made.column] = made
             self._shrink(key)
 
     def _shrink(self, but: Key) -> None:
@@ -123,7 +153,7 @@ class EventOrders:
             month.forget(key[2])
 
     def _bytes(self) -> int:
-        return sum(kept.order.nbytes for kept in self._kept.values() if kept.order is not None)
+        return sum(kept.nbytes for kept in self._kept.values())
 
 
 def _worth(month: EventMonth, column: int) -> bool:

@@ -321,16 +321,22 @@ class Snapshot:
         return cast(EventMonths, found)
 
     def event_months(
-        self, type: EventType, first_month: int, last_month: int, filter: EventFilter | None = None
+        self,
+        type: EventType,
+        first_month: int,
+        last_month: int,
+        filter: EventFilter | None = None,
+        measure: int | None = None,
     ) -> tuple[EventMonth, ...]:
         """The blocks of a type of the months (since 1970-01, UTC) from the first to the last, both included, those
-        without any left out. With a filter, which they are about to be asked with, they may be in the order of what it
-        asks for. They borrow pages: do not use them after this snapshot is closed. Raises CorruptData."""
+        without any left out. With a filter, and the measure of a sum, which they are about to be asked with, they may
+        be in the order of what it asks for. They borrow pages: do not use them after this snapshot is closed. Raises
+        CorruptData."""
         if DB_EVENTS not in self.dbs:  # read as an older format
             return ()
         found = self._event_months(type).between(self.txn, self.dbs[DB_EVENTS], first_month, last_month)
         if filter is not None and filter.equals:
-            self._orders.asked(type.number, tuple(found.items()), filter)
+            self._orders.asked(type.number, tuple(found.items()), filter, measure)
         return tuple(found.values())
 
     def event_ranges(self, type: EventType) -> list[int]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
-from segidx.kernels.events import EventBlock, EventFilter, EventMonth, EventOrder, collect, collect_set
+from segidx.kernels.events import EventBlock, EventFilter, EventMeasure, EventMonth, EventOrder, collect, collect_set
 
 Found = tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]
 
@@ -33,20 +34,25 @@ def both(
     the months are in the order of what the filter asks for by value."""
     found = _both(held, filter, *arguments, **options)
     if ordered and filter is not None and filter.equals:
-        with orders_of(held, [equal.column for equal in filter.equals]):
-            again = _both(held, filter, *arguments, **options)
-        assert np.array_equal(found[0], again[0])
-        assert np.array_equal(found[1], again[1])
+        measure = cast(int, arguments[2])
+        for measures in ((), (measure,) if measure >= 0 else ()):
+            with orders_of(held, [equal.column for equal in filter.equals], measures):
+                again = _both(held, filter, *arguments, **options)
+            assert np.array_equal(found[0], again[0])
+            assert np.array_equal(found[1], again[1])
     return found
 
 
 @contextmanager
-def orders_of(held: Iterable[EventMonth], columns: Iterable[int]) -> Iterator[None]:
-    """The months in the order of these columns, so far as they can be."""
+def orders_of(held: Iterable[EventMonth], columns: Iterable[int], measures: Iterable[int] = ()) -> Iterator[None]:
+    """The months in the order of these columns, with those measures, so far as they can be."""
     pairs = [(each, column) for each in held for column in columns]
     for each, column in pairs:
         with suppress(ValueError):
-            assert each.use(EventOrder(each, column))
+            order = EventOrder(each, column)
+            assert each.use(order)
+            for measure in measures:
+                assert each.measure(EventMeasure(each, order, measure))
     try:
         yield
     finally:

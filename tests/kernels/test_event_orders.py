@@ -19,6 +19,7 @@ from segidx.kernels.events import (
     EventBlock,
     EventFilter,
     EventLayer,
+    EventMeasure,
     EventMonth,
     EventOrder,
     collect,
@@ -223,6 +224,37 @@ def test_an_order_is_of_its_own_rows_alone() -> None:
     changed = [*rows.columns[:MEASURE], (values, rows.columns[MEASURE][1]), *rows.columns[MEASURE + 1 :]]
     other.columns = changed  # a column that it says nothing of
     assert other.month(500).use(order)
+
+
+def test_a_measure_is_of_its_order_and_values_alone() -> None:
+    rng = np.random.default_rng(9)
+    rows = Rows(rng, (0, 3), 900, MAY, MAY + MONTH)
+    month, again = rows.month(500), rows.month(500)
+    order = EventOrder(month, KIND)
+    with pytest.raises(ValueError, match="does not use the order"):
+        EventMeasure(month, order, MEASURE)
+    assert month.use(order)
+    assert again.use(order)
+    measure = EventMeasure(month, order, MEASURE)
+    assert (measure.order, measure.column, measure.nbytes) == (order, MEASURE, 4 * int(rows.columns[KIND][1].sum()))
+    assert month.measure(measure)
+    assert again.measure(measure)
+    rows.columns[MEASURE] = (rows.columns[MEASURE][0] + 1, rows.columns[MEASURE][1])
+    changed = rows.month(500)
+    assert not changed.measure(measure)
+    assert changed.use(order)
+    assert not changed.measure(measure)
+    # An older version of the month goes on with its own values.
+    assert changed.measure(EventMeasure(changed, order, MEASURE))
+    filter = EventFilter([("range", KIND, 1020, 1020)])
+    old, new = (collect([each], filter, 0, 2**63, MEASURE)[1] for each in (again, changed))
+    counts = collect(
+        [again], EventFilter([*[("range", KIND, 1020, 1020)], ("present", MEASURE), ("all", 2)]), 0, 2**63, -1
+    )
+    assert ((new - old) == counts[1]).all()
+    assert len(old)
+    with pytest.raises(ValueError, match="no column 8"):
+        EventMeasure(month, order, 8)
 
 
 def test_what_cannot_be_ordered() -> None:

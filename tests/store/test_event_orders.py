@@ -1,0 +1,128 @@
+"""When months are put in order, when they are not any more, and what memory orders take."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from segidx.kernels.events import EventBlock, EventFilter, EventMonth, collect, encode_block
+from segidx.store import event_orders
+from segidx.store.event_orders import SCANS, EventOrders
+
+MAY = 1_777_593_600_000
+KIND, AMOUNT, WIDE = 4, 5, 6
+TYPE = 2
+EQUAL = EventFilter([("range", KIND, 17, 17)])
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_orders, "LEAST_ROWS", 1000)
+
+
+def a_month(rows: int = 2000, kinds: int = 100, amount: int = 0) -> EventMonth:
+    n = np.arange(rows)
+    columns = [n, n + MAY, n, n * 0, n % kinds, n + amount, n << 40, n * 0 + 1]
+    return EventMonth([(0, EventBlock(encode_block([(c.astype(np.int64), np.ones(rows, np.uint8)) for c in columns])))])
+
+
+def ask(orders: EventOrders, months: list[EventMonth], times: int, measure: int | None = None) -> None:
+    for _ in range(times):
+        orders.asked(TYPE, list(enumerate(months)), EQUAL, measure)
+
+
+def test_a_month_is_put_in_order_when_it_was_asked_for_often_enough() -> None:
+    orders, month = EventOrders(), a_month()
+    ask(orders, [month], SCANS - 1)
+    assert not month.ordered(KIND)
+    assert orders.nbytes == 0
+    ask(orders, [month], 1)
+    assert month.ordered(KIND)
+    assert orders.nbytes == 8 * 2000 + 12 * 100
+
+
+def test_one_month_a_question() -> None:
+    orders, months = EventOrders(), [a_month(), a_month(3000), a_month(4000)]
+    ask(orders, months, SCANS)
+    assert [month.ordered(KIND) for month in months] == [True, False, False]
+    ask(orders, months, 2)
+    assert all(month.ordered(KIND) for month in months)
+
+
+def test_sums_have_their_measure_after_as_many_more() -> None:
+    orders, month = EventOrders(), a_month()
+    ask(orders, [month], SCANS, AMOUNT)
+    plain = orders.nbytes
+    assert month.ordered(KIND)
+    ask(orders, [month], SCANS, AMOUNT)
+    assert orders.nbytes == plain + 4 * 2000
+    ask(orders, [month], 3 * SCANS, WIDE)  # does not fit 32 bits
+    assert orders.nbytes == plain + 4 * 2000
+    assert collect([month], EQUAL, 0, 2**63, AMOUNT)[1].tolist() == list(range(17, 2000, 100))
+
+
+@pytest.mark.parametrize("month", [a_month(999), a_month(kinds=15), a_month(kinds=1)])
+def test_what_is_scanned_quickly_stays_as_it_is(month: EventMonth) -> None:
+    orders = EventOrders()
+    ask(orders, [month], 3 * SCANS)
+    assert not month.ordered(KIND)
+    assert orders.nbytes == 0
+
+
+def test_what_cannot_be_ordered_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    orders, month, tried = EventOrders(), a_month(), []
+    wide = EventFilter([("range", WIDE, 1 << 40, 1 << 40)])
+
+    def order(month: EventMonth, column: int) -> None:
+        tried.append(column)
+        raise ValueError
+
+    monkeypatch.setattr(event_orders, "EventOrder", order)
+    for _ in range(5 * SCANS):
+        orders.asked(TYPE, [(0, month)], wide)
+    assert tried == [WIDE]
+
+
+def test_a_month_that_did_not_change_keeps_its_order_when_it_is_opened_anew() -> None:
+    orders, month = EventOrders(), a_month()
+    ask(orders, [month], 2 * SCANS, AMOUNT)
+    kept = orders.nbytes
+    again = a_month()
+    ask(orders, [again], 1, AMOUNT)
+    assert again.ordered(KIND)
+    assert orders.nbytes == kept
+    paid = a_month(amount=5)  # the same rows, but for what is summed
+    ask(orders, [paid], 1, AMOUNT)
+    assert paid.ordered(KIND)
+    assert orders.nbytes == kept - 4 * 2000
+    assert collect([paid], EQUAL, 0, 2**63, AMOUNT)[1].tolist() == list(range(22, 2005, 100))
+    assert collect([again], EQUAL, 0, 2**63, AMOUNT)[1].tolist() == list(range(17, 2000, 100))
+    changed = a_month(2001)
+    ask(orders, [changed], SCANS - 1, AMOUNT)
+    assert not changed.ordered(KIND)
+    assert orders.nbytes == 0
+    ask(orders, [changed], 1, AMOUNT)
+    assert changed.ordered(KIND)
+
+
+def test_orders_that_are_used_no_more_give_way() -> None:
+    each = 8 * 2000 + 12 * 100
+    orders, months = EventOrders(2 * each), [a_month() for _ in range(3)]
+    for number, month in enumerate(months[:2]):
+        for _ in range(SCANS):
+            orders.asked(TYPE, [(number, month)], EQUAL)
+    orders.asked(TYPE, [(0, months[0])], EQUAL)
+    for _ in range(SCANS):
+        orders.asked(TYPE, [(2, months[2])], EQUAL)
+    assert [month.ordered(KIND) for month in months] == [True, False, True]
+    assert orders.nbytes == 2 * each
+    orders.clear()
+    assert not any(month.ordered(KIND) for month in months)
+    assert orders.nbytes == 0
+
+
+def test_an_order_that_is_too_large_is_not_kept() -> None:
+    orders, month = EventOrders(1000), a_month()
+    ask(orders, [month], 3 * SCANS)
+    assert not month.ordered(KIND)
+    assert orders.nbytes == 0
