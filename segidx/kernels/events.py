@@ -56,6 +56,7 @@ from segidx.kernels._events import (
     merge_layers,
     select,
     spreads,
+    take,
     verify_block,
 )
 
@@ -85,5 +86,6 @@ __all__ = [
     "merge_layers",
     "select",
     "spreads",
+    "take",
     "verify_block",
 ]
