@@ -210,10 +210,8 @@ def found(
     for group, *visit in tied.tolist():
         groups[group][tuple(visit)] += 1
     assert set(groups) == set(torn[:, 1].tolist()) == set(range(len(groups)))
-    return (
-        Counter(map(tuple, settled.tolist())),
-        Counter((event, frozenset(groups[group].items())) for event, group in torn.tolist()),
-    )
+    visits_of = {group: frozenset(held.items()) for group, held in groups.items()}
+    return Counter(map(tuple, settled.tolist())), Counter((e, visits_of[group]) for e, group in torn.tolist())
 
 
 def check(
