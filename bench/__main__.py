@@ -12,6 +12,7 @@ BENCHMARKS = {
     "events": "how long a count by orders and lines takes, against a column engine",
     "load": "how long contacts and orders take to load from Parquet, against a column engine that sorts them",
     "ingest": "durable contact updates a second over gRPC, and how long counts take meanwhile",
+    "attribution": "how long counts by the source of orders that take a visit's take",
     "single-add": "one tag given to one contact: a tag of half of all contacts against one of ten",
 }
 

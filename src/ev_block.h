@@ -188,6 +188,8 @@ enum { EV_OVERFLOW = 16 }; /* beside BM_OK, BM_CANCELLED, BM_DEADLINE and BM_NO_
  * a number within the bounds. Blocks and layers must have the columns that the query names. The caller frees what was
  * found, whatever is returned. */
 int ev_collect(const ev_held *held, const ev_query *q, const bm_stop *stop, ev_found *found);
+/* One behind the last range that is looked at and may have rows. */
+uint32_t ev_end(const ev_held *held);
 void ev_found_free(ev_found *found);
 
 #endif

@@ -106,8 +106,7 @@ static uint32_t next_of(const ev_call *x, const ev_held *h, uint32_t number) {
     return next;
 }
 
-/* One behind the last range that may have rows. */
-static uint32_t end_of(const ev_held *h) {
+uint32_t ev_end(const ev_held *h) {
     uint32_t end = 0;
     for (size_t m = 0; m < h->nmonths; m++)
         if (h->months[m]->first + h->months[m]->n > end) end = h->months[m]->first + h->months[m]->n;
@@ -139,7 +138,7 @@ static void give_back(ev_call *x) {
 }
 
 int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_found *found) {
-    const uint32_t depth = q->filter ? q->filter->depth : 0, end = end_of(h);
+    const uint32_t depth = q->filter ? q->filter->depth : 0, end = ev_end(h);
     uint32_t ticks = 0, key = 0;
     int status = stop ? bm_stop_look(stop) : BM_OK;
     if (status != BM_OK || h->first >= end || q->first > q->last) return status;

@@ -364,7 +364,7 @@ cdef class _Held:
     cdef tuple months, layers
     cdef list orders  # what the native code borrows
 
-    def __cinit__(self, months, layers, folded, ranges, uint32_t needed, EventFilter filter, int measure):
+    def __cinit__(self, months, layers, folded, ranges, uint32_t needed, EventFilter filter=None, int measure=EV_NO_COLUMN):
         cdef const ev_month **months_at
         cdef const ev_layer **layers_at
         cdef EventMonth month
@@ -472,25 +472,36 @@ cdef class _Question:
         self.c.low = INT64_MIN if low is None else _clamp(low)
         self.c.high = INT64_MAX if high is None else _clamp(high)
 
-    cdef _ask(self, months, layers, folded, ranges, Stop stop, ev_found *found):
-        """Raises Stopped, OverflowError. The caller frees what was found."""
-        cdef const bm_stop *s = &stop.c if stop is not None else NULL
+    cdef list _list(self, columns):
+        """Ask for rows, of which these columns are listed."""
+        cdef list asked = list(columns)
+        if not 1 <= len(asked) <= <int>EV_MAX_COLUMNS:
+            raise ValueError(f"1 to {EV_MAX_COLUMNS} columns are listed, not {len(asked)}")
+        for i, column in enumerate(asked):
+            if not 0 <= column < <int>EV_MAX_COLUMNS:
+                raise ValueError(f"columns are 0 to {EV_MAX_COLUMNS - 1}, not {column}")
+            self.c.listed[i] = column
+        self.c.nlisted, self.c.how, self.c.measure = len(asked), EV_ROWS, EV_NO_COLUMN
+        return asked
+
+    cdef uint32_t _needed(self):
+        """How many columns blocks and layers must have."""
         cdef uint32_t needed = self.c.filter.ncolumns if self.c.filter != NULL else 0
-        cdef int status
         needed = max(needed, <uint32_t>(self.c.measure + 1))
         for i in range(self.c.nlisted):
             needed = max(needed, <uint32_t>self.c.listed[i] + 1)
-        cdef _Held held = _Held(months, layers, folded, ranges, needed, self.filter, self.c.measure)
+        return needed
+
+    cdef _ask(self, months, layers, folded, ranges, Stop stop, ev_found *found):
+        """Raises Stopped, OverflowError. The caller frees what was found."""
+        cdef const bm_stop *s = &stop.c if stop is not None else NULL
+        cdef _Held held = _Held(months, layers, folded, ranges, self._needed(), self.filter, self.c.measure)
+        cdef int status
         with nogil:
             status = ev_collect(&held.c, &self.c, s, found)
-        if status == BM_CANCELLED:
-            raise Stopped("cancelled")
-        if status == BM_DEADLINE:
-            raise Stopped("deadline")
-        if status == BM_NO_MEMORY:
-            raise MemoryError
         if status == EV_OVERFLOW:
             raise OverflowError("a sum leaves 64 bits")
+        _ended(status)
 
 
 _EVERYWHERE = (0, EV_NUMBERS)
@@ -591,15 +602,8 @@ def select(
     """
     cdef _Question question = _Question()
     cdef ev_found found
-    cdef list asked = list(columns)
     memset(&found, 0, sizeof(found))
-    if not 1 <= len(asked) <= <int>EV_MAX_COLUMNS:
-        raise ValueError(f"1 to {EV_MAX_COLUMNS} columns are listed, not {len(asked)}")
-    for i, column in enumerate(asked):
-        if not 0 <= column < <int>EV_MAX_COLUMNS:
-            raise ValueError(f"columns are 0 to {EV_MAX_COLUMNS - 1}, not {column}")
-        question.c.listed[i] = column
-    question.c.nlisted, question.c.how, question.c.measure = len(asked), EV_ROWS, EV_NO_COLUMN
+    asked = question._list(columns)
     question._about(filter, start, end, among)
     try:
         question._ask(months, layers, folded, ranges, stop, &found)
@@ -614,3 +618,6 @@ cdef void _copy(const ev_found *found, uint32_t[::1] ordinals, int64_t[::1] numb
     if found.n:
         memcpy(&ordinals[0], found.ordinals, found.n * sizeof(uint32_t))
         memcpy(&numbers[0], found.numbers, found.n * found.width * sizeof(int64_t))
+
+
+include "event_taking.pxi"

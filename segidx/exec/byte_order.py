@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -16,17 +14,17 @@ Numbers = npt.NDArray[np.int64]
 
 
 def ranks(
-    strings: LayeredStrings, codes: Numbers, context: BindContext, first_text: int = 0, texts: Sequence[str] = ()
+    strings: LayeredStrings, codes: Numbers, context: BindContext, others: LayeredStrings | None = None
 ) -> Numbers:
-    """A number for each code, int64[n]: of two, the lesser is that of the string that comes first. Where there are
-    `texts`, codes from `first_text` on are these. Raises Stopped."""
+    """A number for each code, int64[n]: of two, the lesser is that of the string that comes first. Codes behind those
+    of the strings are the others'. Raises Stopped."""
     context.check_stop()
     distinct, inverse = np.unique(codes, return_inverse=True)
-    known = distinct[distinct < first_text] if texts else distinct
+    known = distinct if others is None else distinct[distinct < len(strings)]
     named = strings.get(known).cast(pa.binary())
-    if texts:
-        others = [texts[code - first_text].encode() for code in distinct[len(known) :].tolist()]
-        named = pa.concat_arrays([named, pa.array(others, pa.binary())])
+    if others is not None:
+        more = others.get(distinct[len(known) :] - len(strings))
+        named = pa.concat_arrays([named, more.cast(pa.binary())])
     order = pc.array_sort_indices(named).to_numpy()
     context.check_stop()
     found = np.empty(len(distinct), np.int64)

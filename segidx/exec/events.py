@@ -13,21 +13,22 @@ import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
-from segidx.exec.pool import over_threads, threads
-from segidx.kernels.events import EventFilter, EventLayer, EventMonth, collect, collect_set, select
+from segidx.exec.attribution import RowFilter, filled
+from segidx.exec.held_events import HeldEvents, Ranges, a_few_each
+from segidx.exec.pool import over_threads
+from segidx.kernels.events import EVENT, MISSING, collect, collect_set, select
 from segidx.model.errors import SumTooLarge
 from segidx.model.expression import AggregateFunction
 from segidx.plan.clocks import packed_changes
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import EventScan
 from segidx.plan.values import BoundAggregate, BoundEvents, ValueKind
-from segidx.store.events import month_of
 from segidx.store.postings import bitmap_of
 
 Ordinals = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-Ranges = tuple[int, int]  # the first, and behind the last
+ContactNumbers = tuple[Ordinals, Numbers]  # ordinals ascending, and the number of each
 Found = TypeVar("Found")
 
 # What the kernel calls the functions that plans come to; a count is a sum without a measure.
@@ -49,16 +50,15 @@ _JOINED = {
 
 # Rows from which on a second thread pays: handing work over costs as much as half a million compared codes.
 _PARALLEL_ROWS = 1 << 20
-_TOGETHER = 4  # ranges that one thread reads: those of a container
 
 
 def scan(plan: EventScan, candidates: bytes | None, context: BindContext) -> list[bytes]:
     """The contacts whose aggregate lies within the scan's bounds, of the candidates where they are given, in parts of
     ascending ordinals; all are portable Roaring bitmaps. Raises Stopped, SumTooLarge."""
     among = None if candidates is None else ordinals_of(BitMap.deserialize(candidates))
-    if plan.aggregate.also:
-        ordinals, _ = _joined(plan.aggregate, among, context, plan.low, plan.high)
-        return [bytes(bitmap_of(ordinals).serialize())]
+    if plan.aggregate.also or plan.aggregate.taken:
+        ordinals, numbers = _collected(plan.aggregate, among, context)
+        return [bytes(bitmap_of(ordinals[_inside(numbers, plan.low, plan.high)]).serialize())]
     ask = _Asked.about(plan.aggregate, plan.aggregate.events, among, context)
     return ask.parts(lambda ranges: ask.run(collect_set, ranges, plan.low, plan.high))
 
@@ -105,35 +105,63 @@ class Selected(NamedTuple):
         return len(self.ordinals)
 
 
-def selected(events: BoundEvents, columns: Sequence[int], among: Ordinals | None, context: BindContext) -> Selected:
+def selected(
+    events: BoundEvents, columns: Sequence[int], among: Ordinals | None, context: BindContext, taken: str = ""
+) -> Selected:
     """The columns of the events that there are, of the contacts in `among` where it is given (ascending). For what is
-    not made row by row; it takes memory for all of them. Raises Stopped."""
-    rows = EventFilter(events.where) if events.where else None
-    sources = _Sources.of(events, rows, context)
-
-    def found(ranges: Ranges) -> Selected:
-        ordinals, values = select(
-            sources.months,
-            rows,
-            events.start,
-            events.end,
-            columns,
-            among,
-            context.stop,
-            sources.layers,
-            sources.folded,
-            ranges,
-        )
-        order = np.argsort(ordinals, kind="stable")
-        return Selected(ordinals[order], tuple(value[order] for value in values))
-
-    parts = over_threads(found, sources.shares(rows))
+    not made row by row; it takes memory for all of them. The first column is the property `taken` where that is said:
+    orders that lack it have what they take from a visit, as `segidx.exec.attribution.filled` gives it. Raises
+    Stopped."""
+    parts = _selected_parts(events, columns, among, context, taken, lambda part: part)
     if not parts:
         return Selected(np.zeros(0, np.uint32), tuple(np.zeros(0, np.int64) for _ in columns))
     return Selected(
         np.concatenate([part.ordinals for part in parts]),
         tuple(np.concatenate(values) for values in zip(*(part.columns for part in parts), strict=True)),
     )
+
+
+def _selected_parts(
+    events: BoundEvents,
+    columns: Sequence[int],
+    among: Ordinals | None,
+    context: BindContext,
+    taken: str,
+    made: Callable[[Selected], Found],
+) -> list[Found]:
+    """What is made of such rows, piece by piece."""
+    rows = RowFilter(events, among, context, asked=bool(taken))
+    held = HeldEvents.of(events.type, events.start, events.end, context, rows.always)
+    asked = [*columns, EVENT] if taken else columns
+
+    def found(ranges: Ranges) -> Found:
+        where, attributed = rows.of(ranges)
+        ordinals, values = select(
+            held.months,
+            where,
+            events.start,
+            events.end,
+            asked,
+            among,
+            context.stop,
+            held.layers,
+            held.folded,
+            ranges,
+        )
+        if taken:
+            assert attributed is not None
+            first, *others, numbers = values
+            values = (filled(taken, first, numbers, attributed, context), *others)
+        order = np.argsort(ordinals, kind="stable")
+        return made(Selected(ordinals[order], tuple(value[order] for value in values)))
+
+    return over_threads(found, _shares(held, rows))
+
+
+def _shares(held: HeldEvents, rows: RowFilter) -> list[Ranges]:
+    """The ranges in a few pieces a thread, so that all end together; in one where there is little to read."""
+    pieces = a_few_each() if held.rows_for(rows.always) >= _PARALLEL_ROWS else 1
+    return held.shares(pieces if rows.attribution is None else max(pieces, rows.attribution.pieces()))
 
 
 def ordinals_of(bitmap: BitMap) -> Ordinals:
@@ -148,14 +176,8 @@ def _collected(aggregate: BoundAggregate, among: Ordinals | None, context: BindC
     return _collected_of(aggregate, aggregate.events, among, context)
 
 
-def _joined(
-    aggregate: BoundAggregate,
-    among: Ordinals | None,
-    context: BindContext,
-    low: int | None = None,
-    high: int | None = None,
-) -> tuple[Ordinals, Numbers]:
-    """The same over events of several types, where the number lies within the bounds."""
+def _joined(aggregate: BoundAggregate, among: Ordinals | None, context: BindContext) -> tuple[Ordinals, Numbers]:
+    """The same over events of several types."""
     every = (aggregate.events, *aggregate.also)
     parts = [_collected_of(aggregate, events, among, context) for events in every]
     everyone = np.concatenate([ordinals for ordinals, _ in parts])
@@ -164,59 +186,54 @@ def _joined(
     nothing, join = _JOINED[aggregate.function]
     found = np.full(len(ordinals), nothing, np.int64)
     join(found, owner, given)
-    inside = np.ones(len(ordinals), np.bool_)
+    return ordinals, found
+
+
+def _inside(numbers: Numbers, low: int | None, high: int | None) -> Mask:
+    inside = np.ones(len(numbers), np.bool_)
     if low is not None:
-        inside &= found >= low
+        inside &= numbers >= low
     if high is not None:
-        inside &= found <= high
-    return ordinals[inside], found[inside]
+        inside &= numbers <= high
+    return inside
+
+
+def _distinct_taken(aggregate: BoundAggregate, among: Ordinals | None, context: BindContext) -> list[ContactNumbers]:
+    """How many different values orders have, of themselves or of visits."""
+
+    def distinct(rows: Selected) -> ContactNumbers:
+        (values,) = rows.columns
+        there = values != MISSING
+        owners, values = rows.ordinals[there], values[there]
+        order = np.lexsort((values, owners))
+        owners, values = owners[order], values[order]
+        first = np.ones(len(owners), np.bool_)
+        first[1:] = (owners[1:] != owners[:-1]) | (values[1:] != values[:-1])
+        ordinals, counts = np.unique(owners[first], return_counts=True)
+        return ordinals, counts.astype(np.int64)
+
+    return _selected_parts(aggregate.events, [aggregate.measure], among, context, aggregate.taken, distinct)
 
 
 def _collected_of(
     aggregate: BoundAggregate, events: BoundEvents, among: Ordinals | None, context: BindContext
 ) -> tuple[Ordinals, Numbers]:
-    ask = _Asked.about(aggregate, events, among, context)
-    parts = ask.parts(lambda ranges: ask.run(collect, ranges))
+    if aggregate.taken:
+        parts = _distinct_taken(aggregate, among, context)
+    else:
+        ask = _Asked.about(aggregate, events, among, context)
+        parts = ask.parts(lambda ranges: ask.run(collect, ranges))
     if not parts:
         return np.zeros(0, np.uint32), np.zeros(0, np.int64)
     return np.concatenate([ordinals for ordinals, _ in parts]), np.concatenate([numbers for _, numbers in parts])
-
-
-class _Sources(NamedTuple):
-    """Where the events of a window are: the blocks of its months, and the layers above them."""
-
-    months: tuple[EventMonth, ...]
-    layers: tuple[EventLayer, ...]
-    folded: tuple[int, int]
-
-    @classmethod
-    def of(
-        cls, events: BoundEvents, filter: EventFilter | None, context: BindContext, measure: int | None = None
-    ) -> _Sources:
-        snapshot = context.snapshot
-        if events.start >= events.end:
-            return cls((), (), (0, 0))
-        months = snapshot.event_months(events.type, month_of(events.start), month_of(events.end - 1), filter, measure)
-        return cls(months, snapshot.event_layers(events.type), snapshot.events_folded(events.type))
-
-    def shares(self, filter: EventFilter | None) -> list[Ranges]:
-        """The ranges in a few pieces a thread, so that all end together; in one where there is little to read."""
-        rows = sum(month.rows_for(filter) for month in self.months) + sum(layer.rows for layer in self.layers)
-        last = max((*(month.last for month in self.months), *(layer.last for layer in self.layers)), default=-1)
-        if last < 0:
-            return []
-        if rows < _PARALLEL_ROWS:
-            return [(0, last + 1)]
-        step = -(-(last + 1) // (4 * threads() * _TOGETHER)) * _TOGETHER
-        return [(first, first + step) for first in range(0, last + 1, step)]
 
 
 class _Asked(NamedTuple):
     """An aggregate of events of one type, ready to be asked for."""
 
     events: BoundEvents
-    sources: _Sources
-    rows: EventFilter | None
+    held: HeldEvents
+    rows: RowFilter
     how: str
     measure: int
     among: Ordinals | None
@@ -228,11 +245,11 @@ class _Asked(NamedTuple):
         cls, aggregate: BoundAggregate, events: BoundEvents, among: Ordinals | None, context: BindContext
     ) -> _Asked:
         by_days = aggregate.function is AggregateFunction.DISTINCT_DAYS
-        rows = EventFilter(events.where) if events.where else None
+        rows = RowFilter(events, among, context)
         summed = aggregate.measure if aggregate.function is AggregateFunction.SUM else None
         return cls(
             events,
-            _Sources.of(events, rows, context, summed),
+            HeldEvents.of(events.type, events.start, events.end, context, rows.always, summed),
             rows,
             _HOW[aggregate.function],
             aggregate.measure,
@@ -245,8 +262,8 @@ class _Asked(NamedTuple):
         self, kernel: Callable[..., Found], ranges: Ranges, low: int | None = None, high: int | None = None
     ) -> Found:
         return kernel(
-            self.sources.months,
-            self.rows,
+            self.held.months,
+            self.rows.of(ranges)[0],
             self.events.start,
             self.events.end,
             self.measure,
@@ -255,16 +272,16 @@ class _Asked(NamedTuple):
             high,
             self.context.stop,
             self.how,
-            self.sources.layers,
+            self.held.layers,
             self.zone,
-            self.sources.folded,
+            self.held.folded,
             ranges,
         )
 
     def parts(self, found: Callable[[Ranges], Found]) -> list[Found]:
         """What is found in all ranges, piece by piece."""
         try:
-            return over_threads(found, self.sources.shares(self.rows))
+            return over_threads(found, _shares(self.held, self.rows))
         except OverflowError:
             raise SumTooLarge(
                 f"the sum of a contact's {self.events.type.name} events is beyond 2^63 units; choose a narrower window"

@@ -13,9 +13,9 @@ from pyroaring import BitMap
 
 from segidx.exec.byte_order import ranks
 from segidx.exec.events import Numbers, Ordinals, ordinals_of, selected
-from segidx.kernels.events import EVENT, MISSING, favourites
+from segidx.kernels.events import MISSING, favourites
 from segidx.model.errors import SumTooLarge
-from segidx.plan.attribution import TakenSources
+from segidx.model.events import VISIT
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import FavouriteScan
 from segidx.plan.values import BoundFavourite
@@ -48,10 +48,9 @@ def _steps(candidates: bytes | None, context: BindContext) -> Iterator[Ordinals]
 
 def _favoured(favourite: BoundFavourite, among: Ordinals, context: BindContext) -> tuple[Ordinals, Numbers]:
     """Each of the contacts with the codes that are equally favoured, those of a contact together."""
-    columns = [favourite.measure, EVENT] if favourite.by < 0 else [favourite.measure, EVENT, favourite.by]
-    ordinals, (codes, events, *weights) = selected(favourite.events, columns, among, context)
-    if isinstance(favourite.taken, TakenSources):
-        codes = favourite.taken.filled(codes, events)
+    columns = [favourite.measure] if favourite.by < 0 else [favourite.measure, favourite.by]
+    ordinals, (codes, *weights) = selected(favourite.events, columns, among, context, favourite.taken)
+    if favourite.taken:
         there = codes != MISSING
         ordinals, codes, weights = ordinals[there], codes[there], [weight[there] for weight in weights]
     try:
@@ -77,10 +76,9 @@ def _holding(
     if mixed.any():
         type = favourite.events.type
         strings = context.snapshot.event_dictionary(type, type.index(favourite.property.name))
-        taken = favourite.taken
-        more = (taken.first_text, taken.texts) if isinstance(taken, TakenSources) else (0, ())
+        others = context.snapshot.event_dictionary(VISIT, VISIT.index(favourite.taken)) if favourite.taken else None
         held, fitting = owners[mixed], fits[mixed]
-        order = np.lexsort((ranks(strings, codes[mixed], context, *more), held))
+        order = np.lexsort((ranks(strings, codes[mixed], context, others), held))
         first = np.flatnonzero(np.diff(held[order].astype(np.int64), prepend=-1))
         all_of_them[some & ~all_of_them] = fitting[order[first]]
     return owners[starts][all_of_them]

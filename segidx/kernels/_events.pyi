@@ -158,6 +158,18 @@ def select(
     ranges: tuple[int, int] = ...,
 ) -> tuple[npt.NDArray[np.uint32], tuple[npt.NDArray[np.int64], ...]]: ...
 
+Where = tuple[Iterable[EventMonth], EventFilter | None, int, int, Iterable[EventLayer], tuple[int, int]]
+
+def take(
+    orders: Where,
+    visits: Where,
+    columns: tuple[int, int],
+    within: int,
+    among: npt.NDArray[np.uint32] | None = None,
+    stop: Stop | None = None,
+    ranges: tuple[int, int] = ...,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]: ...
+
 Rows = tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], int | None]
 
 def follow(steps: Iterable[Rows], none: Rows | None, end: int, stop: Stop | None = None) -> npt.NDArray[np.uint32]: ...

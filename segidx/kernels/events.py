@@ -58,6 +58,7 @@ from segidx.kernels._events import (
     merge_layers,
     select,
     spreads,
+    take,
     verify_block,
 )
 
@@ -89,5 +90,6 @@ __all__ = [
     "merge_layers",
     "select",
     "spreads",
+    "take",
     "verify_block",
 ]

@@ -20,8 +20,8 @@ class BindContext:
     at: int
     zone: tzinfo
     stop: Stop | None = None
-    # What `segidx.plan.attribution` has found, by the orders' span.
-    attributed: dict[tuple[int, int], object] = field(default_factory=dict, compare=False, repr=False)
+    # What `segidx.exec.attribution` has found and keeps for the rest of the evaluation.
+    attributed: dict[tuple[int, ...], object] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def schema(self) -> Schema:

@@ -16,7 +16,7 @@ from fractions import Fraction
 import numpy as np
 
 from segidx.model.errors import InvalidExpression, SegidxError, TypeMismatch
-from segidx.model.events import CLOCK_PROPERTIES, ORDER, VISIT, EventProperty, EventType
+from segidx.model.events import CLOCK_PROPERTIES, VISIT, EventProperty, EventType
 from segidx.model.expression import (
     And,
     AtLeast,
@@ -36,7 +36,7 @@ from segidx.model.expression import (
 from segidx.model.products import PRODUCT
 from segidx.model.schema import FieldType
 from segidx.model.values import Constant, FieldValue, Scalar, Value
-from segidx.plan.attribution import ATTRIBUTED, PAID, attributed, with_taken
+from segidx.plan.attribution import is_taken, or_taken
 from segidx.plan.calendar import instants_of_days
 from segidx.plan.clocks import clock_filter, joined
 from segidx.plan.constants import FLIPPED, bind_constant, holds, whole_numbers
@@ -112,8 +112,8 @@ def _own_leaf(node: Expression, type: EventType, span: Span, context: BindContex
             found = _property_of(type, node.field)
             if _is_clock(found):
                 return [("constant", True)]
-            there = np.iinfo(np.int64).min + 1, np.iinfo(np.int64).max
-            return _numbers(type, found, ("present", column_of(type, found)), there, span, context)
+            steps: list[FilterOp] = [("present", column_of(type, found))]
+            return or_taken(steps, found.name) if is_taken(type, found.name, context) else steps
         case TextMatch():
             found = _property_of(type, node.field)
             if found.type is not FieldType.CATEGORY:
@@ -124,7 +124,6 @@ def _own_leaf(node: Expression, type: EventType, span: Span, context: BindContex
             return _strings(
                 type,
                 found,
-                span,
                 context,
                 lambda strings: text_codes(context, strings, node.operator, node.pattern, ci=node.ci),
             )
@@ -203,15 +202,13 @@ def _property(
     column = column_of(type, found)
     if isinstance(constant, str):
         if operator is Operator.EQ:
-            return _strings(
-                type, found, span, context, lambda strings: equal_codes(context, strings, [constant], ci=ci)
-            )
-        return _strings(
-            type, found, span, context, lambda strings: compared_codes(context, strings, operator, constant)
-        )
+            return _strings(type, found, context, lambda strings: equal_codes(context, strings, [constant], ci=ci))
+        return _strings(type, found, context, lambda strings: compared_codes(context, strings, operator, constant))
     if isinstance(constant, bool):
-        value = int(constant)
-        return _numbers(type, found, ("range", column, value, value), (value, value), span, context)
+        steps: list[FilterOp] = [("range", column, int(constant), int(constant))]
+        if is_taken(type, found.name, context):
+            return or_taken(steps, found.name, np.array([constant], np.int64))
+        return steps
     if isinstance(constant, date):  # a datetime is one too
         return _instants(column, operator, bind_constant(constant), context)
     scale = found.decimals(context.snapshot.catalog.account.money_scale)
@@ -241,9 +238,7 @@ def _in(node: In, type: EventType, span: Span, context: BindContext) -> list[Fil
         found = _property_of(type, node.value.field)
         if found.type is FieldType.CATEGORY:
             wanted = [o for o in node.options if isinstance(o, str)]
-            return _strings(
-                type, found, span, context, lambda strings: equal_codes(context, strings, wanted, ci=node.ci)
-            )
+            return _strings(type, found, context, lambda strings: equal_codes(context, strings, wanted, ci=node.ci))
     steps: list[FilterOp] = []
     for option in node.options:
         steps += _comparison(node.value, Operator.EQ, Constant(option), type, span, context, ci=node.ci)
@@ -270,42 +265,14 @@ def property_dictionary(type: EventType, found: EventProperty, context: BindCont
     return Dictionary(strings, strings.find_one)
 
 
-def _numbers(
-    type: EventType,
-    found: EventProperty,
-    step: FilterOp,
-    ends: tuple[int, int],
-    span: Span,
-    context: BindContext,
-) -> list[FilterOp]:
-    """The events of which the step holds, and the orders that take a value between these ends from a visit."""
-    if not _is_attributed(type, found):
-        return [step]
-    taken = attributed(context, *span)
-    values = taken.paid if found.name == PAID else taken.sources
-    return with_taken([step], taken.orders[(values >= ends[0]) & (values <= ends[1])])
-
-
 def _strings(
-    type: EventType,
-    found: EventProperty,
-    span: Span,
-    context: BindContext,
-    codes_of: Callable[[Dictionary], Codes],
+    type: EventType, found: EventProperty, context: BindContext, codes_of: Callable[[Dictionary], Codes]
 ) -> list[FilterOp]:
     """The events that have one of the strings whose codes these are, and the orders that take it from a visit."""
     steps = _table(type, found, codes_of(property_dictionary(type, found, context)))
-    if not _is_attributed(type, found):
+    if not is_taken(type, found.name, context):
         return steps
-    taken = attributed(context, *span)
-    if not len(taken):
-        return steps
-    codes = codes_of(property_dictionary(VISIT, VISIT.property(found.name), context))
-    return with_taken(steps, taken.orders[np.isin(taken.sources, codes)])
-
-
-def _is_attributed(type: EventType, found: EventProperty) -> bool:
-    return type == ORDER and found.name in ATTRIBUTED
+    return or_taken(steps, found.name, codes_of(property_dictionary(VISIT, VISIT.property(found.name), context)))
 
 
 def _table(type: EventType, found: EventProperty, codes: Codes) -> list[FilterOp]:

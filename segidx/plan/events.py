@@ -11,7 +11,7 @@ from fractions import Fraction
 from segidx.kernels.events import TIME
 from segidx.model.errors import InvalidExpression, TypeMismatch, UnknownEventType
 from segidx.model.event_groups import GROUPS, check_asked
-from segidx.model.events import ORDER, EventProperty, EventType, clock_of
+from segidx.model.events import ORDER, EventType, clock_of
 from segidx.model.expression import (
     Aggregate,
     AggregateFunction,
@@ -23,7 +23,7 @@ from segidx.model.results import Estimate
 from segidx.model.schema import FieldType
 from segidx.model.values import ArithmeticOperator
 from segidx.model.windows import MAX_INSTANT, MIN_INSTANT, resolve_instants
-from segidx.plan.attribution import taken_values, with_taken
+from segidx.plan.attribution import is_taken
 from segidx.plan.calendar import instants_of_days
 from segidx.plan.constants import whole_numbers
 from segidx.plan.context import BindContext
@@ -72,7 +72,10 @@ def bind_aggregate(aggregate: Aggregate, context: BindContext, path: str) -> Bou
         )
     found = type.property(aggregate.property)
     if function is AggregateFunction.DISTINCT:
-        return _distinct(counting(events), found, context)
+        taken = is_taken(type, found.name, context)
+        return BoundAggregate(
+            ValueKind.NUMBER, function, counting(events), column_of(type, found), taken=found.name if taken else ""
+        )
     if found.type is not FieldType.NUMBER:
         raise TypeMismatch(
             f"{function.value} is made of numbers, but {type.name}.{found.name} is a {found.type.value}",
@@ -85,28 +88,6 @@ def bind_aggregate(aggregate: Aggregate, context: BindContext, path: str) -> Bou
     # Of orders the average is over those that count: a cancelled one lowers the sum, and is no order.
     divisor = counting(events) if type == ORDER else passing(events, ("present", column))
     return BoundArithmetic(ValueKind.NUMBER, ArithmeticOperator.DIVIDE, total, count(divisor))
-
-
-def _distinct(events: BoundEvents, found: EventProperty, context: BindContext) -> BoundAggregate | BoundArithmetic:
-    """How many different values: those of the column, and those that orders take from visits."""
-    function, column = AggregateFunction.DISTINCT, column_of(events.type, found)
-    values = taken_values(events, found, context)
-    if not values:
-        return BoundAggregate(ValueKind.NUMBER, function, events, column)
-    # Every value that is taken counts one where any such order has it, itself or taken; the column has the others.
-    flag = counts_column(events.type)
-    own = [step for step, _ in values]
-    others = passing(events, *own, ("any", len(own)), ("not",))
-    parts: list[BoundAggregate | BoundArithmetic] = [BoundAggregate(ValueKind.NUMBER, function, others, column)]
-    for step, orders in values:
-        parts.append(BoundAggregate(ValueKind.NUMBER, function, passing(events, *with_taken([step], orders)), flag))
-    while len(parts) > 1:  # by halves, so that many make no deep tree
-        pairs = [parts[at : at + 2] for at in range(0, len(parts), 2)]
-        parts = [
-            BoundArithmetic(ValueKind.NUMBER, ArithmeticOperator.ADD, *pair) if len(pair) == 2 else pair[0]
-            for pair in pairs
-        ]
-    return parts[0]
 
 
 def bind_did(events: Events, context: BindContext, path: str) -> Plan:

@@ -6,16 +6,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from segidx.model.errors import TypeMismatch
-from segidx.model.events import ORDER, EventProperty, EventType, clock_of
+from segidx.model.events import VISIT, EventProperty, EventType, clock_of
 from segidx.model.expression import Aggregate
 from segidx.model.results import Estimate
 from segidx.model.schema import FieldType
-from segidx.plan.attribution import SOURCE, TakenSources, taken_sources
+from segidx.plan.attribution import is_taken, or_taken
 from segidx.plan.context import BindContext
 from segidx.plan.event_filters import column_of, property_dictionary
 from segidx.plan.events import counting, did_any, members, passing
 from segidx.plan.nodes import FavouriteScan, Plan, nothing
-from segidx.plan.strings import equal_codes, fold
+from segidx.plan.strings import equal_codes
 from segidx.plan.values import BoundFavourite, ValueKind
 
 
@@ -32,10 +32,8 @@ def bind_favourite(aggregate: Aggregate, context: BindContext, path: str) -> Bou
         wanted = "favourite goes by the sum of a number"
         by = column_of(events.type, _property(events.type, aggregate.by, FieldType.NUMBER, wanted))
     column, counted = column_of(events.type, found), counting(events)
-    if events.type == ORDER and found.name == SOURCE:
-        taken = taken_sources(context, events.start, events.end)
-        if taken is not None:
-            return BoundFavourite(ValueKind.STRING, counted, found, column, by, taken)
+    if is_taken(events.type, found.name, context):
+        return BoundFavourite(ValueKind.STRING, counted, found, column, by, found.name)
     return BoundFavourite(ValueKind.STRING, passing(counted, ("present", column)), found, column, by)
 
 
@@ -45,10 +43,10 @@ def favourite_is(
     """The contacts whose favourite is one of the strings."""
     type = favourite.events.type
     codes = equal_codes(context, property_dictionary(type, favourite.property, context), wanted, ci=ci).tolist()
-    if isinstance(favourite.taken, TakenSources):
-        fits = {fold(text) for text in wanted} if ci else set(wanted)
-        texts = enumerate(favourite.taken.texts, favourite.taken.first_text)
-        codes += [code for code, text in texts if (fold(text) if ci else text) in fits]
+    if favourite.taken:  # behind the own codes are those of visits
+        own = context.snapshot.event_dictionary(type, type.index(favourite.property.name))
+        of_visits = property_dictionary(VISIT, VISIT.property(favourite.taken), context)
+        codes += (len(own) + equal_codes(context, of_visits, wanted, ci=ci)).tolist()
     if not codes:
         return nothing(f"no event has such a {type.name}.{favourite.property.name}", path)
     return _scan(favourite, tuple(codes), context, path)
@@ -56,8 +54,11 @@ def favourite_is(
 
 def favourite_is_set(favourite: BoundFavourite, context: BindContext, path: str) -> Plan:
     """The contacts that have a favourite."""
-    if favourite.by < 0 and favourite.taken is None:
-        return did_any([favourite.events], context, path)
+    if favourite.by < 0:
+        events = favourite.events
+        if favourite.taken:
+            events = passing(events, *or_taken([("present", favourite.measure)], favourite.taken))
+        return did_any([events], context, path)
     return _scan(favourite, None, context, path)
 
 

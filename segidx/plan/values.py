@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
 
@@ -93,26 +93,28 @@ class BoundEvents:
 class BoundAggregate(BoundValue):
     """What each contact's events come to: their COUNT or DISTINCT_DAYS, the SUM, MIN or MAX of the column `measure`
     over 10**scale, or how many DISTINCT values that has. The MIN or MAX of the column of times is an instant.
-    `also` are events of more types, which COUNT, MIN and MAX of times take in."""
+    `also` are events of more types, which COUNT, MIN and MAX of times take in. Where orders take the measure's values
+    from visits, `taken` is its name."""
 
     function: AggregateFunction
     events: BoundEvents
     measure: int = -1
     scale: int = 0
     also: tuple[BoundEvents, ...] = ()
+    taken: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class BoundFavourite(BoundValue):
     """The string of the dictionary of the column `measure` that the most of each contact's events have or, where `by`
-    is a column and not -1, the one with the greatest sum of that, above 0. All of the events have one, but where orders
-    take theirs from visits (`taken`, a TakenSources)."""
+    is a column and not -1, the one with the greatest sum of that, above 0. Where orders take it from visits, `taken` is
+    its name; else all of the events have one."""
 
     events: BoundEvents
     property: EventProperty
     measure: int
     by: int = -1
-    taken: object = field(default=None, compare=False)
+    taken: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ import pytest
 
 from segidx.client import connect
 from segidx.database import Account, Database
+from segidx.exec import attribution
 from segidx.model.events import Event, EventRow, Order, OrderLine, Retraction
-from segidx.model.schema import AccountInfo, Schema
+from segidx.model.schema import AccountInfo, Field, FieldType, Schema
 from segidx.model.source_settings import SourceSettings
 from segidx.model.syntax import parse
-from segidx.plan import attribution
 from segidx.service.server import start
 from segidx.testing.account_lives import shrink
 from segidx.testing.checks import check_expression
@@ -63,6 +63,15 @@ QUESTIONS = (
     "count(order where email) = count(visit where email)",
     "did(line where amount > 5) and did(order where email)",
     "did(interaction) and not did(order where source is set)",
+    'tier = "gold" and did(order where email)',
+    'tier = "gold" and not only(order where source is set among amount > 5)',
+    'tier = "gold" and last(order) has direct',
+    'tier = "gold" and favourite(order.source) in ("email", "own")',
+    'tier = "base" and distinct(order.source) = 2',
+    'not tier = "base" and first(order where amount > 5) has paid',
+    "sequence(order where email then order where paid within 1 hour)",
+    "distinct(order.source where email or direct) = distinct(order.source)",
+    'distinct(order.source) >= 2 and favourite(order.source) = "direct"',
 )
 ASKED = tuple(map(parse, QUESTIONS))
 
@@ -72,11 +81,19 @@ class Life:
         self.rng = random.Random(seed)
         self.directory = directory
         self.now = AT
-        self.oracle = Oracle(Schema(()), "Europe/Warsaw")
+        fields = [Field("tier", FieldType.CATEGORY)]
+        self.oracle = Oracle(Schema(tuple(fields)), "Europe/Warsaw")
         self.open(create=True)
         self.account: Account
         self.database.create_account(AccountInfo("shop", "Europe/Warsaw"))
         self.account = self.database.account("shop")
+        self.account.update_schema(fields)
+
+    def add(self, contacts: int) -> None:
+        """Contacts, few of which are gold."""
+        rows = [(f"c{n}", {"tier": "base" if n % 5 else "gold"}) for n in range(contacts)]
+        self.account.upsert(rows)
+        self.oracle.upsert(rows)
 
     def open(self, *, create: bool = False) -> None:
         self.database = Database.open(self.directory, create=create, clock=lambda: int(self.now.timestamp() * 1000))
@@ -158,7 +175,11 @@ def place() -> Iterator[Path]:
 def test_random_lives(place: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     shrink(monkeypatch.setattr)
     life = Life(place / "data", seed)
+    # Candidates alone are looked at where they are few, always, or never; pieces are kept for the evaluation, or not.
+    monkeypatch.setattr(attribution, "_FEW", life.rng.choice((0, 2, 8, 1 << 40)))
+    monkeypatch.setattr(attribution, "_KEPT_BYTES", life.rng.choice((0, 100, 1 << 20)))
     try:
+        life.add(len(CONTACTS))
         for number in range(12):
             life.write(life.rng.choice((1, 6, 15)))
             match life.rng.randrange(5):
@@ -192,13 +213,11 @@ def test_over_grpc(place: Path) -> None:
 
 
 def test_contacts_of_many_pieces(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Orders and visits in five ranges of contacts, one looked at after another."""
-    monkeypatch.setattr(attribution, "_PIECE", 1)
+    """Orders and visits in five ranges of contacts, four of which are looked at together and one alone."""
+    monkeypatch.setattr(attribution, "_PARALLEL_ROWS", 0)
     life = Life(place / "data", 200)
     with life.database:
-        rows = [(f"c{n}", {}) for n in range(70_000)]
-        life.account.upsert(rows)
-        life.oracle.upsert(rows)
+        life.add(70_000)
         monkeypatch.setattr(f"{__name__}.CONTACTS", [f"c{n}" for n in (0, 16_383, 16_384, 40_000, 69_999)])
         for merged in (False, True):
             life.write(40)

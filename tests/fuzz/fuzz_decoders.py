@@ -44,6 +44,7 @@ from segidx.kernels.events import (
     encode_layer,
     merge_layers,
     select,
+    take,
     verify_block,
 )
 from segidx.v1 import ingest_pb2
@@ -191,6 +192,9 @@ def _read_events(pick: random.Random) -> None:
             held = {"layers": layers, "folded": folded}
             pick.choice([collect, collect_set])(months, rows, 0, end, measure, chosen, how=how, zone=where, **held)
             select(months, rows, 0, end, [0, pick.randrange(least)], chosen, **held)
+            where = (months, rows, 0, end, layers, folded)
+            columns = pick.randrange(least), pick.randrange(least)
+            take(where, where, columns, pick.choice([0, 1 << 10, 1 << 62]), chosen)
 
 
 def request_bytes(pick: random.Random) -> bytes:

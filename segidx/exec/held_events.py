@@ -1,0 +1,65 @@
+"""Where the events of a window are: the blocks of its months, and the layers of the log above them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from segidx.exec.pool import threads
+from segidx.kernels.events import EventFilter, EventLayer, EventMonth
+from segidx.model.events import EventType
+from segidx.plan.context import BindContext
+from segidx.store.events import month_of
+
+Ranges = tuple[int, int]  # the first, and behind the last
+
+_TOGETHER = 4  # ranges that one thread reads: those of a container
+
+
+class HeldEvents(NamedTuple):
+    """As the kernels take them."""
+
+    months: tuple[EventMonth, ...]
+    layers: tuple[EventLayer, ...]
+    folded: tuple[int, int]
+
+    @classmethod
+    def of(
+        cls,
+        type: EventType,
+        start: int,
+        end: int,
+        context: BindContext,
+        filter: EventFilter | None = None,
+        measure: int | None = None,
+    ) -> HeldEvents:
+        """Those of a type with start <= time < end (ms); to be asked with that filter, and for a sum over that measure,
+        where it is known."""
+        snapshot = context.snapshot
+        if start >= end:
+            return cls((), (), (0, 0))
+        months = snapshot.event_months(type, month_of(start), month_of(end - 1), filter, measure)
+        return cls(months, snapshot.event_layers(type), snapshot.events_folded(type))
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are, those of the whole months and layers."""
+        return self.rows_for(None)
+
+    def rows_for(self, filter: EventFilter | None) -> int:
+        """How many of them a question with the filter looks at, by what that costs."""
+        return sum(month.rows_for(filter) for month in self.months) + sum(layer.rows for layer in self.layers)
+
+    def shares(self, pieces: int) -> list[Ranges]:
+        """The ranges, ascending, in so many pieces at most; none without events."""
+        last = max((*(month.last for month in self.months), *(layer.last for layer in self.layers)), default=-1)
+        if last < 0:
+            return []
+        if pieces == 1:
+            return [(0, last + 1)]
+        step = -(-(last + 1) // (pieces * _TOGETHER)) * _TOGETHER
+        return [(first, first + step) for first in range(0, last + 1, step)]
+
+
+def a_few_each() -> int:
+    """In how many pieces work is shared, so that all threads end together."""
+    return 4 * threads()
