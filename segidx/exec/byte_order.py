@@ -15,6 +15,22 @@ from segidx.store.fresh import LayeredStrings
 Numbers = npt.NDArray[np.int64]
 
 
+def ranks_across(tables: Sequence[LayeredStrings], codes: Sequence[Numbers], context: BindContext) -> list[Numbers]:
+    """The same for codes of several tables, int64[n] a table: strings of different tables that are equal have one
+    number. Raises Stopped."""
+    context.check_stop()
+    found = [np.unique(each, return_inverse=True) for each in codes]
+    named = [table.get(distinct).cast(pa.binary()) for table, (distinct, _) in zip(tables, found, strict=True)]
+    encoded = pa.concat_arrays(named).dictionary_encode()
+    order = pc.array_sort_indices(encoded.dictionary).to_numpy()
+    context.check_stop()
+    ranked = np.empty(len(order), np.int64)
+    ranked[order] = np.arange(len(order))
+    numbers = ranked[encoded.indices.to_numpy()]
+    ends = np.cumsum([len(distinct) for distinct, _ in found])
+    return [part[inverse] for part, (_, inverse) in zip(np.split(numbers, ends[:-1]), found, strict=True)]
+
+
 def ranks(
     strings: LayeredStrings, codes: Numbers, context: BindContext, first_text: int = 0, texts: Sequence[str] = ()
 ) -> Numbers:

@@ -6,15 +6,16 @@ one, and only the candidates' rows are added up. What the log holds lies above t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
+from segidx.exec.local_days import local_days
 from segidx.exec.pool import over_threads, threads
-from segidx.kernels.events import EventFilter, EventLayer, EventMonth, collect, collect_set, select
+from segidx.kernels.events import TIME, EventFilter, EventLayer, EventMonth, collect, collect_set, select
 from segidx.model.errors import SumTooLarge
 from segidx.model.expression import AggregateFunction
 from segidx.plan.clocks import packed_changes
@@ -22,12 +23,14 @@ from segidx.plan.context import BindContext
 from segidx.plan.nodes import EventScan
 from segidx.plan.values import BoundAggregate, BoundEvents, ValueKind
 from segidx.store.events import month_of
+from segidx.store.layout import RANGE_BITS
 from segidx.store.postings import bitmap_of
 
 Ordinals = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Ranges = tuple[int, int]  # the first, and behind the last
+Selections = tuple[BoundEvents, ...]  # of events of one type, or of several; one at least, all of one window
 Found = TypeVar("Found")
 
 # What the kernel calls the functions that plans come to; a count is a sum without a measure.
@@ -50,6 +53,8 @@ _JOINED = {
 # Rows from which on a second thread pays: handing work over costs as much as half a million compared codes.
 _PARALLEL_ROWS = 1 << 20
 _TOGETHER = 4  # ranges that one thread reads: those of a container
+# Ranges of contacts whose rows are held at a time: a quarter of a million contacts.
+_SLICE = 16
 
 
 def scan(plan: EventScan, candidates: bytes | None, context: BindContext) -> list[bytes]:
@@ -80,16 +85,16 @@ def numbers_of(value: BoundAggregate, among: Ordinals | None, context: BindConte
     return _collected(value, among, context)
 
 
-def contacts_with(events: BoundEvents, among: Ordinals | None, context: BindContext) -> Ordinals:
+def contacts_with(events: Selections, among: Ordinals | None, context: BindContext) -> Ordinals:
     """The contacts that have one of the events, of `among` where it is given; both ascending. Raises Stopped."""
     return counts(events, among, context)[0]
 
 
 def counts(
-    events: BoundEvents, among: Ordinals | None, context: BindContext, least: int = 1
+    events: Selections, among: Ordinals | None, context: BindContext, least: int = 1
 ) -> tuple[Ordinals, Numbers]:
     """The contacts that have so many of the events at least, and how many these are. Raises Stopped."""
-    value = BoundAggregate(ValueKind.NUMBER, AggregateFunction.COUNT, events)
+    value = BoundAggregate(ValueKind.NUMBER, AggregateFunction.COUNT, events[0], also=events[1:])
     ordinals, numbers = _collected(value, among, context)
     enough = numbers >= least
     return ordinals[enough], numbers[enough]
@@ -136,6 +141,35 @@ def selected(events: BoundEvents, columns: Sequence[int], among: Ordinals | None
     )
 
 
+def selected_of(events: Selections, columns: Sequence[int], among: Ordinals | None, context: BindContext) -> Selected:
+    """The same of several selections. Columns are those that all types have. Raises Stopped."""
+    parts = [selected(each, columns, among, context) for each in events]
+    if len(parts) == 1:
+        return parts[0]
+    ordinals = np.concatenate([part.ordinals for part in parts])
+    order = np.argsort(ordinals, kind="stable")
+    values = zip(*(part.columns for part in parts), strict=True)
+    return Selected(ordinals[order], tuple(np.concatenate(each)[order] for each in values))
+
+
+def slices(events: Selections, among: Ordinals | None, context: BindContext) -> Iterator[Ordinals | None]:
+    """The contacts, ascending, some at a time, so that the rows of these take a bounded part of memory; None for all
+    that have events, where they are few."""
+    if among is None:
+        held = (context.snapshot.event_ranges(each.type) for each in events)
+        numbers = sorted(set().union(*held))
+        if len(numbers) <= _SLICE:
+            yield None
+            return
+        for first in range(0, len(numbers), _SLICE):
+            starts = np.array(numbers[first : first + _SLICE], np.int64) << RANGE_BITS
+            yield (starts[:, None] + np.arange(1 << RANGE_BITS)).reshape(-1).astype(np.uint32)
+        return
+    size = _SLICE << RANGE_BITS
+    for first in range(0, len(among), size):
+        yield among[first : first + size]
+
+
 def ordinals_of(bitmap: BitMap) -> Ordinals:
     """The members, ascending. (NumPy's own way from a bitmap is by Python integers.)"""
     return np.frombuffer(bitmap.to_array(), np.uint32) if bitmap else np.zeros(0, np.uint32)
@@ -157,19 +191,36 @@ def _joined(
 ) -> tuple[Ordinals, Numbers]:
     """The same over events of several types, where the number lies within the bounds."""
     every = (aggregate.events, *aggregate.also)
-    parts = [_collected_of(aggregate, events, among, context) for events in every]
-    everyone = np.concatenate([ordinals for ordinals, _ in parts])
-    ordinals, owner = np.unique(everyone, return_inverse=True)
-    given = np.concatenate([numbers for _, numbers in parts])
-    nothing, join = _JOINED[aggregate.function]
-    found = np.full(len(ordinals), nothing, np.int64)
-    join(found, owner, given)
+    if aggregate.function is AggregateFunction.DISTINCT_DAYS:
+        ordinals, found = _days_together(every, among, context)
+    else:
+        parts = [_collected_of(aggregate, events, among, context) for events in every]
+        everyone = np.concatenate([ordinals for ordinals, _ in parts])
+        ordinals, owner = np.unique(everyone, return_inverse=True)
+        given = np.concatenate([numbers for _, numbers in parts])
+        nothing, join = _JOINED[aggregate.function]
+        found = np.full(len(ordinals), nothing, np.int64)
+        join(found, owner, given)
     inside = np.ones(len(ordinals), np.bool_)
     if low is not None:
         inside &= found >= low
     if high is not None:
         inside &= found <= high
     return ordinals[inside], found[inside]
+
+
+def _days_together(events: Selections, among: Ordinals | None, context: BindContext) -> tuple[Ordinals, Numbers]:
+    """On how many local days the events of several types were. A day of two types is one, so numbers do not add up."""
+    ordinals, numbers = [np.zeros(0, np.uint32)], [np.zeros(0, np.int64)]
+    for part in slices(events, among, context):
+        rows = selected_of(events, [TIME], part, context)
+        days = local_days(rows.columns[0], context.zone)
+        # A day is less than 2^23 days from 1970.
+        pairs = np.unique(rows.ordinals.astype(np.int64) << 24 | days + (1 << 23))
+        owners, found = np.unique((pairs >> 24).astype(np.uint32), return_counts=True)
+        ordinals.append(owners)
+        numbers.append(found.astype(np.int64))
+    return np.concatenate(ordinals), np.concatenate(numbers)
 
 
 def _collected_of(
