@@ -162,6 +162,9 @@ def bind_has_value(value: BoundValue, context: BindContext, path: str) -> Plan:
             # No sum is made: one event that has the number is enough.
             having = [passing(each, ("present", value.measure)) for each in (value.events, *value.also)]
             return did_any(having, context, path)
+        case BoundArithmetic(operator=ArithmeticOperator.ADD):
+            # Different values, of which orders take some from visits.
+            return everything("a count is 0 at least", context.total, path)
         case BoundArithmetic(left=BoundAggregate() as total, right=BoundAggregate() as divisor):  # an average
             some = bind_has_value(total, context, path)
             return all_of([some, did_any([divisor.events], context, path)], context.total, path)
@@ -204,6 +207,14 @@ def aggregate_on_days(
     if not scans:
         return nothing("no instant has such a local date", path)
     return scans[0] if len(scans) == 1 else any_of(scans, context.total, path)
+
+
+def aggregate_between(
+    aggregate: BoundAggregate, low: int | None, high: int | None, context: BindContext, path: str
+) -> Plan:
+    """The contacts whose aggregate, in whole units of its scale or an instant, lies in [low, high]; None is open.
+    One without such events is never among them."""
+    return _scan(aggregate, low, high, context, path)
 
 
 def having(events: tuple[BoundEvents, ...], least: int, context: BindContext, path: str) -> Plan:

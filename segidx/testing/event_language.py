@@ -165,6 +165,8 @@ class LanguageGenerator(EventGenerator):
 
     def expected_compared(self) -> Expression:
         time = self.expected()
+        if self.one_in(4):
+            return self.time_in_window(time)
         if self.one_in(5):
             return In(time, self.several(lambda: self._moment(not self.one_in(4)), 4))
         if self.one_in(4):

@@ -34,6 +34,7 @@ from segidx.model.expression import (
     Operator,
     TextMatch,
     TextOperator,
+    TimeInWindow,
 )
 from segidx.model.schema import FieldType, Schema
 from segidx.model.values import Arithmetic, ArithmeticOperator, Constant, FieldValue, Negative, Scalar, Value
@@ -297,11 +298,18 @@ class EventGenerator(Generator):
 
     def event_time_compared(self) -> Expression:
         time, operator = self.event_time(), self.pick(tuple(Operator))
+        if self.one_in(4):
+            return self.time_in_window(time)
         if self.one_in(5):
             # Dates rather than instants, which are hardly ever met.
             return In(time, self.several(lambda: self._moment(not self.one_in(4)), 4))
         other = Constant(self._moment(self.one_in(2)))
         return Comparison(other, operator, time) if self.one_in(8) else Comparison(time, operator, other)
+
+    def time_in_window(self, time: Aggregate) -> Expression:
+        """Half of them told on the calendar, and some that lie ahead."""
+        found = TimeInWindow(time, self.window(days_only=False) if self.one_in(2) else self.pick(_TELLING_WINDOWS))
+        return Not(found) if self.one_in(6) else found
 
     def event_time_enclosed(self) -> Expression:
         time, day = self.event_time(), self.one_in(2)

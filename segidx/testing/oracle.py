@@ -82,9 +82,11 @@ Readings chosen where the words are silent (a test that meets another reading ha
 36. One event is of one step only, since the next must be later; a step may ask for the same events as another. Of
     orders and lines those are steps that `did` looks for. An event that is to stay away does so up to `within`
     milliseconds, these included, and the sequence holds from the millisecond after these on.
-37. Bands are those that are declared when they are asked for, whenever the events were. What is crossed is worked out
+37. A window behind the time of an event holds instants, as that of a timestamp field does; it may reach beyond the
+    instant of evaluation, where what is expected may lie.
+38. Bands are those that are declared when they are asked for, whenever the events were. What is crossed is worked out
     anew from the events that there are: one that comes late, or is taken back, changes what was crossed before.
-38. An order that says neither `source` nor `paid` has those of its contact's last visit that has a source, from the
+39. An order that says neither `source` nor `paid` has those of its contact's last visit that has a source, from the
     account's minutes before the order (that instant too) to its own time. What is asked is answered by the visits
     that are kept when it is asked. Visits of one time are ordered by their ids.
 """
@@ -545,6 +547,13 @@ class Oracle:
             case HasValue(value=asked_for):
                 of_events = self._value(asked_for, at)
                 return lambda subject: of_events(subject) is not None
+            case asked.TimeInWindow(value=asked_for, window=window):
+                time_of_event = self._value(asked_for, at)
+                within = oracle_time.window_of_instants(window, at, self.local)
+                return lambda subject: (
+                    isinstance(when := time_of_event(subject), datetime)
+                    and oracle_time.within(oracle_time.millis(when), within)
+                )
             case Overdue(events=events):
                 selected = self._selection(events, at)
                 return lambda subject: (due := expected_of(selected(subject))) is not None and due < at

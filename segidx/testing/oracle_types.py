@@ -47,6 +47,7 @@ from segidx.model.expression import (
     Overdue,
     Tagged,
     TextMatch,
+    TimeInWindow,
     filters_of,
     node_path,
     values_of,
@@ -174,7 +175,7 @@ def _check_node(node: Expression, schema: Schema, types: EventTypes) -> None:
         case asked.Sequence(steps=steps):
             for step in steps:
                 _check_events(step.events, types)
-        case HasValue(value=value):
+        case HasValue(value=value) | TimeInWindow(value=value):
             kind_of(value, schema, types)
         case InWindow(field=field, window=window):
             _wants(schema, field, FieldType.DATE, FieldType.TIMESTAMP)

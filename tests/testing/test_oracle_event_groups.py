@@ -146,6 +146,15 @@ TABLE = [
     ("distinct_days(interaction) = 1", "bob"),
     ("distinct_days(touch) = 2", "cid"),
     ("distinct_days(touch) = 0", "dee eve"),
+    # windows
+    ("last(interaction).time in last 1 day", "ann"),
+    ("last(interaction).time not in last 1 day", "bob cid dee eve"),
+    ("last(touch).time in last 5 days", "ann bob"),
+    ("first(touch).time older than 100 days", "cid"),
+    ("last(touch older than 100 days).time in last 3 years", "cid"),
+    ("first(interaction).time in 2024-05-06 to 2024-05-07", "ann"),
+    ("expected(interaction) in next 19 days", "ann"),
+    ("expected(interaction) in next 18 days", ""),
     # sequences
     ("sequence(interaction then touch)", "ann bob"),
     ("sequence(touch then interaction)", "ann"),

@@ -253,6 +253,11 @@ def exactly(value: Value, number: Value) -> Expression:
     ("asked_for", "wanted"),
     [
         (HasValue(MEAN), "ann bob dee"),
+        # That of ann is 3 days ahead, that of dee now, that of bob 2 ms later than 5 days ago.
+        (asked.TimeInWindow(EXPECTED, Rolling(Direction.NEXT, 4, Unit.DAY)), "ann dee"),
+        (asked.TimeInWindow(EXPECTED, Rolling(Direction.NEXT, 3, Unit.DAY)), "dee"),
+        (asked.TimeInWindow(EXPECTED, Absolute(NOON - 5 * DAY + 2 * MS, NOON - 5 * DAY + 3 * MS)), "bob"),
+        (asked.TimeInWindow(EXPECTED, Absolute(NOON - 5 * DAY + 3 * MS, NOON)), ""),
         (HasValue(DEVIATION), "ann bob dee"),
         (HasValue(EXPECTED), "ann bob dee"),
         (compare(MEAN, "=", 4), "ann"),
@@ -563,7 +568,8 @@ def test_every_kind_of_question_is_generated() -> None:
                     kinds.update(("absent", s.absent, s.within is None) for s in node.steps)
                     kinds[type(node.window)] += 1
                 kinds["month"] += any("month" in repr(found.node) for found in filters_of(node))
-    wanted = [EventHas, HasValue, Overdue, asked.Sequence, *(f for f in F if f.of_gaps), F.FAVOURITE, "month"]
+    wanted: list[object] = [EventHas, HasValue, asked.TimeInWindow, Overdue, asked.Sequence, F.FAVOURITE, "month"]
+    wanted += [f for f in F if f.of_gaps]
     wanted += [(F.FAVOURITE, True), (F.FAVOURITE, False), ("absent", True, False), ("absent", False, True)]
     wanted += [("absent", False, False), AllTime, Absolute, Rolling]
     assert {kind for kind in wanted if kinds[kind] < 10} == set()
