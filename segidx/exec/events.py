@@ -6,7 +6,7 @@ one, and only the candidates' rows are added up. What the log holds lies above t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -15,20 +15,23 @@ from pyroaring import BitMap
 
 from segidx.exec.attribution import RowFilter, filled
 from segidx.exec.held_events import HeldEvents, Ranges, a_few_each
+from segidx.exec.local_days import local_days
 from segidx.exec.pool import over_threads
-from segidx.kernels.events import EVENT, MISSING, collect, collect_set, select
+from segidx.kernels.events import EVENT, MISSING, TIME, collect, collect_set, select
 from segidx.model.errors import SumTooLarge
 from segidx.model.expression import AggregateFunction
 from segidx.plan.clocks import packed_changes
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import EventScan
 from segidx.plan.values import BoundAggregate, BoundEvents, ValueKind
+from segidx.store.layout import RANGE_BITS
 from segidx.store.postings import bitmap_of
 
 Ordinals = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 ContactNumbers = tuple[Ordinals, Numbers]  # ordinals ascending, and the number of each
+Selections = tuple[BoundEvents, ...]  # of events of one type, or of several; one at least, all of one window
 Found = TypeVar("Found")
 
 # What the kernel calls the functions that plans come to; a count is a sum without a measure.
@@ -50,6 +53,8 @@ _JOINED = {
 
 # Rows from which on a second thread pays: handing work over costs as much as half a million compared codes.
 _PARALLEL_ROWS = 1 << 20
+# Ranges of contacts whose rows are held at a time: a quarter of a million contacts.
+_SLICE = 16
 
 
 def scan(plan: EventScan, candidates: bytes | None, context: BindContext) -> list[bytes]:
@@ -80,16 +85,16 @@ def numbers_of(value: BoundAggregate, among: Ordinals | None, context: BindConte
     return _collected(value, among, context)
 
 
-def contacts_with(events: BoundEvents, among: Ordinals | None, context: BindContext) -> Ordinals:
+def contacts_with(events: Selections, among: Ordinals | None, context: BindContext) -> Ordinals:
     """The contacts that have one of the events, of `among` where it is given; both ascending. Raises Stopped."""
     return counts(events, among, context)[0]
 
 
 def counts(
-    events: BoundEvents, among: Ordinals | None, context: BindContext, least: int = 1
+    events: Selections, among: Ordinals | None, context: BindContext, least: int = 1
 ) -> tuple[Ordinals, Numbers]:
     """The contacts that have so many of the events at least, and how many these are. Raises Stopped."""
-    value = BoundAggregate(ValueKind.NUMBER, AggregateFunction.COUNT, events)
+    value = BoundAggregate(ValueKind.NUMBER, AggregateFunction.COUNT, events[0], also=events[1:])
     ordinals, numbers = _collected(value, among, context)
     enough = numbers >= least
     return ordinals[enough], numbers[enough]
@@ -164,6 +169,35 @@ def _shares(held: HeldEvents, rows: RowFilter) -> list[Ranges]:
     return held.shares(pieces if rows.attribution is None else max(pieces, rows.attribution.pieces()))
 
 
+def selected_of(events: Selections, columns: Sequence[int], among: Ordinals | None, context: BindContext) -> Selected:
+    """The same of several selections. Columns are those that all types have. Raises Stopped."""
+    parts = [selected(each, columns, among, context) for each in events]
+    if len(parts) == 1:
+        return parts[0]
+    ordinals = np.concatenate([part.ordinals for part in parts])
+    order = np.argsort(ordinals, kind="stable")
+    values = zip(*(part.columns for part in parts), strict=True)
+    return Selected(ordinals[order], tuple(np.concatenate(each)[order] for each in values))
+
+
+def slices(events: Selections, among: Ordinals | None, context: BindContext) -> Iterator[Ordinals | None]:
+    """The contacts, ascending, some at a time, so that the rows of these take a bounded part of memory; None for all
+    that have events, where they are few."""
+    if among is None:
+        held = (context.snapshot.event_ranges(each.type) for each in events)
+        numbers = sorted(set().union(*held))
+        if len(numbers) <= _SLICE:
+            yield None
+            return
+        for first in range(0, len(numbers), _SLICE):
+            starts = np.array(numbers[first : first + _SLICE], np.int64) << RANGE_BITS
+            yield (starts[:, None] + np.arange(1 << RANGE_BITS)).reshape(-1).astype(np.uint32)
+        return
+    size = _SLICE << RANGE_BITS
+    for first in range(0, len(among), size):
+        yield among[first : first + size]
+
+
 def ordinals_of(bitmap: BitMap) -> Ordinals:
     """The members, ascending. (NumPy's own way from a bitmap is by Python integers.)"""
     return np.frombuffer(bitmap.to_array(), np.uint32) if bitmap else np.zeros(0, np.uint32)
@@ -179,6 +213,8 @@ def _collected(aggregate: BoundAggregate, among: Ordinals | None, context: BindC
 def _joined(aggregate: BoundAggregate, among: Ordinals | None, context: BindContext) -> tuple[Ordinals, Numbers]:
     """The same over events of several types."""
     every = (aggregate.events, *aggregate.also)
+    if aggregate.function is AggregateFunction.DISTINCT_DAYS:
+        return _days_together(every, among, context)
     parts = [_collected_of(aggregate, events, among, context) for events in every]
     everyone = np.concatenate([ordinals for ordinals, _ in parts])
     ordinals, owner = np.unique(everyone, return_inverse=True)
@@ -213,6 +249,20 @@ def _distinct_taken(aggregate: BoundAggregate, among: Ordinals | None, context: 
         return ordinals, counts.astype(np.int64)
 
     return _selected_parts(aggregate.events, [aggregate.measure], among, context, aggregate.taken, distinct)
+
+
+def _days_together(events: Selections, among: Ordinals | None, context: BindContext) -> tuple[Ordinals, Numbers]:
+    """On how many local days the events of several types were. A day of two types is one, so numbers do not add up."""
+    ordinals, numbers = [np.zeros(0, np.uint32)], [np.zeros(0, np.int64)]
+    for part in slices(events, among, context):
+        rows = selected_of(events, [TIME], part, context)
+        days = local_days(rows.columns[0], context.zone)
+        # A day is less than 2^23 days from 1970.
+        pairs = np.unique(rows.ordinals.astype(np.int64) << 24 | days + (1 << 23))
+        owners, found = np.unique((pairs >> 24).astype(np.uint32), return_counts=True)
+        ordinals.append(owners)
+        numbers.append(found.astype(np.int64))
+    return np.concatenate(ordinals), np.concatenate(numbers)
 
 
 def _collected_of(

@@ -13,14 +13,23 @@ import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
-from segidx.exec.events import Mask, Numbers, Ordinals, aggregate, counts, ordinals_of, selected
-from segidx.exec.sequences import slices
+from segidx.exec.events import (
+    Mask,
+    Numbers,
+    Ordinals,
+    Selections,
+    aggregate,
+    counts,
+    ordinals_of,
+    selected_of,
+    slices,
+)
 from segidx.kernels.events import TIME, spreads
 from segidx.model.expression import AggregateFunction, Operator
 from segidx.plan.constants import whole_numbers
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import GapScan
-from segidx.plan.values import BoundAggregate, BoundEvents, BoundGaps, ValueKind
+from segidx.plan.values import BoundAggregate, BoundGaps, ValueKind
 from segidx.store.postings import bitmap_of
 
 DAY = 86_400_000
@@ -92,16 +101,17 @@ def variance(value: BoundGaps, ordinals: Ordinals, context: BindContext) -> tupl
 # --- the values --------------------------------------------------------------------------------------------
 
 
-def _gaps(events: BoundEvents, among: Ordinals | None, context: BindContext) -> Gaps:
+def _gaps(events: Selections, among: Ordinals | None, context: BindContext) -> Gaps:
     ordinals, n = counts(events, among, context, 2)
     ends = (AggregateFunction.MIN, AggregateFunction.MAX)
-    first, last = (aggregate(BoundAggregate(ValueKind.NUMBER, end, events, TIME), ordinals, context)[0] for end in ends)
+    asked = (BoundAggregate(ValueKind.NUMBER, end, events[0], TIME, also=events[1:]) for end in ends)
+    first, last = (aggregate(each, ordinals, context)[0] for each in asked)
     return Gaps(ordinals, n - 1, last - first, last)
 
 
-def _spreads(events: BoundEvents, among: Ordinals | None, context: BindContext) -> Spreads:
+def _spreads(events: Selections, among: Ordinals | None, context: BindContext) -> Spreads:
     ordinals, _ = counts(events, among, context, 2)
-    rows = selected(events, [TIME], ordinals, context)
+    rows = selected_of(events, [TIME], ordinals, context)
     return Spreads(*spreads(rows.ordinals, rows.columns[0], context.stop))
 
 

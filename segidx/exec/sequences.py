@@ -6,21 +6,15 @@ at a time, so that memory is bounded by what these did.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from pyroaring import BitMap
 
-from segidx.exec.events import Ordinals, contacts_with, ordinals_of, selected
+from segidx.exec.events import Ordinals, contacts_with, ordinals_of, selected_of, slices
 from segidx.kernels.events import TIME, follow
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import SequenceScan
-from segidx.plan.values import BoundEvents, BoundStep
-from segidx.store.layout import RANGE_BITS
+from segidx.plan.values import BoundStep
 from segidx.store.postings import bitmap_of
-
-# Ranges of contacts at a time: a quarter of a million contacts.
-_RANGES = 16
 
 
 def scan_sequence(plan: SequenceScan, candidates: bytes | None, context: BindContext) -> bytes:
@@ -40,24 +34,8 @@ def _follow(steps: list[BoundStep], absent: BoundStep | None, among: Ordinals | 
             return among
 
     def rows(step: BoundStep) -> tuple[Ordinals, np.ndarray, int | None]:
-        found = selected(step.events, [TIME], among, context)
+        found = selected_of(step.events, [TIME], among, context)
         return found.ordinals, found.columns[0], step.within
 
     none = None if absent is None else rows(absent)
-    return follow([rows(step) for step in steps], none, steps[0].events.end, context.stop)
-
-
-def slices(events: BoundEvents, among: Ordinals | None, context: BindContext) -> Iterator[Ordinals | None]:
-    """The contacts, ascending, some at a time; None for all that have events, where they are few."""
-    if among is None:
-        numbers = context.snapshot.event_ranges(events.type)
-        if len(numbers) <= _RANGES:
-            yield None
-            return
-        for first in range(0, len(numbers), _RANGES):
-            starts = np.array(numbers[first : first + _RANGES], np.int64) << RANGE_BITS
-            yield (starts[:, None] + np.arange(1 << RANGE_BITS)).reshape(-1).astype(np.uint32)
-        return
-    size = _RANGES << RANGE_BITS
-    for first in range(0, len(among), size):
-        yield among[first : first + size]
+    return follow([rows(step) for step in steps], none, steps[0].events[0].end, context.stop)

@@ -33,8 +33,9 @@ INTERACTION = EventGroup(
 )
 TOUCH = EventGroup("touch", (Events("message", field("kind") == "sent"), Events("activity", field("kind") == "call")))
 GROUPS = {group.name: group for group in (INTERACTION, TOUCH)}
-# What is asked of a group; the other functions are made of a property, and a group's types have different ones.
-OF_GROUPS = (AggregateFunction.COUNT, AggregateFunction.FIRST, AggregateFunction.LAST)
+# What is asked of a group: all that is made of the times of events alone. The other functions are made of a property,
+# and a group's types have different ones.
+OF_GROUPS = tuple(function for function in AggregateFunction if not function.of_property)
 
 
 def event_group(name: str, members: Iterable[Events]) -> EventGroup:
@@ -61,16 +62,13 @@ def event_group(name: str, members: Iterable[Events]) -> EventGroup:
     return EventGroup(name, given)
 
 
-def check_asked(group: EventGroup, events: Events, function: AggregateFunction) -> None:
-    """Whether that may be asked of a group. Raises InvalidExpression."""
-    if events.where is not None:
-        raise InvalidExpression(
-            f"{group.name!r} is a group of event types, which have different properties: a filter goes with one type"
-        )
+def check_asked(group: EventGroup, function: AggregateFunction) -> None:
+    """Whether that may be made of a group. Raises InvalidExpression."""
     if function not in OF_GROUPS:
+        known = ", ".join(each.value for each in OF_GROUPS)
         raise InvalidExpression(
-            f"{group.name!r} is a group of event types: {function.value} is made of events of one type; of groups there"
-            " are did, never, count, first and last"
+            f"{group.name!r} is a group of event types, which have different properties: {function.value} is made of a"
+            f" property of one type; of groups there are {known}"
         )
 
 

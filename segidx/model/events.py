@@ -270,7 +270,7 @@ class Order:
     its lines' amounts.
 
     An order counts when one of its lines has a positive quantity; one without lines counts unless its amount is
-    negative.
+    negative. Its time is rounded down to milliseconds.
     """
 
     order_id: str
@@ -288,7 +288,8 @@ class Event:
     """One event of any type but `order` and `line`. Sending an id again replaces the event.
 
     `properties` holds values by name: str, bool, numbers (int, Decimal) and datetime; None is as good as absent. With
-    a `revision` the event of the greatest revision stands, whichever comes last.
+    a `revision` the event of the greatest revision stands, whichever comes last. Instants are rounded down to
+    milliseconds.
     """
 
     type: str

@@ -39,6 +39,7 @@ from segidx.model.expression import (
     Tagged,
     TagMode,
     TextMatch,
+    TimeInWindow,
     child_path,
     node_path,
 )
@@ -51,6 +52,7 @@ from segidx.plan.comparisons import bind_comparison, bind_value
 from segidx.plan.context import BindContext
 from segidx.plan.event_has import bind_event_has
 from segidx.plan.event_series import bind_overdue, bind_sequence, has_gaps
+from segidx.plan.event_times import time_in_window
 from segidx.plan.events import bind_did, bind_has_value, bind_only
 from segidx.plan.favourites import favourite_is, favourite_is_set
 from segidx.plan.history import bind_became, bind_tagged
@@ -162,6 +164,9 @@ def _predicate(predicate: Expression, context: BindContext, path: str) -> Plan:
             if isinstance(bound, BoundGaps):
                 return has_gaps(bound, context, path)
             return bind_has_value(bound, context, path)
+        case TimeInWindow():
+            bound = bind_value(predicate.value, context, f"{path}.value")
+            return time_in_window(bound, predicate.window, context, path)
         case Overdue():
             return bind_overdue(predicate, context, path)
         case Sequence():

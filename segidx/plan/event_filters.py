@@ -8,14 +8,14 @@ counts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
 
-from segidx.model.errors import InvalidExpression, SegidxError, TypeMismatch
+from segidx.model.errors import InvalidExpression, SegidxError, TypeMismatch, UnknownProperty
 from segidx.model.events import CLOCK_PROPERTIES, VISIT, EventProperty, EventType
 from segidx.model.expression import (
     And,
@@ -41,7 +41,7 @@ from segidx.plan.calendar import instants_of_days
 from segidx.plan.clocks import clock_filter, joined
 from segidx.plan.constants import FLIPPED, bind_constant, holds, whole_numbers
 from segidx.plan.context import BindContext
-from segidx.plan.product_filters import named, product_codes
+from segidx.plan.product_filters import Named, named, names_of, product_codes
 from segidx.plan.strings import Codes, Dictionary, compared_codes, equal_codes, fold, text_codes
 from segidx.plan.values import BoundConstant, FilterOp, ValueKind
 from segidx.store.events import FIRST_PROPERTY
@@ -55,39 +55,62 @@ _KINDS = {
 }
 
 
+_MISSING = Named(None, None)
+
 Span = tuple[int, int]  # start <= time < end of the events that are looked at
 
 
-def bind_filter(node: Expression, type: EventType, span: Span, context: BindContext, path: str) -> list[FilterOp]:
-    """A filter's steps in postfix order. Recursion is bounded by the depth that `check` allows."""
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Types that one filter is for, under the name of their group: it may name what one of them has, and of the events
+    of the others that is missing."""
+
+    name: str
+    types: tuple[EventType, ...]
+
+
+def bind_filter(
+    node: Expression,
+    type: EventType,
+    span: Span,
+    context: BindContext,
+    path: str,
+    group: Together | None = None,
+) -> list[FilterOp]:
+    """A filter's steps in postfix order, for events of the type, which may be one of a group that the filter is for.
+    Recursion is bounded by the depth that `check` allows."""
     match node:
         case And() | Or() | AtLeast():
             steps: list[FilterOp] = []
             for i, operand in enumerate(node.operands):
-                steps += bind_filter(operand, type, span, context, child_path(path, node, i))
+                steps += bind_filter(operand, type, span, context, child_path(path, node, i), group)
             n = len(node.operands)
             if isinstance(node, AtLeast):
                 return [*steps, ("at_least", node.count, n)]
             return joined("all" if isinstance(node, And) else "any", steps, n)
         case Not():
-            return [*bind_filter(node.operand, type, span, context, child_path(path, node, 0)), ("not",)]
+            return [*bind_filter(node.operand, type, span, context, child_path(path, node, 0), group), ("not",)]
     where = node_path(path, node)
     try:
-        return _leaf(node, type, span, context)
+        return _leaf(node, type, span, context, group)
     except SegidxError as error:
         raise error.at(where) from None
 
 
-def _leaf(node: Expression, type: EventType, span: Span, context: BindContext) -> list[FilterOp]:
+def _leaf(
+    node: Expression, type: EventType, span: Span, context: BindContext, group: Together | None
+) -> list[FilterOp]:
     """A condition on a property of the event, or of its product, or of the product where the event lacks its own."""
     name = next((v.field for v in values_of(node) if isinstance(v, FieldValue)), None)
     if isinstance(node, IsSet | TextMatch):
         name = node.field
-    found = None if name is None else named(type, name, context.snapshot.catalog.products)
+    found = None if name is None else _named(type, name, context, group)
+    if found == _MISSING:
+        return [("constant", isinstance(node, Comparison) and node.operator is Operator.NE)]
     if found is None or found.of_product is None:
         return _own_leaf(node, type, span, context)
     if isinstance(node, Comparison) and node.operator is Operator.NE:
-        return [*_leaf(replace(node, operator=Operator.EQ), type, span, context), ("not",)]
+        return [*_leaf(replace(node, operator=Operator.EQ), type, span, context, group), ("not",)]
     product = type.property(PRODUCT)
     of_product = _table(type, product, product_codes(node, found.of_product, type, context))
     if found.own is None:
@@ -96,6 +119,22 @@ def _leaf(node: Expression, type: EventType, span: Span, context: BindContext) -
     if of_product == [("constant", False)]:
         return own
     return [*own, ("present", column_of(type, found.own)), ("not",), *of_product, ("all", 2), ("any", 2)]
+
+
+def _named(type: EventType, name: str, context: BindContext, group: Together | None) -> Named:
+    """What the name stands for; _MISSING where the type has nothing of that name, but another one of the group has.
+    Raises UnknownProperty."""
+    products = context.snapshot.catalog.products
+    if group is None:
+        return named(type, name, products)
+    known = {each.name: names_of(each, products) for each in group.types}
+    for each in (type, *group.types):
+        try:
+            found = named(each, name, products)
+        except UnknownProperty:
+            continue
+        return found if each is type else _MISSING
+    raise UnknownProperty(group.name, name, list(dict.fromkeys(n for names in known.values() for n in names)))
 
 
 def _own_leaf(node: Expression, type: EventType, span: Span, context: BindContext) -> list[FilterOp]:

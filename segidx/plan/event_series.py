@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from segidx.model.errors import InvalidExpression
-from segidx.model.event_groups import GROUPS
 from segidx.model.expression import Aggregate, AggregateFunction, Events, Operator, Overdue, Sequence, Step
 from segidx.model.results import Estimate
 from segidx.plan.calendar import instants_of_days
 from segidx.plan.context import BindContext
-from segidx.plan.events import bind_events, counting, having
+from segidx.plan.events import counting, having, selections
 from segidx.plan.nodes import GapScan, Plan, SequenceScan, all_of, any_of, nothing
-from segidx.plan.values import BoundConstant, BoundGaps, BoundStep, ValueKind
+from segidx.plan.values import BoundConstant, BoundEvents, BoundGaps, BoundStep, ValueKind
 
 _EMPTY = "the window holds no instant"
 
@@ -23,30 +21,27 @@ def bind_sequence(sequence: Sequence, context: BindContext, path: str) -> Plan:
     Raises UnknownEventType, InvalidExpression, and what filters of events raise, with the path of the leaf.
     """
     steps = tuple(_bind_step(each, sequence, context, f"{path}.steps[{i}]") for i, each in enumerate(sequence.steps))
-    if steps[0].events.start >= steps[0].events.end:
+    if steps[0].events[0].start >= steps[0].events[0].end:
         return nothing(_EMPTY, path)
-    label = " then ".join(f"{'no ' if each.absent else ''}{each.events.type.name}" for each in steps)
+    label = " then ".join(f"{'no ' if each.absent else ''}{each.events.type}" for each in sequence.steps)
     return SequenceScan(_estimate(context), path, steps, label)
 
 
 def _bind_step(step: Step, sequence: Sequence, context: BindContext, path: str) -> BoundStep:
-    _check_type(step.events, "a step of a sequence")
     asked = Events(step.events.type, step.events.where, sequence.window)
-    return BoundStep(counting(bind_events(asked, context, f"{path}.events")), step.within, step.absent)
+    return BoundStep(_selected(asked, context, f"{path}.events"), step.within, step.absent)
 
 
 def bind_gaps(aggregate: Aggregate, context: BindContext, path: str) -> BoundGaps:
     """The value of gaps with its window resolved; errors are those of `bind_sequence`. `path` is the aggregate's."""
     function = aggregate.function
-    _check_type(aggregate.events, function.value)
     kind = ValueKind.INSTANT if function is AggregateFunction.EXPECTED else ValueKind.NUMBER
-    return BoundGaps(kind, function, counting(bind_events(aggregate.events, context, f"{path}.events")))
+    return BoundGaps(kind, function, _selected(aggregate.events, context, f"{path}.events"))
 
 
 def bind_overdue(overdue: Overdue, context: BindContext, path: str) -> Plan:
     """The contacts whose next event was expected before now. `path` is the predicate's."""
-    _check_type(overdue.events, "'overdue'")
-    events = counting(bind_events(overdue.events, context, f"{path}.events"))
+    events = _selected(overdue.events, context, f"{path}.events")
     expected = BoundGaps(ValueKind.INSTANT, AggregateFunction.EXPECTED, events)
     return _scan(expected, Operator.LT, Fraction(context.at), context, path)
 
@@ -77,9 +72,10 @@ def _between(gaps: BoundGaps, low: int | None, high: int | None, context: BindCo
 
 
 def _scan(gaps: BoundGaps, operator: Operator, bound: Fraction, context: BindContext, path: str) -> Plan:
-    if gaps.events.start >= gaps.events.end:
+    if gaps.events[0].start >= gaps.events[0].end:
         return nothing(_EMPTY, path)
-    label = f"{gaps.function.value} of {gaps.events.type.name} events"
+    types = dict.fromkeys(each.type.name for each in gaps.events)
+    label = f"{gaps.function.value} of {', '.join(types)} events"
     return GapScan(_estimate(context), path, gaps, operator, bound, label)
 
 
@@ -88,6 +84,5 @@ def _estimate(context: BindContext) -> Estimate:
     return Estimate(0, context.total // 20, context.total)
 
 
-def _check_type(events: Events, what: str) -> None:
-    if events.type in GROUPS:
-        raise InvalidExpression(f"{what} looks at events of one type, and {events.type!r} is a group of them")
+def _selected(events: Events, context: BindContext, path: str) -> tuple[BoundEvents, ...]:
+    return tuple(counting(each) for each in selections(events, context, path))

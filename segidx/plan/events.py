@@ -9,13 +9,14 @@ from dataclasses import replace
 from fractions import Fraction
 
 from segidx.kernels.events import TIME
-from segidx.model.errors import InvalidExpression, TypeMismatch, UnknownEventType
+from segidx.model.errors import TypeMismatch, UnknownEventType
 from segidx.model.event_groups import GROUPS, check_asked
 from segidx.model.events import ORDER, EventType, clock_of
 from segidx.model.expression import (
     Aggregate,
     AggregateFunction,
     Events,
+    Expression,
     Only,
     Operator,
 )
@@ -27,7 +28,7 @@ from segidx.plan.attribution import is_taken
 from segidx.plan.calendar import instants_of_days
 from segidx.plan.constants import whole_numbers
 from segidx.plan.context import BindContext
-from segidx.plan.event_filters import bind_filter, column_of
+from segidx.plan.event_filters import Together, bind_filter, column_of
 from segidx.plan.nodes import EventScan, Plan, all_of, any_of, complement, everything, nothing
 from segidx.plan.values import (
     BoundAggregate,
@@ -59,7 +60,7 @@ def bind_aggregate(aggregate: Aggregate, context: BindContext, path: str) -> Bou
     if function is AggregateFunction.COUNT:
         return BoundAggregate(ValueKind.NUMBER, function, counting(events), also=also)
     if function is AggregateFunction.DISTINCT_DAYS:
-        return BoundAggregate(ValueKind.NUMBER, function, counting(events))
+        return BoundAggregate(ValueKind.NUMBER, function, counting(events), also=also)
     if function in _PICKS:
         return BoundAggregate(ValueKind.INSTANT, _PICKS[function], counting(events), TIME, also=also)
     assert aggregate.property is not None
@@ -92,30 +93,45 @@ def bind_aggregate(aggregate: Aggregate, context: BindContext, path: str) -> Bou
 
 def bind_did(events: Events, context: BindContext, path: str) -> Plan:
     """The contacts with at least one such event. `path` is the predicate's."""
-    selections = members(events, AggregateFunction.COUNT, context, f"{path}.events")
-    return did_any([counting(each) for each in selections], context, path)
+    return did_any([counting(each) for each in selections(events, context, f"{path}.events")], context, path)
 
 
-def did_any(selections: Sequence[BoundEvents], context: BindContext, path: str) -> Plan:
+def did_any(among: Sequence[BoundEvents], context: BindContext, path: str) -> Plan:
     """The contacts with at least one event of a selection."""
-    scans = [_scan(count(each), 1, None, context, path) for each in selections]
+    scans = [_scan(count(each), 1, None, context, path) for each in among]
     return scans[0] if len(scans) == 1 else any_of(scans, context.total, path)
 
 
 def bind_only(only: Only, context: BindContext, path: str) -> Plan:
     """The contacts with an event of the population that passes, and none that does not. `path` is the predicate's."""
-    if only.events.type in GROUPS:
-        raise InvalidExpression(f"'only' looks at events of one type, and {only.events.type!r} is a group of them")
-    population = bind_events(only.events, context, f"{path}.events")
-    type = population.type
+    population = selections(only.events, context, f"{path}.events")
     if only.events.where is None:
-        population = _flagged(population)
+        population = tuple(_flagged(each) for each in population)
     if only.that is None:
-        return _scan(count(population), 1, None, context, path)
-    that = bind_filter(only.that, type, (population.start, population.end), context, f"{path}.that")
-    some = _scan(count(passing(population, *that)), 1, None, context, path)
-    others = _scan(count(passing(population, *that, ("not",))), 1, None, context, path)
+        return did_any(population, context, path)
+    passed, failed = divided(population, only.events.type, only.that, context, f"{path}.that")
+    some, others = did_any(passed, context, path), did_any(failed, context, path)
     return all_of([some, complement(others, context.total, path)], context.total, path)
+
+
+def divided(
+    population: Sequence[BoundEvents], name: str, that: Expression, context: BindContext, path: str
+) -> tuple[tuple[BoundEvents, ...], tuple[BoundEvents, ...]]:
+    """Of each selection of a type or group of that name the events that pass the filter, and those that do not. `path`
+    is the filter's."""
+    filters = _filters(that, population, name, context, path)
+    passed = (passing(each, *steps) for each, steps in zip(population, filters, strict=True))
+    failed = (passing(each, *steps, ("not",)) for each, steps in zip(population, filters, strict=True))
+    return tuple(passed), tuple(failed)
+
+
+def _filters(
+    where: Expression, among: Sequence[BoundEvents], name: str, context: BindContext, path: str
+) -> list[list[FilterOp]]:
+    """The steps of a filter for each of the selections of a group; of one type where it is one."""
+    types = tuple(dict.fromkeys(each.type for each in among))
+    group = Together(name, types) if name in GROUPS else None
+    return [bind_filter(where, each.type, (each.start, each.end), context, path, group) for each in among]
 
 
 def bind_has_value(value: BoundValue, context: BindContext, path: str) -> Plan:
@@ -127,6 +143,9 @@ def bind_has_value(value: BoundValue, context: BindContext, path: str) -> Plan:
             # No sum is made: one event that has the number is enough.
             having = [passing(each, ("present", value.measure)) for each in (value.events, *value.also)]
             return did_any(having, context, path)
+        case BoundArithmetic(operator=ArithmeticOperator.ADD):
+            # Different values, of which orders take some from visits.
+            return everything("a count is 0 at least", context.total, path)
         case BoundArithmetic(left=BoundAggregate() as total, right=BoundAggregate() as divisor):  # an average
             some = bind_has_value(total, context, path)
             return all_of([some, did_any([divisor.events], context, path)], context.total, path)
@@ -171,14 +190,22 @@ def aggregate_on_days(
     return scans[0] if len(scans) == 1 else any_of(scans, context.total, path)
 
 
-def having(events: BoundEvents, least: int, context: BindContext, path: str) -> Plan:
+def aggregate_between(
+    aggregate: BoundAggregate, low: int | None, high: int | None, context: BindContext, path: str
+) -> Plan:
+    """The contacts whose aggregate, in whole units of its scale or an instant, lies in [low, high]; None is open.
+    One without such events is never among them."""
+    return _scan(aggregate, low, high, context, path)
+
+
+def having(events: tuple[BoundEvents, ...], least: int, context: BindContext, path: str) -> Plan:
     """The contacts with so many of the events at least, one or more."""
-    return _scan(count(events), least, None, context, path)
+    return _scan(count(*events), least, None, context, path)
 
 
-def count(events: BoundEvents) -> BoundAggregate:
+def count(events: BoundEvents, *also: BoundEvents) -> BoundAggregate:
     """How many they are."""
-    return BoundAggregate(ValueKind.NUMBER, AggregateFunction.COUNT, events)
+    return BoundAggregate(ValueKind.NUMBER, AggregateFunction.COUNT, events, also=also)
 
 
 def counting(events: BoundEvents) -> BoundEvents:
@@ -210,12 +237,23 @@ def _scan(aggregate: BoundAggregate, low: int | None, high: int | None, context:
 
 
 def members(events: Events, function: AggregateFunction, context: BindContext, path: str) -> tuple[BoundEvents, ...]:
-    """The selection, or of a group those of its members; one at least."""
+    """The same as `selections`, of which that is made; not all is made of groups."""
+    group = context.snapshot.catalog.event_groups.get(events.type)
+    if group is not None:
+        check_asked(group, function)
+    return selections(events, context, path)
+
+
+def selections(events: Events, context: BindContext, path: str) -> tuple[BoundEvents, ...]:
+    """The selection, or of a group those of its members, in their order; one at least. All have one window."""
     group = context.snapshot.catalog.event_groups.get(events.type)
     if group is None:
         return (bind_events(events, context, path),)
-    check_asked(group, events, function)
-    return tuple(bind_events(replace(each, window=events.window), context, path) for each in group.members)
+    found = tuple(bind_events(replace(each, window=events.window), context, path) for each in group.members)
+    if events.where is None:
+        return found
+    filters = _filters(events.where, found, group.name, context, f"{path}.where")
+    return tuple(passing(each, *steps) for each, steps in zip(found, filters, strict=True))
 
 
 def bind_events(events: Events, context: BindContext, path: str) -> BoundEvents:

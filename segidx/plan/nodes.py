@@ -124,11 +124,12 @@ class CrossingScan(Plan):
 
 @dataclass(frozen=True, slots=True)
 class EventHasScan(Plan):
-    """The contacts of whose events the first, or the `last`, is one of the `passing` and not one of the `failing`: two
-    selections that have no event in common. A contact without any is never among them."""
+    """The contacts of whose events the first, or the `last`, is one of the `passing` and not one of the `failing`: of
+    each selection of events the part that passes a filter, and at the same place the part that does not. A contact
+    without any is never among them."""
 
-    passing: BoundEvents
-    failing: BoundEvents
+    passing: tuple[BoundEvents, ...]
+    failing: tuple[BoundEvents, ...]
     last: bool
     label: str = field(compare=False)
 

@@ -62,8 +62,13 @@ def named(type: EventType, name: str, products: Schema) -> Named:
         return Named(own[name], same if same is not None and same.type is own[name].type else None)
     elif reached and name in products:
         return Named(None, products[name])
-    known = [*own, *(f"{PREFIX}{each.name}" for each in products)] if reached else list(own)
-    raise UnknownProperty(type.name, name, known)
+    raise UnknownProperty(type.name, name, names_of(type, products))
+
+
+def names_of(type: EventType, products: Schema) -> list[str]:
+    """What may be named in a filter of events of the type."""
+    own = [*{each.name: each for each in type.properties} | CLOCK_PROPERTIES]
+    return [*own, *(f"{PREFIX}{each.name}" for each in products)] if has_products(type) else own
 
 
 def product_codes(node: Expression, property: Field, type: EventType, context: BindContext) -> Codes:

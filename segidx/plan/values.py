@@ -93,8 +93,8 @@ class BoundEvents:
 class BoundAggregate(BoundValue):
     """What each contact's events come to: their COUNT or DISTINCT_DAYS, the SUM, MIN or MAX of the column `measure`
     over 10**scale, or how many DISTINCT values that has. The MIN or MAX of the column of times is an instant.
-    `also` are events of more types, which COUNT, MIN and MAX of times take in. Where orders take the measure's values
-    from visits, `taken` is its name."""
+    `also` are events of more types, which COUNT, DISTINCT_DAYS, MIN and MAX of times take in. Where orders take the
+    measure's values from visits, `taken` is its name."""
 
     function: AggregateFunction
     events: BoundEvents
@@ -120,10 +120,10 @@ class BoundFavourite(BoundValue):
 @dataclass(frozen=True, slots=True)
 class BoundGaps(BoundValue):
     """What the times between each contact's events come to: their MEAN_GAP or GAP_DEVIATION in days of 24 hours, or the
-    EXPECTED instant of the next. Missing with fewer than two events."""
+    EXPECTED instant of the next. Missing with fewer than two events; these are of one type, or of several."""
 
     function: AggregateFunction
-    events: BoundEvents
+    events: tuple[BoundEvents, ...]
 
     @property
     def irrational(self) -> bool:
@@ -132,9 +132,10 @@ class BoundGaps(BoundValue):
 
 @dataclass(frozen=True, slots=True)
 class BoundStep:
-    """A step of a sequence, `within` in milliseconds. The window of all steps is one."""
+    """A step of a sequence: an event of one of the selections. `within` is in milliseconds. The window of all steps is
+    one."""
 
-    events: BoundEvents
+    events: tuple[BoundEvents, ...]
     within: int | None
     absent: bool
 

@@ -7,13 +7,14 @@ It must import nothing but `segidx/model` and the other generators.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from segidx.model import expression as asked
+from segidx.model.event_groups import GROUPS, EventGroup
 from segidx.model.events import LINE, ORDER, EventType
 from segidx.model.expression import (
     Aggregate,
@@ -63,8 +64,9 @@ class LanguageGenerator(EventGenerator):
         products: Schema | None = None,
         *,
         feature: str,
+        groups: Mapping[str, EventGroup] = GROUPS,
     ) -> None:
-        super().__init__(chooser, schema, pools, types, products)
+        super().__init__(chooser, schema, pools, types, products, groups=groups)
         self.named = [type for type in self.types if _of(type, FieldType.CATEGORY)]
         self.months = {
             type.name: FilterGenerator(chooser, type, pools, products, clocks=("month",)) for type in self.types
@@ -94,11 +96,11 @@ class LanguageGenerator(EventGenerator):
     # --- the first and the last ---
 
     def has(self) -> Expression:
-        events = self.events()
+        events = self.events_or_group()
         if self.one_in(3):
             events = replace(events, where=None)
         function = self.pick((AggregateFunction.FIRST, AggregateFunction.LAST))
-        return EventHas(Aggregate(function, events), self.filters[events.type].expression(self.pick((1, 1, 2, 3))))
+        return EventHas(Aggregate(function, events), self.filter_of(events.type).expression(self.pick((1, 1, 2, 3))))
 
     # --- favourites ---
 
@@ -131,7 +133,7 @@ class LanguageGenerator(EventGenerator):
     # --- gaps ---
 
     def of_gaps(self, function: AggregateFunction) -> Aggregate:
-        events = self.events()
+        events = self.events_or_group()
         return Aggregate(function, replace(events, where=None) if self.one_in(3) else events)
 
     def mean_gap_compared(self) -> Expression:
@@ -163,6 +165,8 @@ class LanguageGenerator(EventGenerator):
 
     def expected_compared(self) -> Expression:
         time = self.expected()
+        if self.one_in(4):
+            return self.time_in_window(time)
         if self.one_in(5):
             return In(time, self.several(lambda: self._moment(not self.one_in(4)), 4))
         if self.one_in(4):
@@ -236,7 +240,7 @@ class LanguageGenerator(EventGenerator):
         return asked.Sequence(tuple(steps), AllTime() if self.one_in(3) else self._window_of_events())
 
     def _step(self, number: int) -> Step:
-        events = replace(self.events(), window=AllTime())
+        events = replace(self.events_or_group(), window=AllTime())
         if self.one_in(2):
             events = replace(events, where=None)
         return Step(events, None if number == 0 or self.one_in(3) else self.pick(_WITHIN))
@@ -256,9 +260,10 @@ def asking_for(feature: str, max_leaves: int = 3) -> Callable[..., Expression]:
         *,
         types: Iterable[EventType] = (ORDER, LINE),
         products: Schema | None = None,
+        groups: Mapping[str, EventGroup] = GROUPS,
     ) -> Expression:
         generator = LanguageGenerator(
-            SeededChooser(rng), schema, pools or pools_for(), types, products, feature=feature
+            SeededChooser(rng), schema, pools or pools_for(), types, products, feature=feature, groups=groups
         )
         return generator.expression(rng.choice((1, 1, 1, max_leaves)))
 

@@ -7,7 +7,7 @@ nothing but `segidx/model` and the other generators.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -34,6 +34,7 @@ from segidx.model.expression import (
     Operator,
     TextMatch,
     TextOperator,
+    TimeInWindow,
 )
 from segidx.model.schema import FieldType, Schema
 from segidx.model.values import Arithmetic, ArithmeticOperator, Constant, FieldValue, Negative, Scalar, Value
@@ -206,11 +207,14 @@ class EventGenerator(Generator):
         types: Iterable[EventType] = (ORDER, LINE),
         products: Schema | None = None,
         bands: Iterable[Bands] = (),
+        groups: Mapping[str, EventGroup] = GROUPS,
     ) -> None:
         super().__init__(chooser, schema, pools)
         self.types = tuple(types)
         self.measured = [type for type in self.types if _numbers_in(type)]
         self.filters = {type.name: FilterGenerator(chooser, type, pools, products) for type in self.types}
+        self.groups = groups
+        self.common = FilterGenerator(chooser, EventType("group", ()), pools)  # what events of all types have
         self.event_leaves: list[Callable[[], Expression]] = [
             self.did,
             self.count_compared,
@@ -271,8 +275,8 @@ class EventGenerator(Generator):
     def only(self) -> Expression:
         """A filter that many events pass, more often than not; with a filter of the population and a window, and
         without."""
-        events = self.events()
-        that = None if self.one_in(6) else self.filters[events.type].expression(self.pick((1, 1, 2)))
+        events = self.events_or_group()
+        that = None if self.one_in(6) else self.filter_of(events.type).expression(self.pick((1, 1, 2)))
         if that is not None and self.one_in(2):
             that = Not(that)
         if self.one_in(3):
@@ -294,11 +298,18 @@ class EventGenerator(Generator):
 
     def event_time_compared(self) -> Expression:
         time, operator = self.event_time(), self.pick(tuple(Operator))
+        if self.one_in(4):
+            return self.time_in_window(time)
         if self.one_in(5):
             # Dates rather than instants, which are hardly ever met.
             return In(time, self.several(lambda: self._moment(not self.one_in(4)), 4))
         other = Constant(self._moment(self.one_in(2)))
         return Comparison(other, operator, time) if self.one_in(8) else Comparison(time, operator, other)
+
+    def time_in_window(self, time: Aggregate) -> Expression:
+        """Half of them told on the calendar, and some that lie ahead."""
+        found = TimeInWindow(time, self.window(days_only=False) if self.one_in(2) else self.pick(_TELLING_WINDOWS))
+        return Not(found) if self.one_in(6) else found
 
     def event_time_enclosed(self) -> Expression:
         time, day = self.event_time(), self.one_in(2)
@@ -398,7 +409,8 @@ class EventGenerator(Generator):
         """How many different values of a property of any type, or days."""
         type = self.pick(self.types)
         if not type.properties or self.one_in(2):
-            return Aggregate(AggregateFunction.DISTINCT_DAYS, self.events(type.name))
+            of = self.pick(tuple(GROUPS)) if self.one_in(6) else type.name
+            return Aggregate(AggregateFunction.DISTINCT_DAYS, self.events(of))
         return Aggregate(AggregateFunction.DISTINCT, self.events(type.name), self.pick(type.properties).name)
 
     def sum(self) -> Aggregate:
@@ -416,14 +428,19 @@ class EventGenerator(Generator):
         chosen = self.pick(self.types).name if type is None else type
         where = None
         if self.one_in(2):
-            where = self.filters[chosen].expression(self.pick((1, 1, 2, 4)))
+            where = self.filter_of(chosen).expression(self.pick((1, 1, 2, 4)))
         return Events(chosen, where, self._window_of_events())
+
+    def filter_of(self, name: str) -> FilterGenerator:
+        """What makes filters of a type, or of a group: of what one of its types has, or all of them."""
+        if name not in self.groups:
+            return self.filters[name]
+        known = [member.type for member in self.groups[name].members if member.type in self.filters]
+        return self.common if not known or self.one_in(5) else self.filters[self.pick(known)]
 
     def events_or_group(self) -> Events:
         """A selection, or one in six times a group: for what may be asked of both."""
-        if self.one_in(6):
-            return Events(self.pick(tuple(GROUPS)), None, self._window_of_events())
-        return self.events()
+        return self.events(self.pick(tuple(GROUPS))) if self.one_in(6) else self.events()
 
     def group(self) -> EventGroup:
         """A group of other members: few, some of one type, so that some events are of two."""
@@ -451,11 +468,12 @@ def random_event_expression(
     products: Schema | None = None,
     max_leaves: int = 6,
     bands: Iterable[Bands] = (),
+    groups: Mapping[str, EventGroup] = GROUPS,
 ) -> Expression:
     """A well-typed expression over fields, events of the types and bands, of at most `max_leaves` leaves, some of them
     on the properties of `products`. (A few ask for a band that there is not.) `pools` are those of the instant that it
     will be asked at."""
-    generator = EventGenerator(SeededChooser(rng), schema, pools or pools_for(), types, products, bands)
+    generator = EventGenerator(SeededChooser(rng), schema, pools or pools_for(), types, products, bands, groups)
     return generator.expression(rng.randint(1, max_leaves))
 
 

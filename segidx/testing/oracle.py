@@ -61,15 +61,19 @@ Readings chosen where the words are silent (a test that meets another reading ha
     these and of the utm properties given: utm properties and search phrase always, `source` and `paid` where no source
     was given. None is lacking, an empty string is not.
 28. A group of events stands for the events of its members one after another, each with the window that the group is
-    asked with: what two members select is there twice. What a group is not asked is refused before its property is
-    looked at, and whatever else its filter says. `line` may be a member, and so may what counts not: it counts not.
+    asked with: what two members select is there twice, and the gap between the two is 0. What is made of a property is
+    not made of a group, which is refused before the property is looked at, and whatever else its filter says. `line`
+    may be a member, and so may what counts not: it counts not. A filter of a group names what the type of one member
+    has at least; the events of the others lack it. A condition is refused where the types of one of those that have
+    its property do not allow it.
 29. A call of `upsert`, `tag` or `write` changes a tracked field once: what it leaves against what was before. A field
     that is declared as tracked later has no history from before; neither has what was set before it.
 30. Rows of products apply one after another; a bad one changes nothing. `accepted` are the products that are named by a
     valid row; one that is new and gone again in a batch is neither created nor deleted. Ids and strings are NFC.
 31. What an event lacks its product has, where both are of the same type; `product.` asks the catalogue alone. A
     condition on tags holds where it holds for one of them, but `!=`, which is `not (=)`. Products have no history.
-32. What a group is not asked includes `has`, the favourite, all that is made of gaps, and the steps of a sequence.
+32. Of a group's events at one time and of one id the first is that of the type which the group names first. `only`
+    leaves out orders and lines of a group as it does where it asks for these alone, whatever filters the members have.
 33. A favourite is compared with strings that are constants, on either side, for equality: it has no order, and is
     compared with no field. An empty string is a value and may be the favourite.
 34. The deviation of gaps is compared, with any number, and not calculated with. Where there is one gap it is 0.
@@ -78,9 +82,11 @@ Readings chosen where the words are silent (a test that meets another reading ha
 36. One event is of one step only, since the next must be later; a step may ask for the same events as another. Of
     orders and lines those are steps that `did` looks for. An event that is to stay away does so up to `within`
     milliseconds, these included, and the sequence holds from the millisecond after these on.
-37. Bands are those that are declared when they are asked for, whenever the events were. What is crossed is worked out
+37. A window behind the time of an event holds instants, as that of a timestamp field does; it may reach beyond the
+    instant of evaluation, where what is expected may lie.
+38. Bands are those that are declared when they are asked for, whenever the events were. What is crossed is worked out
     anew from the events that there are: one that comes late, or is taken back, changes what was crossed before.
-38. An order that says neither `source` nor `paid` has those of its contact's last visit that has a source, from the
+39. An order that says neither `source` nor `paid` has those of its contact's last visit that has a source, from the
     account's minutes before the order (that instant too) to its own time. What is asked is answered by the visits
     that are kept when it is asked. Visits of one time are ordered by their ids.
 """
@@ -433,7 +439,14 @@ class Oracle:
         UnknownProperty and TypeMismatch for what this schema and these event types do not.
         """
         check(expression)
-        check_types(expression, self.schema, self.event_types, products=self.catalogue.schema, bands=self.bands)
+        check_types(
+            expression,
+            self.schema,
+            self.event_types,
+            products=self.catalogue.schema,
+            bands=self.bands,
+            groups=self.event_groups,
+        )
         instant = to_scalar(evaluated_at)
         assert isinstance(instant, datetime)
         return self._members(expression, oracle_time.millis(instant))
@@ -525,8 +538,8 @@ class Oracle:
                 selected, passes = self._selection(events, at), self._filter(that, at)
 
                 def only(subject: Subject) -> bool:
-                    held = population_of(selected(subject), events.type, filtered=events.where is not None)
-                    return bool(held) and all(passes(self._seen(event, events.type)) for event in held)
+                    held = population_of(selected(subject), filtered=events.where is not None)
+                    return bool(held) and all(passes(self._seen(event)) for event in held)
 
                 return only
             case EventHas(event=event, that=that):
@@ -534,6 +547,13 @@ class Oracle:
             case HasValue(value=asked_for):
                 of_events = self._value(asked_for, at)
                 return lambda subject: of_events(subject) is not None
+            case asked.TimeInWindow(value=asked_for, window=window):
+                time_of_event = self._value(asked_for, at)
+                within = oracle_time.window_of_instants(window, at, self.local)
+                return lambda subject: (
+                    isinstance(when := time_of_event(subject), datetime)
+                    and oracle_time.within(oracle_time.millis(when), within)
+                )
             case Overdue(events=events):
                 selected = self._selection(events, at)
                 return lambda subject: (due := expected_of(selected(subject))) is not None and due < at
@@ -555,13 +575,15 @@ class Oracle:
     def _has(self, event: Aggregate, that: Expression, at: int) -> Condition:
         """That the first or the last of the events passes a filter."""
         selected, passes = self._selection(event.events, at), self._filter(that, at)
+        group = self.event_groups.get(event.events.type)
+        types = [event.events.type] if group is None else [member.type for member in group.members]
 
         def has(subject: Subject) -> bool:
-            events = in_order(selected(subject))
+            events = in_order(selected(subject), types)
             if not events:
                 return False
             chosen = events[0 if event.function is AggregateFunction.FIRST else -1]
-            return passes(self._seen(chosen, event.events.type))
+            return passes(self._seen(chosen))
 
         return has
 
@@ -584,21 +606,23 @@ class Oracle:
     def _selection(self, events: Events, at: int) -> Callable[[Subject], list[Event]]:
         """The events of a contact that are selected, those that do not count too."""
         group = self.event_groups.get(events.type)
+        passes = self._filter(events.where, at)
         if group is not None:
             each = [self._selection(Events(m.type, m.where, events.window), at) for m in group.members]
-            return lambda subject: [event for selected in each for event in selected(subject)]
+            return lambda subject: [
+                event for selected in each for event in selected(subject) if passes(self._seen(event))
+            ]
         window = oracle_time.window_of_instants(events.window, at, self.local)
-        passes = self._filter(events.where, at)
         return lambda subject: [
             event
             for kept in subject.kept
             for event in kept.events(events.type)
-            if event.time < at and oracle_time.within(event.time, window) and passes(self._seen(event, events.type))
+            if event.time < at and oracle_time.within(event.time, window) and passes(self._seen(event))
         ]
 
-    def _seen(self, event: Event, type: str) -> Subject:
+    def _seen(self, event: Event) -> Subject:
         """An event as filters see it."""
-        of = self.event_types[type]
+        of = self.event_types[event.type]
         return seen(event, of, self.local, self.catalogue.seen(of, event.properties))
 
     def _filter(self, node: Expression | None, at: int) -> Condition:

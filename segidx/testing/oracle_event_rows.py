@@ -104,7 +104,7 @@ def _keep_event(row: sent.Event, type: EventType, money_scale: int, now_ms: int,
     properties = _clean_properties(type, row.properties, money_scale)
     if type == VISIT:
         _fill_in(properties, own_hosts)
-    return Kept(type.name, row.contact_id, Event(time, properties, True, row.event_id))
+    return Kept(type.name, row.contact_id, Event(time, properties, True, row.event_id, type=type.name))
 
 
 def _fill_in(visit: dict[str, FieldData], own_hosts: Sequence[str]) -> None:
@@ -144,7 +144,7 @@ def _keep_order(order: sent.Order, money_scale: int, now_ms: int) -> Kept:
     counts = any(Fraction(line.properties["quantity"]) > 0 for line in lines)  # type: ignore[arg-type]
     if not lines:
         counts = "amount" not in properties or Fraction(properties["amount"]) >= 0  # type: ignore[arg-type]
-    return Kept("order", order.contact_id, Event(time, properties, counts, order.order_id), lines)
+    return Kept("order", order.contact_id, Event(time, properties, counts, order.order_id, type="order"), lines)
 
 
 def _keep_line(order: sent.Order, number: int, time: int, money_scale: int) -> Event:
@@ -157,7 +157,7 @@ def _keep_line(order: sent.Order, number: int, time: int, money_scale: int) -> E
         with _looking_at(f"{place}amount"):
             price = Fraction(properties["unit_price"])  # type: ignore[arg-type]
             properties["amount"] = _money(quantity * price, money_scale)
-    return Event(time, properties, True, order.order_id, number)
+    return Event(time, properties, True, order.order_id, number, "line")
 
 
 def _clean_properties(

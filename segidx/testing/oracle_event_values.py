@@ -7,7 +7,7 @@ events. The readings chosen are in the list of `oracle`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -29,10 +29,12 @@ def signed_square(number: Fraction | Root) -> Fraction:
     return number.square if isinstance(number, Root) else number * abs(number)
 
 
-def in_order(events: Iterable[Event]) -> list[Event]:
-    """Those that count, the earliest first: of one time by the id, byte for byte, and the lines of an order as they
-    stand in it."""
-    return sorted((e for e in events if e.counts), key=lambda e: (e.time, e.event_id.encode(), e.line))
+def in_order(events: Iterable[Event], types: Sequence[str] = ()) -> list[Event]:
+    """Those that count, the earliest first: of one time by the id, byte for byte, of one id as the `types` stand, and
+    the lines of an order as they stand in it."""
+    places = {type: place for place, type in reversed(list(enumerate(types)))}
+    counting = (e for e in events if e.counts)
+    return sorted(counting, key=lambda e: (e.time, e.event_id.encode(), places.get(e.type, 0), e.line))
 
 
 def favourite_of(events: Iterable[Event], name: str, by: str | None) -> str | None:

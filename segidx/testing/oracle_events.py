@@ -20,13 +20,14 @@ from segidx.testing.oracle_time import LocalTime, civil
 @dataclass(frozen=True, slots=True)
 class Event:
     """One event, an order or a line among others. `properties` holds those that are set, given or worked out; a line
-    has the id of its order, and its place among the lines."""
+    has the id of its order, and its place among the lines. `type` is that of the event itself, also in a group."""
 
     time: int
     properties: Mapping[str, FieldData]
     counts: bool
     event_id: str = ""
     line: int = 0
+    type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +132,12 @@ def time_of(events: Iterable[Event], *, first: bool) -> int | None:
     return (min if first else max)(times, default=None)
 
 
-def population_of(events: Iterable[Event], type: str, *, filtered: bool) -> list[Event]:
+def population_of(events: Iterable[Event], *, filtered: bool) -> list[Event]:
     """Those that `only` looks at, of those selected: with a filter all of them, else no cancellations and returns
     (which only orders and lines can be)."""
     if filtered:
         return list(events)
-    if type == "line":
-        return [event for event in events if _number(event, "quantity") > 0]
-    return [event for event in events if event.counts]
+    return [e for e in events if (_number(e, "quantity") > 0 if e.type == "line" else e.counts)]
 
 
 def sum_of(events: Iterable[Event], name: str) -> Fraction | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from enum import Enum
 
@@ -16,12 +16,14 @@ from segidx.model.errors import (
     UnknownField,
     UnknownProperty,
 )
-from segidx.model.event_groups import GROUPS
+from segidx.model.event_groups import GROUPS, EventGroup
 from segidx.model.events import EventType, EventTypes
 from segidx.model.expression import (
     Aggregate,
     AggregateFunction,
+    And,
     Anniversary,
+    AtLeast,
     BandIs,
     Became,
     Between,
@@ -38,13 +40,17 @@ from segidx.model.expression import (
     InWindow,
     IsSet,
     Never,
+    Not,
     Only,
     Operator,
+    Or,
     Overdue,
     Tagged,
     TextMatch,
+    TimeInWindow,
     filters_of,
     node_path,
+    values_of,
     walk,
 )
 from segidx.model.products import BUILT_IN_PROPERTIES
@@ -89,6 +95,7 @@ def check_types(
     path: str = "expression",
     products: Schema = BUILT_IN_PROPERTIES,
     bands: Mapping[str, Bands] = _NO_BANDS,
+    groups: Mapping[str, EventGroup] = GROUPS,
 ) -> None:
     """Raises UnknownField, UnknownEventType, UnknownProperty, TypeMismatch or InvalidExpression, with the node's path,
     at the first node that errs, and what `check_bands` raises. `path` is that of the expression itself; `products` are
@@ -102,20 +109,38 @@ def check_types(
         except SegidxError as error:
             raise error.at(where) from None
         for found in filters_of(node):
-            _check_filter(found.node, types[found.type], types, f"{where}.{found.place}", products)
+            names = [found.type]
+            if found.type in groups:
+                names = [member.type for member in groups[found.type].members]
+            schemas = [_seen_in_filters(types[name], products) for name in dict.fromkeys(names)]
+            _check_filter(found.node, found.type, schemas, types, f"{where}.{found.place}")
 
 
-def _check_filter(node: Expression, type: EventType, types: EventTypes, path: str, products: Schema) -> None:
+def _seen_in_filters(type: EventType, products: Schema) -> Schema:
     """A filter's types are those of an expression over a schema of the event's properties, of what its time says, and
     of what the catalogue says of its product."""
     own = property_schema(type)
     of_time = (field for field in _OF_TIME if field.name not in [each.name for each in own])
-    properties = Schema((*own, *of_time, *filter_fields(type, products)))
-    try:
-        check_types(node, properties, types, path)
-    except UnknownField as error:
-        known = [declared.name for declared in properties]
-        raise UnknownProperty(type.name, error.field, known).at(error.path) from None
+    return Schema((*own, *of_time, *filter_fields(type, products)))
+
+
+def _check_filter(node: Expression, name: str, schemas: Sequence[Schema], types: EventTypes, path: str) -> None:
+    """A filter of a type, or of a group with these types: each condition is one over those that have its property."""
+    known = list(dict.fromkeys(declared.name for schema in schemas for declared in schema))
+    for leaf, place, _depth in walk(node, path):
+        if isinstance(leaf, And | Or | Not | AtLeast):
+            continue
+        named = [value.field for value in values_of(leaf) if isinstance(value, FieldValue)]
+        if isinstance(leaf, IsSet | TextMatch):
+            named.append(leaf.field)
+        having = [schema for schema in schemas if not named or named[0] in schema]
+        try:
+            if not having:
+                raise UnknownProperty(name, named[0], known).at(node_path(place, leaf))
+            for schema in having:
+                check_types(leaf, schema, types, place)
+        except UnknownField as error:
+            raise UnknownProperty(name, error.field, known).at(error.path) from None
 
 
 def _check_node(node: Expression, schema: Schema, types: EventTypes) -> None:
@@ -135,10 +160,10 @@ def _check_node(node: Expression, schema: Schema, types: EventTypes) -> None:
         case In(value=value, options=options, ci=ci):
             for option in options:
                 _check_pair(value, Constant(option), schema, types, ci=ci)
-        case Did(events=events) | Never(events=events):
+        case Did(events=events) | Never(events=events) | Only(events=events) | Overdue(events=events):
             _check_events(events, types)
-        case Only(events=events) | Overdue(events=events) | EventHas(event=Aggregate(events=events)):
-            _check_events(events, types, of_groups=False)
+        case EventHas(event=Aggregate(events=events)):
+            _check_events(events, types)
         case Became(field=field, value=value):
             _wants(schema, field, FieldType.CATEGORY, FieldType.BOOL)
             if isinstance(value, bool) != (schema[field].type is FieldType.BOOL):
@@ -149,8 +174,8 @@ def _check_node(node: Expression, schema: Schema, types: EventTypes) -> None:
             _is_tracked(schema, field)
         case asked.Sequence(steps=steps):
             for step in steps:
-                _check_events(step.events, types, of_groups=False)
-        case HasValue(value=value):
+                _check_events(step.events, types)
+        case HasValue(value=value) | TimeInWindow(value=value):
             kind_of(value, schema, types)
         case InWindow(field=field, window=window):
             _wants(schema, field, FieldType.DATE, FieldType.TIMESTAMP)
@@ -167,11 +192,11 @@ def _check_node(node: Expression, schema: Schema, types: EventTypes) -> None:
 
 
 def _check_events(events: Events, types: EventTypes, *, of_groups: bool = True) -> None:
-    """Whether there are such events: of a type, or where `of_groups` of a group, which has no filter."""
+    """Whether there are such events: of a type, or where `of_groups` of a group."""
     if events.type not in GROUPS:
         types[events.type]
-    elif events.where is not None or not of_groups:
-        raise InvalidExpression(f"{events.type!r} is a group: it has no filter, and is counted, first or last at most")
+    elif not of_groups:
+        raise InvalidExpression(f"{events.type!r} is a group: nothing is made of its properties")
 
 
 def _wants(schema: Schema, field: str, *types: FieldType) -> None:
@@ -235,7 +260,7 @@ def kind_of(value: Value, schema: Schema, types: EventTypes) -> ValueKind:
             any_type = function is AggregateFunction.DISTINCT
             _wants_property(types[events.type], name, None if any_type else FieldType.NUMBER)
         case Aggregate(events=events, function=function):
-            _check_events(events, types, of_groups=function is AggregateFunction.COUNT or function.is_time)
+            _check_events(events, types)
             if function.is_time or function is AggregateFunction.EXPECTED:
                 return ValueKind.INSTANT
         case DaysSinceEvent(event=event):

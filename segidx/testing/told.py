@@ -191,7 +191,8 @@ class Told:
 
     def _question(self) -> Expression:
         products = self.oracle.catalogue.schema if self.rng.randrange(2) else None
-        return self.ask(self.rng, EVERY_TYPE, self.pools, types=self.types, products=products)
+        groups = self.oracle.event_groups
+        return self.ask(self.rng, EVERY_TYPE, self.pools, types=self.types, products=products, groups=groups)
 
     def check(self, count: int = 25, account: Account | None = None, at: datetime | None = None) -> None:
         for question in self.questions(count):

@@ -51,6 +51,7 @@ from segidx.model.expression import (
     TagMode,
     TextMatch,
     TextOperator,
+    TimeInWindow,
     Unfinished,
 )
 from segidx.model.values import (
@@ -357,6 +358,10 @@ class _Reader:
         value = self.value(message.value, path, "has_value.value", depth)
         return HasValue(value)  # type: ignore[arg-type]  # it refuses any other value
 
+    def time_in_window(self, message: pb.TimeInWindow, path: str, depth: int) -> Expression:
+        value = self.value(message.value, path, "time_in_window.value", depth)
+        return TimeInWindow(value, read_window(message.window))  # type: ignore[arg-type]  # it refuses any other value
+
     def overdue(self, message: pb.Overdue, path: str, depth: int) -> Expression:
         return Overdue(read_events(message.events, self.filter(f"{path}.overdue.events", depth)))
 
@@ -386,6 +391,7 @@ _PREDICATES: Final[dict[str, Callable[..., Expression]]] = {
     "only": _Reader.only,
     "event_has": _Reader.event_has,
     "has_value": _Reader.has_value,
+    "time_in_window": _Reader.time_in_window,
     "overdue": _Reader.overdue,
     "sequence": _Reader.sequence,
 }
@@ -520,6 +526,9 @@ class _Writer:
                 self.expression(node.that, part.that, f"{path}.event_has.that", depth + 1)
             case HasValue():
                 self.value(node.value, part.value, path, "has_value.value", depth)
+            case TimeInWindow():
+                self.value(node.value, part.value, path, "time_in_window.value", depth)
+                write_window(node.window, part.window)
             case Sequence():
                 write_sequence(node, part, lambda place: self.filter(f"{path}.sequence.{place}", depth))
 

@@ -332,6 +332,7 @@ def test_gaps_are_compared_exactly(tmp_path: Path) -> None:
 
 ORDERS, GROUP, NO_TYPE = Events("order"), Events("interaction"), Events("no_such_type")
 PAID = field("paid") == True  # noqa: E712
+UNPAID = Events("touch", PAID)  # no touch has that
 FIRST, LAST = AggregateFunction.FIRST, AggregateFunction.LAST
 BY_SOURCE = Aggregate(AggregateFunction.FAVOURITE, ORDERS, "source")
 MEAN, DEVIATION, EXPECTED = (Aggregate(f, ORDERS) for f in AggregateFunction if f.of_gaps)
@@ -344,7 +345,9 @@ def favourite(events: Events, name: str, by: str | None = None) -> Expression:
 
 REFUSED: dict[str, list[Expression]] = {
     "has": [
-        EventHas(Aggregate(FIRST, GROUP), PAID),
+        EventHas(Aggregate(FIRST, GROUP), field("subject") == "a"),
+        EventHas(Aggregate(FIRST, GROUP), field("paid") == 1),
+        EventHas(Aggregate(FIRST, Events("touch", PAID)), field("kind") == "a"),
         EventHas(Aggregate(FIRST, NO_TYPE), PAID),
         EventHas(Aggregate(LAST, ORDERS), field("product") == "a"),
         EventHas(Aggregate(LAST, ORDERS), field("amount") == "a"),
@@ -363,9 +366,10 @@ REFUSED: dict[str, list[Expression]] = {
         Comparison(Arithmetic(ArithmeticOperator.ADD, BY_SOURCE, ONE), Operator.EQ, ONE),
     ],
     "gaps": [
-        *(Comparison(Aggregate(f, GROUP), Operator.GT, ONE) for f in AggregateFunction if f.of_gaps),
+        Comparison(Aggregate(AggregateFunction.MEAN_GAP, UNPAID), Operator.GT, ONE),
+        Comparison(Aggregate(AggregateFunction.EXPECTED, UNPAID), Operator.GT, Constant(AT)),
         *(Comparison(Aggregate(f, NO_TYPE), Operator.GT, ONE) for f in AggregateFunction if f.of_gaps),
-        Overdue(GROUP),
+        Overdue(UNPAID),
         Overdue(Events("order", field("product") == "a")),
         Comparison(MEAN, Operator.EQ, Constant("a")),
         Comparison(EXPECTED, Operator.GT, ONE),
@@ -380,13 +384,14 @@ REFUSED: dict[str, list[Expression]] = {
         field("month") == 1,
     ],
     "sequence": [
-        asked.Sequence((Step(ORDERS), Step(GROUP))),
-        asked.Sequence((Step(GROUP), Step(ORDERS))),
+        asked.Sequence((Step(ORDERS), Step(UNPAID))),
+        asked.Sequence((Step(UNPAID), Step(ORDERS))),
         asked.Sequence((Step(ORDERS), Step(NO_TYPE, 1000, True))),
         asked.Sequence((Step(ORDERS), Step(Events("order", field("product") == "a")))),
     ],
     "is_set": [
-        *(HasValue(Aggregate(f, GROUP)) for f in AggregateFunction if f.of_gaps),
+        *(HasValue(Aggregate(f, UNPAID)) for f in AggregateFunction if f.of_gaps),
+        HasValue(Aggregate(AggregateFunction.SUM, GROUP, "amount")),
         *(HasValue(Aggregate(f, NO_TYPE)) for f in AggregateFunction if f.of_gaps),
         HasValue(Aggregate(AggregateFunction.SUM, ORDERS, "source")),
         HasValue(Aggregate(AggregateFunction.COUNT, NO_TYPE)),

@@ -157,7 +157,12 @@ def test_events_of_every_type_over_grpc_agree_with_the_oracle(tmp_path: Path) ->
             assert listed == oracle.catalogue.held
             expressions = [
                 random_event_expression(
-                    rng, EVERY_TYPE, pools, types=tuple(ALL_TYPES), products=oracle.catalogue.schema
+                    rng,
+                    EVERY_TYPE,
+                    pools,
+                    types=tuple(ALL_TYPES),
+                    products=oracle.catalogue.schema,
+                    groups=oracle.event_groups,
                 )
                 for _ in range(30)
             ]

@@ -15,9 +15,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from segidx.database import Account, Database
-from segidx.exec import sequences as exec_sequences
+from segidx.exec import events as exec_events
 from segidx.kernels.bitmaps import Stop
-from segidx.model.errors import Cancelled, InvalidExpression, SegidxError, TypeMismatch
+from segidx.model.errors import Cancelled, SegidxError, TypeMismatch, UnknownProperty
 from segidx.model.events import Event, Order, Retraction
 from segidx.model.schema import AccountInfo, Field, FieldType
 from segidx.model.syntax import parse
@@ -282,7 +282,7 @@ def test_in_the_log_merged_and_above(made: Made) -> None:
 
 
 def test_contacts_are_taken_some_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exec_sequences, "_RANGES", 1)
+    monkeypatch.setattr(exec_events, "_SLICE", 1)
     with Database.open(tmp_path / "data", create=True, clock=lambda: NOW) as database:
         account = database.account()
         account.update_schema([Field("n", FieldType.NUMBER)])
@@ -295,6 +295,13 @@ def test_contacts_are_taken_some_at_a_time(tmp_path: Path, monkeypatch: pytest.M
         followed = "sequence(order then order within 2 days then order)"
         assert account.count(followed).count == sum(1 + i % 3 <= 2 for i in range(0, 40_000, 50))
         assert account.count(f"{followed} and n < 20000").count == sum(1 + i % 3 <= 2 for i in range(0, 20_000, 50))
+        account.write_events(Event("visit", f"{i}", f"c{i}", AT - timedelta(days=2)) for i in range(0, 40_000, 50))
+        # Orders 1, 2 and 3 days ago have one on the day of the visit; those 1, 3 and 5, or 4 and 7 have none.
+        assert account.count("distinct_days(interaction) = 3").count == sum(i % 3 == 0 for i in range(0, 40_000, 50))
+        assert account.count("distinct_days(interaction) = 4 and n < 20000").count == sum(
+            i % 3 != 0 for i in range(0, 20_000, 50)
+        )
+        assert account.count("sequence(order then visit then order)").count == 800
         assert account.count("gap_deviation(order) = 0 and mean_gap(order) = 2").count == sum(
             i % 3 == 1 for i in range(0, 40_000, 50)
         )
@@ -304,10 +311,10 @@ def test_contacts_are_taken_some_at_a_time(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("asked", "error", "path"),
     [
-        ("sequence(interaction then order)", InvalidExpression, "expression.sequence"),
-        ("sequence(order then no touch within 1 day)", InvalidExpression, "expression.sequence"),
-        ("overdue(touch)", InvalidExpression, "expression.overdue"),
-        ("mean_gap(interaction) > 3", InvalidExpression, "expression.comparison"),
+        ("sequence(interaction where sauce = 1 then order)", UnknownProperty, "steps[0].events.where.comparison"),
+        ("sequence(order then no touch where paid within 1 day)", UnknownProperty, "steps[1].events.where.comparison"),
+        ("overdue(touch where url is set)", UnknownProperty, "expression.overdue.events.where.is_set"),
+        ("mean_gap(interaction where dwell) > 3", TypeMismatch, "left.aggregate.events.where.comparison"),
         ("2 * gap_deviation(order) > 3", TypeMismatch, "expression.comparison"),
         ("-gap_deviation(order) < 3", TypeMismatch, "expression.comparison"),
         ("mean_gap(order) > 2025-01-01", TypeMismatch, "expression.comparison"),

@@ -97,11 +97,9 @@ def test_events_of_all_members_are_looked_at(account: Account, text: str, wanted
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('did(interaction where kind = "x")', "a filter goes with one type"),
-        ("only(interaction)", "'only' looks at events of one type"),
-        ("distinct_days(touch) > 1", "of groups there are did, never, count, first and last"),
-        ("sum(touch.amount) > 1", "sum is made of events of one type"),
-        ("distinct(touch.kind) > 1", "distinct is made of events of one type"),
+        ("sum(touch.amount) > 1", "sum is made of a property of one type; of groups there are count, first, last"),
+        ("distinct(touch.kind) > 1", "distinct is made of a property of one type"),
+        ('favourite(touch.kind) = "a"', "favourite is made of a property of one type"),
     ],
 )
 def test_what_goes_with_one_type_only(account: Account, text: str, message: str) -> None:

@@ -49,8 +49,10 @@ from segidx.model.expression import (
     TagMode,
     TextMatch,
     TextOperator,
+    TimeInWindow,
     Unfinished,
     check,
+    events,
     field,
     filters_of,
     lines,
@@ -215,6 +217,10 @@ def test_long_numbers_do_not_make_long_messages() -> None:
         lambda: EventHas(Aggregate(AggregateFunction.FIRST, Events("order")), None),  # type: ignore[arg-type]
         lambda: HasValue(FieldValue("x")),  # type: ignore[arg-type]
         lambda: (field("x") + 1).is_set(),
+        lambda: TimeInWindow(FieldValue("x"), AllTime()),  # type: ignore[arg-type]
+        lambda: TimeInWindow(Aggregate(AggregateFunction.MEAN_GAP, Events("order")), AllTime()),
+        lambda: (field("x") + 1).in_window(AllTime()),
+        lambda: events("order").count().in_window(AllTime()),
     ],
 )
 def test_nodes_that_cannot_be(build) -> None:  # type: ignore[no-untyped-def]
@@ -249,6 +255,10 @@ def test_filters_of_a_predicate_and_their_paths() -> None:
         (EventHas(Aggregate(AggregateFunction.FIRST, one), B), {"event.events.where": A, "that": B}),
         (EventHas(Aggregate(AggregateFunction.LAST, Events("line")), B), {"that": B}),
         (HasValue(count), {"value.aggregate.events.where": A}),
+        (
+            TimeInWindow(Aggregate(AggregateFunction.EXPECTED, two), AllTime()),
+            {"value.aggregate.events.where": B},
+        ),
         (
             Comparison(Aggregate(AggregateFunction.FAVOURITE, one, "a", "b"), Operator.EQ, Constant("x")),
             {"left.aggregate.events.where": A},

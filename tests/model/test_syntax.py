@@ -349,6 +349,14 @@ def test_meaning(text: str, expression: Expression) -> None:
         ("favourite(visit.source) is set", events("visit").favourite("source").is_set()),
         ("favourite(visit.source) is not set", ~events("visit").favourite("source").is_set()),
         ("last(order).time is set", orders().last_time().is_set()),
+        ("last(order).time in last 1 month", orders().last_time().in_window(MONTH)),
+        ("first(order where paid).time during last 1 month", orders().where(PAID).first_time().in_window(MONTH)),
+        ("last(order).time not in last 1 month", ~orders().last_time().in_window(MONTH)),
+        (
+            "expected(visit during last 1 month) in last 1 month",
+            events("visit").during(MONTH).expected_time().in_window(MONTH),
+        ),
+        ("first(order).time older than 2 days", orders().first_time().in_window(OlderThan(2, Unit.DAY))),
         ("favourite > 3 and first is set", And((field("favourite") > 3, IsSet("first")))),
         ("distinct(order.source) > distinct_days(order)", orders().distinct("source") > orders().distinct_days()),
         (

@@ -51,6 +51,7 @@ from segidx.model.expression import (
     TagMode,
     TextMatch,
     TextOperator,
+    TimeInWindow,
     Unfinished,
     check,
 )
@@ -250,6 +251,8 @@ predicates: st.SearchStrategy[Expression] = st.one_of(
     st.builds(Only, events, st.none() | filters),
     st.builds(EventHas, times, filters),
     st.builds(HasValue, aggregates | favourites | times),
+    st.builds(TimeInWindow, times, windows),
+    st.builds(TimeInWindow, st.builds(Aggregate, st.just(AggregateFunction.EXPECTED), events), windows),
     st.builds(Overdue, events),
     sequences,
     st.builds(OnChannel, st.sampled_from(Channel), st.sampled_from(ChannelState)),

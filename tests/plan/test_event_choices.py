@@ -23,6 +23,7 @@ from segidx.plan.nodes import (
     EventScan,
     Everything,
     FavouriteScan,
+    GapScan,
     Nothing,
     Plan,
     PostingScan,
@@ -58,13 +59,25 @@ def test_an_event_is_one_that_passes_before_one_that_does_not(account: Account) 
     assert isinstance(plan, EventHasScan)
     assert plan.last
     assert plan.label == "last of order events"
-    assert plan.failing.where[:-2] == plan.passing.where[:-1]
-    assert plan.failing.where[-2:] == (("not",), ("all", 2))
+    (passing,), (failing,) = plan.passing, plan.failing
+    assert failing.where[:-2] == passing.where[:-1]
+    assert failing.where[-2:] == (("not",), ("all", 2))
     plan = plan_of(account, "first(line) has (quantity > 1 and not product is set)")
     assert isinstance(plan, EventHasScan)
     assert not plan.last
-    assert plan.failing.where == (*plan.passing.where, ("not",))
-    assert plan.passing.end == to_millis(AT)
+    (passing,), (failing,) = plan.passing, plan.failing
+    assert failing.where == (*passing.where, ("not",))
+    assert passing.end == to_millis(AT)
+
+
+def test_of_a_group_each_type_passes_what_it_has(account: Account) -> None:
+    plan = plan_of(account, 'first(touch) has channel = "sms"')
+    assert isinstance(plan, EventHasScan)
+    assert plan.label == "first of touch events"
+    assert [each.type.name for each in plan.passing] == [each.type.name for each in plan.failing]
+    assert [each.type.name for each in plan.passing] == ["message", "activity"]
+    assert plan.passing[1].where[-2:] == (("constant", False), ("all", 2))  # an activity has no channel
+    assert plan.failing[1].where[-3:] == (("constant", False), ("not",), ("all", 2))
 
 
 @pytest.mark.parametrize(
@@ -86,6 +99,14 @@ def test_an_event_is_one_that_passes_before_one_that_does_not(account: Account) 
         ("sum(line.amount) is set", EventScan),
         ("last(interaction).time is set", AnyOf),
         ("last(order).time is set", EventScan),
+        ("last(order).time in last 30 days", EventScan),
+        ("last(order).time in all time", EventScan),
+        ("last(interaction).time in all time", AnyOf),
+        ("last(order during next 3 days).time in all time", Nothing),
+        ("last(order).time not in last 30 days", Complement),
+        ("expected(order) in next 7 days", AllOf),
+        ("expected(order) older than 3 days", GapScan),
+        ("expected(order) in all time", EventScan),
         ("average(order.amount) is set", AllOf),
         ("count(interaction) is set", Everything),
         ("distinct(line.product) is set", Everything),
@@ -115,6 +136,15 @@ def test_what_there_is(account: Account, asked: str, kind: type[Plan]) -> None:
         ("sum(line.amount where quantity > 2) is set", 0),
         ("min(line.unit_price) is set and count(line) is set", 1),
         ("last(interaction).time is set", 1),
+        ("last(order).time in 2025-06-01 to 2025-06-02", 1),
+        ("last(order).time in 2025-06-02 to 2025-07-02", 0),
+        ("last(order).time in 2025-05-01 to 2025-06-01", 0),
+        ("last(order).time from 2025-06-01T00:00:00Z", 1),
+        ("last(order).time until 2025-06-01T00:00:00Z", 0),
+        ("last(order).time not in 2025-05-01 to 2025-06-01", 2),
+        ("first(download).time in last 14 days and last(download).time in all time", 1),
+        ("last(order).time in next 14 days", 0),
+        ("expected(order) in all time", 0),
         ("last(touch).time is not set", 2),
         ("first(order) has paid and not last(line) has quantity > 1", 1),
     ],
@@ -126,7 +156,9 @@ def test_what_it_comes_to(account: Account, asked: str, count: int) -> None:
 @pytest.mark.parametrize(
     ("asked", "error", "path"),
     [
-        ("first(interaction) has kind is set", InvalidExpression, "expression.event_has"),
+        ("first(interaction) has knd is set", UnknownProperty, "expression.event_has.that.is_set"),
+        ("first(interaction) has (paid or dwell = true)", TypeMismatch, "has.that.disjunction.operands[1].comparison"),
+        ("last(touch where url is set) has kind is set", UnknownProperty, "event_has.event.events.where.is_set"),
         ("last(nothing) has kind is set", UnknownEventType, "expression.event_has"),
         ("first(order) has prodct is set", UnknownProperty, "expression.event_has.that.is_set"),
         ("first(order) has (paid and paid = 3)", TypeMismatch, "event_has.that.conjunction.operands[1].comparison"),
@@ -162,7 +194,8 @@ def test_errors_name_the_node(account: Account, asked: str, error: type[SegidxEr
 
 def test_errors_say_what_is_wrong(account: Account) -> None:
     for asked, said in (
-        ("first(interaction) has kind is set", "looks at one event of one type, and 'interaction' is a group"),
+        ("first(interaction) has wuhrl is set", "interaction events have no property 'wuhrl'; did you mean 'url'"),
+        ("first(interaction) has linc is set", "did you mean 'link'"),
         ('favourite(line.quantity) = "x"', "one of the values of a category, but line.quantity is a number"),
         ('favourite(line.product by producer) = "x"', "by the sum of a number, but line.producer is a category"),
         ('favourite(line.hour) = "x"', "which stands in filters only: nothing is made of it by favourite"),

@@ -34,6 +34,7 @@ from segidx.model.expression import (
     Sequence,
     Step,
     TagMode,
+    TimeInWindow,
     Unfinished,
     check,
     skip_unfinished,
@@ -403,6 +404,9 @@ PLACES = {
     ),
     "event_has.that": lambda where: EventHas(Aggregate(AggregateFunction.LAST, Events("order")), where),
     "has_value.value.aggregate.events.where": lambda where: HasValue(count(where)),
+    "time_in_window.value.aggregate.events.where": lambda where: TimeInWindow(
+        Aggregate(AggregateFunction.EXPECTED, Events("order", where)), LAST_90_DAYS
+    ),
     "only.that": lambda where: Only(Events("order"), where),
     "overdue.events.where": lambda where: Overdue(Events("order", where)),
     "sequence.steps[0].events.where": lambda where: Sequence(

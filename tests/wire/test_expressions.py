@@ -47,6 +47,7 @@ from segidx.model.expression import (
     TagMode,
     TextMatch,
     TextOperator,
+    TimeInWindow,
     Unfinished,
     check,
 )
@@ -189,6 +190,7 @@ predicates: st.SearchStrategy[Expression] = st.one_of(
     st.builds(Only, events, st.none() | filters),
     st.builds(EventHas, times, filters),
     st.builds(HasValue, aggregates.filter(lambda value: isinstance(value, Aggregate))),
+    st.builds(TimeInWindow, times, windows),
 )
 trees = st.recursive(predicates, groups, max_leaves=12)
 

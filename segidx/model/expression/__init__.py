@@ -37,6 +37,7 @@ from segidx.model.expression.event_nodes import (
     Overdue,
     Sequence,
     Step,
+    TimeInWindow,
 )
 from segidx.model.expression.nodes import (
     MAX_DEPTH,
@@ -139,6 +140,7 @@ __all__ = [
     "Tagged",
     "TextMatch",
     "TextOperator",
+    "TimeInWindow",
     "Unfinished",
     "ValueBuilder",
     "band",

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from segidx.model.errors import InvalidExpression
-from segidx.model.expression.event_nodes import EventHas, HasValue, Overdue, Sequence, Step
+from segidx.model.expression.event_nodes import EventHas, HasValue, Overdue, Sequence, Step, TimeInWindow
 from segidx.model.expression.nodes import (
     Aggregate,
     AggregateFunction,
@@ -152,6 +152,10 @@ class ValueBuilder(_Operand):
     def is_set(self) -> HasValue:
         """It is not missing. Of what events come to only; raises InvalidExpression."""
         return HasValue(self.value)  # type: ignore[arg-type]  # it refuses any other value
+
+    def in_window(self, window: Window) -> TimeInWindow:
+        """It lies in the window. Of the time of an event, or of the next, only; raises InvalidExpression."""
+        return TimeInWindow(self.value, window)  # type: ignore[arg-type]  # it refuses any other value
 
 
 class FieldBuilder(_Operand):

@@ -1,5 +1,5 @@
-"""More predicates over events: what the first or the last is like, whether they come to a value, whether the next is
-late, and what followed what.
+"""More predicates over events: what the first or the last is like and when it was, whether they come to a value,
+whether the next is late, and what followed what.
 
 Imports the other nodes, windows and errors of the model only.
 """
@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from segidx.model.errors import InvalidExpression
-from segidx.model.expression.nodes import Aggregate, Events, Expression
+from segidx.model.expression.nodes import Aggregate, AggregateFunction, Events, Expression
 from segidx.model.windows import MAX_COUNT, AllTime, Unit, Window
 
 _ALL_TIME = AllTime()
+_TIMES = (AggregateFunction.FIRST, AggregateFunction.LAST, AggregateFunction.EXPECTED)
 MIN_STEPS = 2
 MAX_STEPS = 16
 MAX_WITHIN = MAX_COUNT * (Unit.WEEK.milliseconds or 0)  # of a step, in milliseconds
@@ -46,6 +47,22 @@ class HasValue(Expression):
     def __post_init__(self) -> None:
         if not isinstance(self.value, Aggregate):
             raise InvalidExpression("'is set' asks for a field, or for what events come to")
+
+
+@dataclass(frozen=True, slots=True)
+class TimeInWindow(Expression):
+    """`last(order).time in last 30 days`: the time of the first or the last event, or the one at which the next is
+    expected, lies in the window. It does not where there is none. The window has nothing to do with that of the
+    events, which says which of them are looked at."""
+
+    value: Aggregate
+    window: Window
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.value, Aggregate) or self.value.function not in _TIMES:
+            raise InvalidExpression(
+                "a window of time needs a field on its left, or the time of a first, last or expected event"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from segidx.model.errors import (
     InvalidExpression,
     UnfinishedExpression,
 )
-from segidx.model.expression.event_nodes import EventHas, HasValue, Overdue, Sequence
+from segidx.model.expression.event_nodes import EventHas, HasValue, Overdue, Sequence, TimeInWindow
 from segidx.model.expression.nodes import (
     MAX_DEPTH,
     MAX_NODES,
@@ -64,7 +64,7 @@ def values_of(node: Expression) -> tuple[Value, ...]:
             return (node.left, node.right)
         case Between():
             return (node.value, node.low, node.high)
-        case In() | HasValue():
+        case In() | HasValue() | TimeInWindow():
             return (node.value,)
     return ()
 
@@ -164,7 +164,7 @@ def with_filters(node: Expression, change: Callable[[Expression, str], Expressio
             return replace(node, value=changed(node.value, "value"), **ends)
         case In():
             return replace(node, value=changed(node.value, "value"))
-        case HasValue():
+        case HasValue() | TimeInWindow():
             return replace(node, value=aggregate(node.value, "value"))
     return node
 
@@ -175,6 +175,7 @@ VALUE_NAMES: dict[type[Expression], tuple[str, ...]] = {
     Between: ("value", "low", "high"),
     In: ("value",),
     HasValue: ("value",),
+    TimeInWindow: ("value",),
 }
 PART_NAMES: dict[type[Value], tuple[str, ...]] = {
     Arithmetic: ("arithmetic.left", "arithmetic.right"),
@@ -205,6 +206,7 @@ NODE_NAMES: dict[type[Expression], str] = {
     Only: "only",
     EventHas: "event_has",
     HasValue: "has_value",
+    TimeInWindow: "time_in_window",
     Overdue: "overdue",
     Sequence: "sequence",
     Became: "became",

@@ -50,6 +50,7 @@ from segidx.model.expression import (
     TagMode,
     TextMatch,
     TextOperator,
+    TimeInWindow,
     Unfinished,
     channel_named,
     shorthand,
@@ -384,6 +385,9 @@ class Builder(WindowRules):
 
     def in_window(self, parts: list[Any]) -> Item:
         item, window = parts
+        if isinstance(item.node, Aggregate):
+            self.refuse_event(item)
+            return self.predicate(make(item.token, TimeInWindow, item.node, window), (item,))
         return self.predicate(InWindow(self.field_of(item, "a window of time"), window), (item,))
 
     def not_in_window(self, parts: list[Any]) -> Item:

@@ -44,6 +44,7 @@ from segidx.model.expression import (
     Tagged,
     TagMode,
     TextMatch,
+    TimeInWindow,
     Unfinished,
 )
 from segidx.model.products import PREFIX
@@ -162,6 +163,8 @@ def _expression(node: Expression) -> Pieces:
             return _event_has(node)
         case HasValue():
             return [node.value, " is set"]
+        case TimeInWindow():
+            return [node.value, f" {format_window(node.window)}"]
         case Overdue(events=events):
             return _asked("overdue", events)
         case Sequence():
