@@ -39,9 +39,9 @@ def test_only_the_windows_months_are_read(account: Account, monkeypatch: pytest.
     read: list[tuple[int, int]] = []
     months = Snapshot.event_months
 
-    def noted(self: Snapshot, kind: object, first: int, last: int) -> object:
+    def noted(self: Snapshot, kind: object, first: int, last: int, *asked: object) -> object:
         read.append((first, last))
-        return months(self, kind, first, last)  # type: ignore[arg-type]
+        return months(self, kind, first, last, *asked)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Snapshot, "event_months", noted)
     assert account.count("did(order)").count == FAR // 100 + 1
