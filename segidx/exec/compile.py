@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from segidx.exec.crossings import crossings
 from segidx.exec.event_has import scan_event_has
-from segidx.exec.events import scan
+from segidx.exec.events import Narrowing, scan
 from segidx.exec.favourites import scan_favourite
 from segidx.exec.gaps import scan_gaps
 from segidx.exec.sequences import scan_sequence
@@ -105,10 +105,17 @@ class _Compiler:
         siblings: Sequence[Plan],
     ) -> Posting:
         """The contacts, of those that the siblings leave, whose events say so, as a posting of its own."""
-        candidates = None
+        narrowing = None
         if siblings:
-            program = compile_plan(all_of(siblings, self._context.total, plan.path), self._context, self._materialise)
-            candidates = self._materialise(program)
+            asked = all_of(siblings, self._context.total, plan.path)
+
+            def find() -> bytes:
+                return self._materialise(compile_plan(asked, self._context, self._materialise))
+
+            narrowing = Narrowing(asked.estimate.expected, find)
+        if isinstance(plan, EventScan):
+            return Posting(scan(plan, narrowing, self._context))
+        candidates = None if narrowing is None else narrowing.candidates()
         match plan:
             case CrossingScan():
                 return Posting([crossings(plan, candidates, self._context)])
@@ -120,4 +127,4 @@ class _Compiler:
                 return Posting([scan_gaps(plan, candidates, self._context)])
             case SequenceScan():
                 return Posting([scan_sequence(plan, candidates, self._context)])
-        return Posting(scan(plan, candidates, self._context))
+        raise AssertionError(plan)

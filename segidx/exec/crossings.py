@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
-from segidx.exec.events import Mask, Numbers, Ordinals, aggregate, ordinals_of, scan, selected
+from segidx.exec.events import Mask, Narrowing, Numbers, Ordinals, aggregate, ordinals_of, scan, selected
 from segidx.kernels.events import MISSING, TIME
 from segidx.model.expression import AggregateFunction
 from segidx.model.windows import MIN_INSTANT
@@ -46,7 +46,8 @@ def _with_events(plan: CrossingScan, candidates: bytes | None, context: BindCont
     """The contacts with an event in the window; no others cross anything there."""
     count = BoundAggregate(plan.aggregate.kind, AggregateFunction.COUNT, plan.aggregate.events)
     asked = EventScan(plan.estimate, plan.path, count, 1, None, plan.label)
-    parts = [BitMap.deserialize(part) for part in scan(asked, candidates, context)]
+    narrowing = None if candidates is None else Narrowing(0, lambda: candidates)
+    parts = [BitMap.deserialize(part) for part in scan(asked, narrowing, context)]
     return ordinals_of(BitMap.union(*parts) if parts else BitMap())
 
 

@@ -7,6 +7,7 @@ one, and only the candidates' rows are added up. What the log holds lies above t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -53,19 +54,37 @@ _JOINED = {
 
 # Rows from which on a second thread pays: handing work over costs as much as half a million compared codes.
 _PARALLEL_ROWS = 1 << 20
+# What it costs to find a candidate and to tell it from the others, in rows that are scanned (a tenth of a nanosecond).
+_CONTACT = 8
 # Ranges of contacts whose rows are held at a time: a quarter of a million contacts.
 _SLICE = 16
 
 
-def scan(plan: EventScan, candidates: bytes | None, context: BindContext) -> list[bytes]:
-    """The contacts whose aggregate lies within the scan's bounds, of the candidates where they are given, in parts of
-    ascending ordinals; all are portable Roaring bitmaps. Raises Stopped, SumTooLarge."""
-    among = None if candidates is None else ordinals_of(BitMap.deserialize(candidates))
+class Narrowing(NamedTuple):
+    """The contacts that are asked about, where not all are: about how many, and how to find them."""
+
+    expected: int
+    candidates: Callable[[], bytes]  # a portable Roaring bitmap
+
+    def ordinals(self) -> Ordinals:
+        return ordinals_of(BitMap.deserialize(self.candidates()))
+
+
+def scan(plan: EventScan, narrowing: Narrowing | None, context: BindContext) -> list[bytes]:
+    """The contacts whose aggregate lies within the scan's bounds, in parts of ascending ordinals, all of them portable
+    Roaring bitmaps. Of the others than those that `narrowing` finds, some may be among them: they are not looked for
+    where that costs more than it saves. Raises Stopped, SumTooLarge."""
     if plan.aggregate.also or plan.aggregate.taken:
+        among = None if narrowing is None else narrowing.ordinals()
         ordinals, numbers = _collected(plan.aggregate, among, context)
         return [bytes(bitmap_of(ordinals[_inside(numbers, plan.low, plan.high)]).serialize())]
-    ask = _Asked.about(plan.aggregate, plan.aggregate.events, among, context)
-    return ask.parts(lambda ranges: ask.run(collect_set, ranges, plan.low, plan.high))
+    ask = _Asked.about(plan.aggregate, plan.aggregate.events, None, context)
+    if narrowing is not None:
+        if ask.costs_less_than(narrowing.expected):
+            with suppress(SumTooLarge):  # perhaps of a contact that is not asked about
+                return ask.sets(plan)
+        ask = ask.of(narrowing.ordinals())
+    return ask.sets(plan)
 
 
 def aggregate(value: BoundAggregate, ordinals: Ordinals, context: BindContext) -> tuple[Numbers, Mask]:
@@ -307,6 +326,17 @@ class _Asked(NamedTuple):
             packed_changes(events.start, events.end, context) if by_days else None,
             context,
         )
+
+    def of(self, among: Ordinals) -> _Asked:
+        """The same of these contacts alone."""
+        return self._replace(among=among, rows=RowFilter(self.events, among, self.context))
+
+    def costs_less_than(self, contacts: int) -> bool:
+        """Whether to look at all rows costs less than to find so many contacts, and to look at theirs."""
+        return self.rows.attribution is None and self.held.rows_for(self.rows.always) <= _CONTACT * contacts
+
+    def sets(self, plan: EventScan) -> list[bytes]:
+        return self.parts(lambda ranges: self.run(collect_set, ranges, plan.low, plan.high))
 
     def run(
         self, kernel: Callable[..., Found], ranges: Ranges, low: int | None = None, high: int | None = None
