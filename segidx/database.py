@@ -25,6 +25,8 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from segidx.exec.evaluate import count, materialise, stop_errors
 from segidx.exec.explain import explain_plan
@@ -91,6 +93,7 @@ from segidx.store.verify import Verification
 MAX_PREVIEW = 1000
 MAX_SUGGESTIONS = 1000
 MAX_PRODUCTS = 1000  # of one page
+_FOUND_AT_ONCE = 50_000  # ids looked up in one snapshot, some hundredths of a second
 
 Clock = Callable[[], int]  # milliseconds since 1970
 
@@ -512,6 +515,16 @@ class Account:
             duplicates=result.events_duplicates,
             rejects=result.event_rejects,
         )
+
+    def find_contacts(self, contact_ids: pa.Array) -> npt.NDArray[np.int64]:
+        """The ordinal of each contact id of a pyarrow string array, -1 where there is no such contact. A contact keeps
+        its ordinal, so what was found may be used beside later commits."""
+        found = [np.zeros(0, np.int64)]
+        for first in range(0, len(contact_ids), _FOUND_AT_ONCE):
+            # A snapshot each: one that is held longer keeps commits from using pages again.
+            with self._store.snapshot() as snapshot:
+                found.append(snapshot.ids.find(contact_ids.slice(first, _FOUND_AT_ONCE)))
+        return np.concatenate(found)
 
     def apply_events(self, events: EventBatch) -> WriteResult:
         """Write many events that are validated already (see `segidx.ingest.event_batch`) and retract nothing, as an

@@ -68,14 +68,21 @@ const char *bm_chunk_check(const bm_chunk *c) {
 
 const char *bm_chunk_plan(bm_chunk *c, const int64_t *values, const uint8_t *present, uint32_t n) {
     memset(c, 0, sizeof *c);
-    for (uint32_t r = 0; r < n; r++) {
-        if (!present[r]) continue;
-        int64_t v = values[r];
-        if (v <= -BM_VALUE_LIMIT || v >= BM_VALUE_LIMIT) return "a value is outside -2^62 < value < 2^62";
-        if (!c->present || v < c->base) c->base = v;
-        if (!c->present || v > c->max) c->max = v;
-        c->present++;
-        c->rows = r + 1;
+    int64_t least = INT64_MAX, most = INT64_MIN;
+    uint32_t count = 0, rows = n;
+    while (rows && !present[rows - 1]) rows--;
+    for (uint32_t r = 0; r < rows; r++) { /* without branches, so that it is done several rows at a time */
+        int64_t low = present[r] ? values[r] : INT64_MAX, high = present[r] ? values[r] : INT64_MIN;
+        least = low < least ? low : least;
+        most = high > most ? high : most;
+        count += present[r] != 0;
+    }
+    if (count) {
+        if (least <= -BM_VALUE_LIMIT || most >= BM_VALUE_LIMIT) return "a value is outside -2^62 < value < 2^62";
+        c->base = least;
+        c->max = most;
+        c->present = count;
+        c->rows = rows;
     }
     bm_chunk_fit(c);
     return NULL;
@@ -99,8 +106,18 @@ uint8_t *bm_chunk_begin(const bm_chunk *c, uint8_t *out) {
 
 void bm_chunk_write(const bm_chunk *c, const int64_t *values, const uint8_t *present, uint8_t *out) {
     uint8_t *codes = bm_chunk_begin(c, out);
-    for (uint32_t r = 0; c->width && r < c->rows; r++)
-        bm_put_code(codes, c->width, r, present[r] ? difference(values[r], c->base) + 1 : 0);
+    const uint32_t rows = c->rows;
+    const int64_t base = c->base;
+#define WRITE(kind) \
+    for (uint32_t r = 0; r < rows; r++) ((kind *)codes)[r] = (kind)(present[r] ? difference(values[r], base) + 1 : 0)
+    switch (c->width) { /* a loop each, so that it is done several rows at a time */
+    case 1: WRITE(uint8_t); break;
+    case 2: WRITE(bm_u16); break;
+    case 4: WRITE(bm_u32); break;
+    case 8: WRITE(bm_u64); break;
+    default: break; /* width 0: nothing but the header */
+    }
+#undef WRITE
 }
 
 static inline int64_t decode(const bm_chunk *c, uint64_t code) { return (int64_t)((uint64_t)c->base + code - 1); }

@@ -73,12 +73,15 @@ const char *ev_block_order(const ev_block *b) {
 }
 
 void ev_block_read(const ev_block *b, uint32_t column, int64_t *values, uint8_t *present) {
-    const bm_chunk *c = &b->columns[column];
-    for (uint32_t r = 0; r < b->rows; r++) {
-        uint64_t code = ev_code(c, r);
+    const bm_chunk c = b->columns[column]; /* a copy: what is written cannot change it, and it is looked at once */
+    const uint32_t rows = c.rows < b->rows ? c.rows : b->rows;
+    for (uint32_t r = 0; r < rows; r++) {
+        uint64_t code = bm_code(&c, r);
         present[r] = code != 0;
-        values[r] = code ? ev_value(c, code) : 0;
+        values[r] = code ? ev_value(&c, code) : 0;
     }
+    memset(present + rows, 0, b->rows - rows);
+    memset(values + rows, 0, (b->rows - rows) * sizeof *values);
 }
 
 void ev_month_bounds(const ev_block *const *blocks, uint32_t n, uint32_t ncolumns, ev_block *bounds) {

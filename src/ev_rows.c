@@ -226,31 +226,38 @@ static int compare(const row_key *a, const row_key *b) {
     return 0;
 }
 
-/* A row of the present blocks, in order. */
+/* The rows of the present blocks, in order. */
 typedef struct {
-    const ev_block *const *blocks;
-    size_t nblocks, block, at; /* at: counted through all blocks */
-    uint32_t row;
+    merged rows;
+    size_t at;
     const uint8_t *gone;
 } reader;
 
+static bool make_room(merged *m) {
+    m->values = malloc((m->n * m->ncolumns + 1) * sizeof *m->values);
+    m->present = malloc(m->n * m->ncolumns + 1);
+    return m->values && m->present;
+}
+
+static bool read_blocks(reader *r, const ev_block *const *blocks, size_t nblocks) {
+    for (size_t b = 0; b < nblocks; b++) r->rows.n += blocks[b]->rows;
+    if (!make_room(&r->rows)) return false;
+    for (uint32_t c = 0; c < r->rows.ncolumns; c++) {
+        size_t at = c * r->rows.n;
+        for (size_t b = 0; b < nblocks; at += blocks[b++]->rows)
+            ev_block_read(blocks[b], c, r->rows.values + at, r->rows.present + at);
+    }
+    return true;
+}
+
 /* Moves to the first row from here on that stays; false behind the last. */
 static bool settle(reader *r) {
-    for (; r->block < r->nblocks; r->block++, r->row = 0)
-        for (; r->row < r->blocks[r->block]->rows; r->row++, r->at++)
-            if (!r->gone || !r->gone[r->at]) return true;
-    return false;
+    while (r->gone && r->at < r->rows.n && r->gone[r->at]) r->at++;
+    return r->at < r->rows.n;
 }
 
-static int64_t cell(const ev_block *b, uint32_t column, uint32_t row, uint8_t *present) {
-    uint64_t code = ev_code(&b->columns[column], row);
-    *present = code != 0;
-    return code ? ev_value(&b->columns[column], code) : 0;
-}
-
-static void key_of_block(const reader *r, row_key *key) {
-    uint8_t present;
-    for (uint32_t i = 0; i <= EV_LINE; i++) key->of[i] = cell(r->blocks[r->block], i, r->row, &present);
+static void key_of_old(const reader *r, row_key *key) {
+    for (uint32_t i = 0; i <= EV_LINE; i++) key->of[i] = values_of(&r->rows, i)[r->at];
 }
 
 static void key_of_new(const ev_cells *columns, uint32_t row, row_key *key) {
@@ -258,17 +265,15 @@ static void key_of_new(const ev_cells *columns, uint32_t row, row_key *key) {
     key->of[EV_CONTACT] &= CONTACTS - 1;
 }
 
-/* Where each row of the result comes from: a block and its row, or block NEW and a row of the columns. */
-#define NEW UINT32_MAX
-typedef struct {
-    uint32_t block, row;
-} source;
+/* Where each row of the result comes from: a row of the blocks, or, with this bit, one of the columns. */
+#define NEW ((uint64_t)1 << 63)
+typedef uint64_t source;
 
 static const char *merge(reader *old, const ev_cells *columns, const uint32_t *order, size_t n, source *from, size_t *total) {
     row_key before, mine = {{0}}, theirs = {{0}};
     size_t i = 0, at = 0;
     bool more = settle(old);
-    if (more) key_of_block(old, &theirs);
+    if (more) key_of_old(old, &theirs);
     if (n) key_of_new(columns, order[0], &mine);
     while (more || i < n) {
         bool is_new = i < n && (!more || compare(&mine, &theirs) < 0);
@@ -276,14 +281,12 @@ static const char *merge(reader *old, const ev_cells *columns, const uint32_t *o
         if (at && compare(&before, &now) >= 0) return EV_TWICE;
         before = now;
         if (is_new) {
-            from[at++] = (source){NEW, order[i++]};
+            from[at++] = NEW | order[i++];
             if (i < n) key_of_new(columns, order[i], &mine);
         } else {
-            from[at++] = (source){(uint32_t)old->block, old->row};
-            old->row++;
-            old->at++;
+            from[at++] = old->at++;
             more = settle(old);
-            if (more) key_of_block(old, &theirs);
+            if (more) key_of_old(old, &theirs);
         }
     }
     *total = at;
@@ -292,29 +295,30 @@ static const char *merge(reader *old, const ev_cells *columns, const uint32_t *o
 
 const char *ev_group_write(const ev_block *const *blocks, size_t nblocks, const uint8_t *gone, const ev_cells *columns,
                            uint32_t ncolumns, const uint32_t *order, size_t n, ev_parts *out) {
-    size_t most = n;
-    for (size_t b = 0; b < nblocks; b++) most += blocks[b]->rows;
-    reader old = {blocks, nblocks, 0, 0, 0, gone};
+    reader old = {{ncolumns, 0, NULL, NULL}, 0, gone};
     merged m = {ncolumns, 0, NULL, NULL};
-    source *from = malloc((most + 1) * sizeof *from);
+    source *from = NULL;
     const char *reason = EV_NO_ROOM;
+    if (!read_blocks(&old, blocks, nblocks)) goto done;
+    from = malloc((n + old.rows.n + 1) * sizeof *from);
     if (!from) goto done;
     reason = merge(&old, columns, order, n, from, &m.n);
     if (reason || !m.n) goto done;
     reason = EV_NO_ROOM;
-    m.values = malloc(m.n * ncolumns * sizeof *m.values);
-    m.present = malloc(m.n * ncolumns);
-    if (!m.values || !m.present) goto done;
+    if (!make_room(&m)) goto done;
     for (uint32_t c = 0; c < ncolumns; c++) {
         int64_t *values = m.values + c * m.n, mask = c == EV_CONTACT ? (int64_t)CONTACTS - 1 : -(int64_t)1;
         uint8_t *present = m.present + c * m.n;
-        const ev_cells *its = &columns[c];
+        const int64_t *held = values_of(&old.rows, c), *given = columns[c].values;
+        const uint8_t *is_held = present_of(&old.rows, c), *is_given = columns[c].present;
         for (size_t i = 0; i < m.n; i++) {
-            if (from[i].block == NEW) {
-                present[i] = !its->present || its->present[from[i].row] != 0;
-                values[i] = present[i] ? its->values[from[i].row] & mask : 0;
+            if (from[i] & NEW) {
+                uint64_t row = from[i] & ~NEW;
+                present[i] = !is_given || is_given[row] != 0;
+                values[i] = present[i] ? given[row] & mask : 0;
             } else {
-                values[i] = cell(blocks[from[i].block], c, from[i].row, &present[i]);
+                present[i] = is_held[from[i]];
+                values[i] = held[from[i]];
             }
         }
     }
@@ -323,5 +327,7 @@ done:
     free(from);
     free(m.values);
     free(m.present);
+    free(old.rows.values);
+    free(old.rows.present);
     return reason;
 }

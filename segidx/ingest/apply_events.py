@@ -83,6 +83,12 @@ def effective(batch: EventBatch, snapshot: Snapshot) -> Effective:
     else:
         needed, some = [batch.contacts], batch
     gone = batch.superseded
+    if batch.found is not None and some is batch and gone is None:
+        found = batch.found
+        ordinals = found.ordinals.copy()
+        missing = np.flatnonzero(ordinals < 0)  # they may have been created since
+        ordinals[missing] = snapshot.ids.find(found.contacts.take(pa.array(missing)))
+        return Effective(batch, found.contacts, found.owners, ordinals)
     if gone is not None:
         rows = gone.rows
         first = takes_effect(gone.revisions, held[rows], there[rows], retracted[rows])

@@ -54,6 +54,17 @@ class Superseded:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundContacts:
+    """The distinct contacts of a batch's events, looked up before the batch is applied: each event is of
+    `contacts[owners]`, a pyarrow string array. `ordinals` are theirs, -1 of those that were not there yet; a contact
+    keeps its ordinal."""
+
+    contacts: pa.Array
+    owners: Ints
+    ordinals: Ints
+
+
+@dataclass(frozen=True, slots=True)
 class EventBatch:
     """Events of one type to write, replace or retract: `ids` is a pyarrow string array of n distinct valid ids,
     `contacts` one of the contact of each, `times` are ms since 1970, `revisions` 0 where none was given.
@@ -62,7 +73,7 @@ class EventBatch:
     has the type's columns in order, with all amounts worked out, and last the one that says what counts. Of orders,
     `lines` has the same columns of LINE, first those of the first order, then of the next, `line_counts` of each; other
     types have no lines. `rejects` are the rows that were refused, `duplicates` counts those that another row with the
-    same id replaced; `superseded` are theirs.
+    same id replaced; `superseded` are theirs. `found` may spare the writer looking its contacts up.
     """
 
     type: EventType
@@ -77,6 +88,7 @@ class EventBatch:
     rejects: tuple[Reject, ...] = ()
     duplicates: int = 0
     superseded: Superseded | None = None
+    found: FoundContacts | None = None
 
     @property
     def weight(self) -> int:
@@ -84,7 +96,7 @@ class EventBatch:
         return len(self.ids) + int(self.line_counts.sum())
 
     def take(self, rows: Ints) -> EventBatch:
-        """The batch of some rows, ascending, without rejects, duplicates and what is superseded."""
+        """The batch of some rows, ascending, without rejects, duplicates, what is superseded and what was found."""
         if len(rows) == len(self.ids):
             lines = self.lines
         else:
@@ -214,6 +226,13 @@ def settled(ids: pa.Array, revisions: Ints, retracts: Mask) -> tuple[Mask, Mask]
     last = np.append(codes[places[1:]] != codes[places[:-1]], True)
     standing[order[places[last]]] = True
     return effective, standing
+
+
+def with_found_contacts(batch: EventBatch, find: Callable[[pa.Array], Ints]) -> EventBatch:
+    """The batch with its contacts looked up: `find` gives the ordinals of distinct ids, -1 where there is none."""
+    encoded = batch.contacts.dictionary_encode()
+    owners = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return replace(batch, found=FoundContacts(encoded.dictionary, owners, find(encoded.dictionary)))
 
 
 def joined_batches(batches: Sequence[EventBatch]) -> EventBatch:

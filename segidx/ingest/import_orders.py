@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from segidx.ingest.arrow import read_ids
 from segidx.ingest.arrow_values import mask
-from segidx.ingest.event_batch import EventBatch, joined_batches
+from segidx.ingest.event_batch import EventBatch, Ints, joined_batches, with_found_contacts
 from segidx.ingest.event_columns import CONTACT_ID, choose_columns, parse_map
 from segidx.ingest.import_contacts import SHOWN_REJECTS, Progress, ahead
 from segidx.ingest.orders_arrow import (
@@ -49,6 +49,8 @@ class OrderAccount(Protocol):
     def info(self) -> AccountInfo: ...
 
     def now(self) -> int: ...
+
+    def find_contacts(self, contact_ids: pa.Array, /) -> Ints: ...
 
     def apply_events(self, events: EventBatch, /) -> WriteResult: ...
 
@@ -143,7 +145,8 @@ def import_orders(
 def _batches(
     source: Source, columns: Mapping[str, str], account: OrderAccount, batch_rows: int, seen: SeenOrders
 ) -> Iterator[tuple[int, EventBatch]]:
-    """Each batch with the number of rows of the file it was made of."""
+    """Each batch with the number of rows of the file it was made of. Its contacts are looked up here, on the thread
+    that converts, while the writer commits the batch before."""
     first = rows = 0
     info = account.info
     pieces: list[EventBatch] = []
@@ -151,10 +154,10 @@ def _batches(
         pieces.append(orders_from_arrow(some, columns, info, account.now(), seen, first_index=first + rows))
         rows += some.num_rows
         if rows + min(batch_rows, _PIECE_ROWS) > batch_rows:
-            yield rows, joined_batches(pieces)
+            yield rows, with_found_contacts(joined_batches(pieces), account.find_contacts)
             first, rows, pieces = first + rows, 0, []
     if pieces:
-        yield rows, joined_batches(pieces)
+        yield rows, with_found_contacts(joined_batches(pieces), account.find_contacts)
 
 
 def _coded(columns: Mapping[str, str], info: AccountInfo) -> set[str]:

@@ -36,7 +36,7 @@ __all__ = ["LOAD", "MAX_STRING", "StringTable", "Txn", "UnknownCode"]
 
 LOAD = 50  # mean entries a bucket: 416 bytes; one about to be split has twice that, still several a leaf page
 MAX_CODES = 2**32 - 1
-SLICE = 20_000  # values that are borrowed at a time, each by an object of Python's
+SLICE = 20_000  # values that are read at a time, each an object of Python's
 VERIFY_STEP = 1 << 20  # codes looked up at a time by verify
 
 _STATE, _BUCKET, _FORWARD = 0, 1, 2
@@ -58,7 +58,7 @@ class Txn(Protocol):
 
 
 class _Buckets(NamedTuple):
-    """Buckets by ascending places, as they are stored; the values are borrowed until the next write."""
+    """Buckets by ascending places, as they are stored."""
 
     ids: NDArray[np.uint32]
     values: list[Any]
@@ -147,10 +147,11 @@ class StringTable:
         return [packed[i : i + 8] for i in range(0, len(packed), 8)]
 
     def _fetch(self, kind: int, ids: NDArray[np.uint32]) -> list[Any]:
-        """The stored values, in the order of ids; None where there is none. Borrowed from the transaction: they
-        are good until its next write."""
+        """Copies of the stored values, in the order of ids; None where there is none."""
         get, db = self._get, self._db
-        return [get(key, None, db) for key in self._keys(kind, ids)]
+        # Many memoryviews held at once keep Python's cyclic garbage collector as busy as the look-ups themselves; it
+        # does not count bytes.
+        return [None if (value := get(key, None, db)) is None else bytes(value) for key in self._keys(kind, ids)]
 
     def _values(self, known: _Buckets, ids: NDArray[np.uint32]) -> list[Any]:
         """The values of buckets, of which some are at hand."""
@@ -177,21 +178,31 @@ class StringTable:
         batch = kernel.Batch.of(strings)
         codes = np.full(len(batch), -1, np.int64)
         if self._buckets and len(batch):
-            self._look_up(batch, batch.hash(self._key, self._mask), codes)
+            self._look_up(batch, batch.hash(self._key, self._mask), codes, keep=False)
         return codes
 
-    def _look_up(self, batch: kernel.Batch, hashes: NDArray[np.uint64], codes: NDArray[np.int64]) -> _Buckets:
-        """Set the codes of the strings that are there. Returns buckets that were looked at, the last of many."""
+    def _look_up(
+        self, batch: kernel.Batch, hashes: NDArray[np.uint64], codes: NDArray[np.int64], *, keep: bool
+    ) -> _Buckets:
+        """Set the codes of the strings that are there. Returns the buckets that were looked at, so that insertion need
+        not read them again; none unless they are to be kept."""
         try:
-            buckets, candidates = _NO_BUCKETS, [np.empty(0, np.uint64)]
+            kept, candidates = list[_Buckets](), [np.empty(0, np.uint64)]
             for places in _some(kernel.by_bucket(hashes, batch.valid, self._buckets)):
                 buckets = _Buckets(places.ids, self._fetch(_BUCKET, places.ids))
                 candidates.append(kernel.probe(buckets.values, places, hashes, self._count))
+                # Fewer candidates than strings: some are new.
+                if keep and len(candidates[-1]) < int(places.starts[-1] - places.starts[0]):
+                    kept.append(buckets)
             for places in _some(kernel.by_block(np.concatenate(candidates))):
                 kernel.match(self._fetch(_FORWARD, places.ids), places, self._count, batch, codes)
         except CorruptStrings as problem:
             self._damaged(problem)
-        return buckets
+        if not kept:
+            return _NO_BUCKETS
+        return _Buckets(
+            np.concatenate([buckets.ids for buckets in kept]), [value for buckets in kept for value in buckets.values]
+        )
 
     def find_one(self, string: str) -> int | None:
         """The code of one string, or None. Raises CorruptData."""
@@ -224,7 +235,7 @@ class StringTable:
         hashes = batch.hash(self._key, self._mask)
         buckets = _NO_BUCKETS
         if self._buckets and len(batch):
-            buckets = self._look_up(batch, hashes, codes)
+            buckets = self._look_up(batch, hashes, codes, keep=True)
         fresh = kernel.assign_codes(batch, hashes, codes, first)
         if len(fresh):
             self._check_fresh(batch, fresh)
@@ -255,17 +266,15 @@ class StringTable:
         entries = np.sort((hashes & np.uint64(0xFFFFFFFF)) << np.uint64(32) | codes)
         grown = np.sort(kernel.place_range(old_buckets, buckets))
         try:
-            # Everything is read before anything is written: a write invalidates what was borrowed.
-            written = list(self._changed_buckets(entries, grown, old_buckets, buckets, looked_at))
             last = self._get(_KEY.pack(self._table, _FORWARD, 0, first // BLOCK), None, self._db)
             packed, ends = kernel.pack_blocks(last if first % BLOCK else None, first, batch, fresh)
-            del last
+            del last  # borrowed, and good until something is written
+            for places, values, value_ends in self._changed_buckets(entries, grown, old_buckets, buckets, looked_at):
+                self._store(_BUCKET, places, _cut(values, value_ends))
         except CorruptStrings as problem:
             self._damaged(problem)
         blocks = np.arange(first // BLOCK, first // BLOCK + len(ends), dtype=np.uint32)
         self._save_state(count, live, buckets)
-        for places, values, value_ends in written:
-            self._store(_BUCKET, places, _cut(values, value_ends))
         self._store(_FORWARD, blocks, _cut(packed, ends))  # last, so that a new table only ever appends
 
     def _changed_buckets(

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from segidx.database import Database
-from segidx.ingest.event_batch import codes_of
+from segidx.ingest.event_batch import codes_of, with_found_contacts
 from segidx.ingest.event_rows import orders_from_rows
 from segidx.ingest.import_orders import import_orders, parse_columns
 from segidx.ingest.orders_arrow import SeenOrders, orders_from_arrow
@@ -39,6 +39,9 @@ class Fake:
 
     def now(self):
         return NOW
+
+    def find_contacts(self, contact_ids):
+        return np.full(len(contact_ids), -1)
 
     def apply_events(self, batch):
         self.batches.append(len(batch.ids))
@@ -535,3 +538,53 @@ def test_pieces_of_a_batch_make_no_difference(tmp_path, monkeypatch, piece, batc
     assert (got.rows, got.orders, got.lines, got.rejected) == (want.rows, want.orders, want.lines, want.rejected)
     assert pieces.orders == whole.orders
     assert len(pieces.batches) <= len(whole.batches) + table.num_rows // (batch - piece)
+
+
+# --- contacts that are looked up before ---------------------------------------------------------------------------
+
+
+def batch_of(account, orders):
+    return orders_from_rows(orders, account.info, NOW)
+
+
+def none(ids):
+    return np.full(len(ids), -1)
+
+
+def test_contacts_created_since_they_were_looked_up(account):
+    account.upsert([("anna", {})])
+    orders = [Order("a", "anna", NOON), Order("b", "bert", NOON), Order("c", "dora", NOON), Order("d", "anna", NOON)]
+    batch = with_found_contacts(batch_of(account, orders), account.find_contacts)
+    assert (batch.found.ordinals >= 0).tolist() == [True, False, False]
+    account.upsert([("carl", {}), ("dora", {}), ("bert", {})])  # in the log still
+    assert account.apply_events(batch).created == 0
+    assert [stored(account, o)[0] for o in "abcd"] == ["anna", "bert", "dora", "anna"]
+    assert account.count("everyone").count == 4
+    late = with_found_contacts(batch_of(account, [Order("e", "emil", NOON), Order("f", "anna", NOON)]), none)
+    assert account.apply_events(late).created == 1
+    assert [stored(account, o)[0] for o in "ef"] == ["emil", "anna"]
+    assert list(account.verify()) == []
+
+
+def test_what_was_found_is_of_the_whole_batch(account):
+    """Where some orders take no effect their contacts are not created, found before or not."""
+    account.write_events([Order("a", "anna", NOON, revision=5), Order("b", "bert", NOON, revision=1)])
+    orders = [Order("a", "stranger", NOON, revision=4), Order("b", "carl", NOON, revision=2), Order("c", "anna", NOON)]
+    result = account.apply_events(with_found_contacts(batch_of(account, orders), account.find_contacts))
+    assert (result.events_accepted, result.events_duplicates, result.created) == (2, 1, 1)
+    assert [stored(account, o)[0] for o in "abc"] == ["anna", "carl", "anna"]
+    assert account.count("everyone").count == 3
+    assert list(account.verify()) == []
+
+
+def test_many_contacts_are_found_some_at_a_time(account, monkeypatch):
+    from segidx import database
+
+    account.upsert([(f"c{n}", {}) for n in range(10)])
+    wanted = pa.array([f"c{n}" for n in (7, 99, 0, 3, 98, 9, 1)])
+    whole = account.find_contacts(wanted)
+    monkeypatch.setattr(database, "_FOUND_AT_ONCE", 3)
+    assert account.find_contacts(wanted).tolist() == whole.tolist()
+    assert (whole >= 0).tolist() == [True, False, True, True, False, True, True]
+    assert len(set(whole.tolist())) == 6
+    assert account.find_contacts(wanted.slice(0, 0)).tolist() == []
