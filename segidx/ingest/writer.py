@@ -31,6 +31,7 @@ from segidx.ingest.rows import TAG_LIST
 from segidx.ingest.values import id_for_report
 from segidx.kernels.deltas import EMPTY
 from segidx.model.bands import MAX_BANDS, Bands
+from segidx.model.derived import MAX_DERIVED, DerivedNumber
 from segidx.model.errors import (
     Closed,
     ContactNotFound,
@@ -38,6 +39,8 @@ from segidx.model.errors import (
     SegidxError,
     StorageFull,
     TypeMismatch,
+    UnknownBands,
+    UnknownDerived,
     UnknownEventType,
 )
 from segidx.model.event_groups import EventGroup
@@ -50,6 +53,7 @@ from segidx.model.writes import MAX_BATCH_KEY_BYTES, ChangeKind
 from segidx.store.base import OneTransaction, fold
 from segidx.store.catalog import (
     write_bands,
+    write_derived,
     write_event_group,
     write_event_types,
     write_product_properties,
@@ -149,8 +153,37 @@ class Writer:
             if of.name not in held and len(held) >= MAX_BANDS:
                 raise InvalidArgument(f"an account declares bands under at most {MAX_BANDS} names", bands=of.name)
             if held.get(of.name) != of:
-                write_bands(write.txn, write.dbs[DB_META], of)
+                write_bands(write.txn, write.dbs[DB_META], {**held, of.name: of})
                 write.save_state(replace(write.state, schema=write.state.schema + 1))
+
+    def remove_bands(self, name: str) -> None:
+        """Take bands away. Raises UnknownBands. Not a generation."""
+        with self._store.write() as write:
+            held = write.catalog().bands
+            if name not in held:
+                raise UnknownBands(name, held)
+            write_bands(write.txn, write.dbs[DB_META], {each: held[each] for each in held if each != name})
+            write.save_state(replace(write.state, schema=write.state.schema + 1))
+
+    def declare_derived(self, number: DerivedNumber) -> None:
+        """Declare a derived number, in place of any of its name. Raises InvalidArgument for more than an account has.
+        Not a generation."""
+        with self._store.write() as write:
+            held = write.catalog().declared
+            if number.name not in held and len(held) >= MAX_DERIVED:
+                raise InvalidArgument(f"an account declares at most {MAX_DERIVED} derived numbers", derived=number.name)
+            if held.get(number.name) != number:
+                write_derived(write.txn, write.dbs[DB_META], {**held, number.name: number})
+                write.save_state(replace(write.state, schema=write.state.schema + 1))
+
+    def remove_derived(self, name: str) -> None:
+        """Take a derived number away. Raises UnknownDerived. Not a generation."""
+        with self._store.write() as write:
+            held = write.catalog().declared
+            if name not in held:
+                raise UnknownDerived(name, held)
+            write_derived(write.txn, write.dbs[DB_META], {each: held[each] for each in held if each != name})
+            write.save_state(replace(write.state, schema=write.state.schema + 1))
 
     def set_source_settings(self, settings: SourceSettings) -> None:
         """Say anew where visits and orders come from. Not a generation."""

@@ -71,6 +71,7 @@ META_GENERATION = b"generation"  # of format 1; since then it is in the state
 META_HASH_KEY = b"hash_key"
 META_EVENT_GROUPS = b"event_groups"  # absent while none was said anew
 META_BANDS = b"bands"  # absent while none are declared
+META_DERIVED = b"derived"  # absent while none are declared
 META_SOURCE_SETTINGS = b"source_settings"  # absent while none were said
 META_EVENT_TYPES = b"event_types"  # absent while none is declared
 META_NEWEST_EVENT = b"newest_event"  # absent while there was none
