@@ -105,7 +105,7 @@ class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
     ) -> schema_pb2.RemoveBandsResponse:
         check_alive(context)
         self._database.account(convert.account_of(request)).remove_bands(request.name)
-        return schema_pb2.RemoveBandsResponse()
+        return convert.bands_removed()
 
     def SetDerivedNumber(
         self, request: schema_pb2.SetDerivedNumberRequest, context: grpc.ServicerContext
@@ -127,7 +127,7 @@ class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
     ) -> schema_pb2.RemoveDerivedNumberResponse:
         check_alive(context)
         self._database.account(convert.account_of(request)).remove_derived(request.name)
-        return schema_pb2.RemoveDerivedNumberResponse()
+        return convert.derived_removed()
 
     def GetSourceSettings(
         self, request: schema_pb2.GetSourceSettingsRequest, context: grpc.ServicerContext

@@ -258,6 +258,10 @@ def bands_response(declared: Iterable[Bands]) -> schema_pb2.ListBandsResponse:
     return response
 
 
+def bands_removed() -> schema_pb2.RemoveBandsResponse:
+    return schema_pb2.RemoveBandsResponse()
+
+
 def derived_of(request: schema_pb2.SetDerivedNumberRequest) -> DerivedNumber:
     return derived.read_derived(request.derived_number)
 
@@ -273,6 +277,10 @@ def derived_response(numbers: Iterable[DerivedNumber]) -> schema_pb2.ListDerived
     for each in numbers:
         derived.write_derived(each, response.derived_numbers.add())
     return response
+
+
+def derived_removed() -> schema_pb2.RemoveDerivedNumberResponse:
+    return schema_pb2.RemoveDerivedNumberResponse()
 
 
 def suggestions_response(suggestions: list[Suggestion]) -> schema_pb2.SuggestValuesResponse:
