@@ -35,6 +35,7 @@ from segidx.exec.query import Limits, Prepared, prepare
 from segidx.exec.suggest import suggest
 from segidx.exec.timeline import Timeline, read_timeline
 from segidx.ingest.batch import ContactBatch
+from segidx.ingest.derived import bind_kept
 from segidx.ingest.event_batch import EventBatch
 from segidx.ingest.event_rows import events_from_rows, orders_from_rows
 from segidx.ingest.group import Batch
@@ -716,7 +717,7 @@ class Account:
                 with stop_errors():
                     stop.check()
 
-        return Verification(self._store, check)
+        return Verification(self._store, check, bind_kept)
 
     # --- helpers ---
 

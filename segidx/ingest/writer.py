@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from segidx.ingest.apply_events import apply_events, effective
 from segidx.ingest.batch import ContactBatch, FieldChange, TagEdits
+from segidx.ingest.derived import bind_kept
 from segidx.ingest.event_batch import EventBatch
 from segidx.ingest.group import Batch, Group, Waiting
 from segidx.ingest.history import fold_history
@@ -144,6 +145,7 @@ class Writer:
             if write.catalog().event_groups[group.name] != group:
                 write_event_group(write.txn, write.dbs[DB_META], group)
                 write.save_state(replace(write.state, schema=write.state.schema + 1))
+        self.merger.keep_derived()
 
     def declare_bands(self, of: Bands) -> None:
         """Declare bands, in place of any of their name. Raises InvalidArgument for more names than an account has. Not
@@ -155,6 +157,7 @@ class Writer:
             if held.get(of.name) != of:
                 write_bands(write.txn, write.dbs[DB_META], {**held, of.name: of})
                 write.save_state(replace(write.state, schema=write.state.schema + 1))
+        self.merger.keep_derived()
 
     def remove_bands(self, name: str) -> None:
         """Take bands away. Raises UnknownBands. Not a generation."""
@@ -164,6 +167,7 @@ class Writer:
                 raise UnknownBands(name, held)
             write_bands(write.txn, write.dbs[DB_META], {each: held[each] for each in held if each != name})
             write.save_state(replace(write.state, schema=write.state.schema + 1))
+        self.merger.keep_derived()
 
     def declare_derived(self, number: DerivedNumber) -> None:
         """Declare a derived number, in place of any of its name. Raises InvalidArgument for more than an account has.
@@ -175,6 +179,7 @@ class Writer:
             if held.get(number.name) != number:
                 write_derived(write.txn, write.dbs[DB_META], {**held, number.name: number})
                 write.save_state(replace(write.state, schema=write.state.schema + 1))
+        self.merger.keep_derived()
 
     def remove_derived(self, name: str) -> None:
         """Take a derived number away. Raises UnknownDerived. Not a generation."""
@@ -184,6 +189,7 @@ class Writer:
                 raise UnknownDerived(name, held)
             write_derived(write.txn, write.dbs[DB_META], {each: held[each] for each in held if each != name})
             write.save_state(replace(write.state, schema=write.state.schema + 1))
+        self.merger.keep_derived()
 
     def set_source_settings(self, settings: SourceSettings) -> None:
         """Say anew where visits and orders come from. Not a generation."""
@@ -436,7 +442,7 @@ class Writer:
             if len(events.ids):
                 with self._store.write() as write:
                     generation = write.state.generation + 1
-                    ordinals = apply_events(write, effect)
+                    ordinals = apply_events(write, effect, bind_kept)
                     kinds = np.full(len(ordinals), KIND_BITS[ChangeKind.EVENTS], np.uint8)
                     append_changes(write.txn, write.dbs[DB_CHANGES], generation, self._clock(), ordinals, kinds)
                     write.save_state(replace(write.state, generation=generation, merged=generation))

@@ -107,6 +107,6 @@ def test_a_scan_stops(account: Account, monkeypatch: pytest.MonkeyPatch) -> None
         return month_of(time)
 
     monkeypatch.setattr(exec_events, "month_of", cancelling)
-    for asked in ("did(order)", "count(order) > sum(order.amount)"):
+    for asked in ("did(line)", "count(order) > sum(order.amount)"):
         with pytest.raises(Cancelled):
             account.count(asked, stop=stop)
