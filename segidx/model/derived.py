@@ -81,7 +81,13 @@ def derived_number(name: str, value: Aggregate) -> DerivedNumber:
         )
     check(Comparison(value, Operator.EQ, Constant(Decimal(0))))
     if value.events.type in GROUPS:
-        check_asked(GROUPS[value.events.type], value.events, value.function)
+        check_asked(GROUPS[value.events.type], value.function)
+        if value.events.where is not None:
+            raise InvalidArgument(
+                f"derived number {name!r} is of a group, {value.events.type!r}, and has a filter: a filter goes with"
+                " one type here",
+                derived=name,
+            )
     return DerivedNumber(name, value)
 
 

@@ -60,7 +60,7 @@ def test_what_may_be_declared(text: str) -> None:
         ("distinct_days(visit)", InvalidArgument, "a count, sum, min or max"),
         ("sum(order.amount during last 1 year)", InvalidArgument, "has a window"),
         ("sum(interaction.amount)", InvalidExpression, "is a group of event types"),
-        ("count(interaction where paid)", InvalidExpression, "is a group of event types"),
+        ("count(interaction where paid)", InvalidArgument, "a filter goes with"),
         ("count(visit where ...)", UnfinishedExpression, "unfinished"),
         ("sum(order.amount) * 2", InvalidArgument, "is no derived number"),
         ("last(order)", InvalidArgument, "is an event"),
