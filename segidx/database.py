@@ -37,6 +37,7 @@ from segidx.exec.query import Limits, Prepared, prepare
 from segidx.exec.suggest import suggest
 from segidx.exec.timeline import Timeline, read_timeline
 from segidx.ingest.batch import ContactBatch
+from segidx.ingest.derived import bind_kept
 from segidx.ingest.event_batch import EventBatch
 from segidx.ingest.event_rows import events_from_rows, orders_from_rows
 from segidx.ingest.group import Batch
@@ -51,6 +52,7 @@ from segidx.ingest.writer import Writer
 from segidx.ingest.writes import batches_from_writes
 from segidx.kernels.bitmaps import Stop
 from segidx.model.bands import Bands, band_value, bands, check_decimals
+from segidx.model.derived import DerivedNumber, check_name, derived_number, derived_value
 from segidx.model.errors import (
     Closed,
     ContactNotFound,
@@ -83,6 +85,7 @@ from segidx.model.syntax import format_expression
 from segidx.model.windows import from_millis
 from segidx.model.writes import Changes, ContactWrite
 from segidx.plan.context import BindContext
+from segidx.plan.derived import check_kept
 from segidx.plan.events import bind_aggregate, bind_events
 from segidx.plan.values import BoundAggregate
 from segidx.store.directory import DataDirectory
@@ -460,6 +463,41 @@ class Account:
         self._writer.declare_bands(declared)
         return declared
 
+    def remove_bands(self, name: str) -> None:
+        """Take bands away: conditions on them are refused from now on. Raises UnknownBands."""
+        self._check_writable()
+        self._writer.remove_bands(name)
+
+    @property
+    def derived(self) -> Mapping[str, DerivedNumber]:
+        """The derived numbers by name, those that every account has among them."""
+        with self._store.snapshot() as snapshot:
+            return snapshot.catalog.derived
+
+    def declare_derived(self, name: str, value: Aggregate | str) -> DerivedNumber:
+        """Declare a number to be kept beside the events, an Aggregate of all time or its text, such as
+        `sum(order.amount where paid)` or `last(visit).time`; with a name that is known, in place of that one. What
+        conditions mean is the same with and without: those that ask for it are answered sooner.
+
+        Raises InvalidArgument for what cannot be one, a filter on what is not of the events themselves among it (the
+        catalogue of products, the source that an order takes from a visit, the hour, weekday and month), and what an
+        evaluation of the value raises.
+        """
+        self._check_writable()
+        declared = derived_number(name, derived_value(value) if isinstance(value, str) else value)
+        with self._store.snapshot() as snapshot:
+            context = BindContext(snapshot, self._clock(), self.info.tz)
+            check_kept(declared, context)
+            bind_aggregate(declared.value, context, "derived.value")
+        self._writer.declare_derived(declared)
+        return declared
+
+    def remove_derived(self, name: str) -> None:
+        """Take a derived number away: it is no longer kept. Conditions that ask for it are answered from the events.
+        Raises UnknownDerived, InvalidArgument for one that every account has."""
+        self._check_writable()
+        self._writer.remove_derived(check_name(name))
+
     @property
     def source_settings(self) -> SourceSettings:
         """What the account says of where visits and orders come from."""
@@ -692,7 +730,7 @@ class Account:
                 with stop_errors():
                     stop.check()
 
-        return Verification(self._store, check)
+        return Verification(self._store, check, bind_kept)
 
     # --- helpers ---
 

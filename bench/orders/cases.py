@@ -36,6 +36,7 @@ def _questions() -> Iterator[tuple[str, str, Expression]]:
         yield f"product_{rank}", f"bought product {rank} in 1 month", bought.did()
     spent = orders().during(_last(12, Unit.MONTH)).sum("amount")
     yield "spent", "spent > 1000 in 12 months", spent > Decimal(1000)
+    yield "lifetime", "spent > 1000 ever, a derived number", orders().sum("amount") > Decimal(1000)
     yield "three_orders", "3 orders in 90 days", orders().during(_last(90, Unit.DAY)).count() >= 3
     yield "never", "never an order in 60 days", orders().during(_last(60, Unit.DAY)).never()
 

@@ -14,7 +14,7 @@ from segidx.model.bands import Bands, threshold_text, value_text
 
 @click.group("bands")
 def bands() -> None:
-    """Show and declare bands over a number made of events, such as those of spend."""
+    """Show, declare and take away bands over a number made of events, such as those of spend."""
 
 
 @bands.command("set")
@@ -67,6 +67,15 @@ def list_(as_json: bool, target: Target) -> None:
     else:
         for each in found:
             click.echo(describe(each))
+
+
+@bands.command("remove")
+@click.argument("name")
+@target_options
+def remove(name: str, target: Target) -> None:
+    """Take the bands NAME away; conditions on them are refused from then on."""
+    with target.account(write=True) as opened:
+        opened.remove_bands(name)
 
 
 def _number(text: str) -> Decimal:

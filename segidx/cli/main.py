@@ -13,6 +13,7 @@ from segidx.cli.bands import bands
 from segidx.cli.changes import changes
 from segidx.cli.contacts import get, preview, suggest, tag
 from segidx.cli.demo import demo
+from segidx.cli.derived import derived
 from segidx.cli.events import events
 from segidx.cli.import_events import import_events
 from segidx.cli.import_products import import_products
@@ -74,6 +75,7 @@ for command in (
     events,
     products,
     bands,
+    derived,
     account,
     serve,
     verify,

@@ -11,6 +11,7 @@ from segidx.client.arguments import as_generation, as_limit, as_page_size, as_te
 from segidx.client.streams import read_changes_stream
 from segidx.client.writes import RemoteWrites
 from segidx.model.bands import Bands, band_value, bands
+from segidx.model.derived import DerivedNumber, check_name, derived_number, derived_value
 from segidx.model.errors import SegidxError
 from segidx.model.event_groups import EventGroup, member
 from segidx.model.events import EventType, EventTypes
@@ -32,6 +33,7 @@ from segidx.v1 import (
 )
 from segidx.wire import bands as wire_bands
 from segidx.wire import contacts, event_groups, event_types, products, results, source_settings, timeline
+from segidx.wire import derived as wire_derived
 from segidx.wire.decode import decoder
 from segidx.wire.errors import restore
 from segidx.wire.expressions import write_expression
@@ -81,6 +83,16 @@ class RemoteAccount(RemoteWrites):
             "/segidx.v1.SchemaService/ListBands",
             request_serializer=schema_pb2.ListBandsRequest.SerializeToString,
             response_deserializer=decoder(schema_pb2.ListBandsResponse),
+        )
+        self._set_derived = channel.unary_unary(
+            "/segidx.v1.SchemaService/SetDerivedNumber",
+            request_serializer=schema_pb2.SetDerivedNumberRequest.SerializeToString,
+            response_deserializer=decoder(schema_pb2.SetDerivedNumberResponse),
+        )
+        self._list_derived = channel.unary_unary(
+            "/segidx.v1.SchemaService/ListDerivedNumbers",
+            request_serializer=schema_pb2.ListDerivedNumbersRequest.SerializeToString,
+            response_deserializer=decoder(schema_pb2.ListDerivedNumbersResponse),
         )
 
     @property
@@ -382,6 +394,39 @@ class RemoteAccount(RemoteWrites):
         asked = bands(name, band_value(value) if isinstance(value, str) else value, thresholds, labels)
         wire_bands.write_bands(asked, request.bands)
         return wire_bands.read_bands(self._client._call(self._set_bands, request, timeout).bands)
+
+    def remove_bands(self, name: str, *, timeout: float | None = None) -> None:
+        """Take bands away: conditions on them are refused from now on. Raises UnknownBands."""
+        request = schema_pb2.RemoveBandsRequest(account=self._account, name=as_text(name))
+        self._client._call(self._schemas.RemoveBands, request, timeout)
+
+    @property
+    def derived(self) -> Mapping[str, DerivedNumber]:
+        """The derived numbers by name, those that every account has among them."""
+        request = schema_pb2.ListDerivedNumbersRequest(account=self._account)
+        response = self._client._call(self._list_derived, request, None)
+        return {each.name: wire_derived.read_listed(each) for each in response.derived_numbers}
+
+    def declare_derived(self, name: str, value: Aggregate | str, *, timeout: float | None = None) -> DerivedNumber:
+        """Declare a number to be kept beside the events, an Aggregate of all time or its text, such as
+        `sum(order.amount where paid)` or `last(visit).time`; with a name that is known, in place of that one. What
+        conditions mean is the same with and without: those that ask for it are answered sooner.
+
+        Raises InvalidArgument for what cannot be one, a filter on what is not of the events themselves among it (the
+        catalogue of products, the source that an order takes from a visit, the hour, weekday and month), and what an
+        evaluation of the value raises.
+        """
+        request = schema_pb2.SetDerivedNumberRequest(account=self._account)
+        asked = derived_number(name, derived_value(value) if isinstance(value, str) else value)
+        wire_derived.write_derived(asked, request.derived_number)
+        response = self._client._call(self._set_derived, request, timeout)
+        return wire_derived.read_derived(response.derived_number)
+
+    def remove_derived(self, name: str, *, timeout: float | None = None) -> None:
+        """Take a derived number away: it is no longer kept. Conditions that ask for it are answered from the events.
+        Raises UnknownDerived, InvalidArgument for one that every account has."""
+        request = schema_pb2.RemoveDerivedNumberRequest(account=self._account, name=check_name(name))
+        self._client._call(self._schemas.RemoveDerivedNumber, request, timeout)
 
     @property
     def source_settings(self) -> SourceSettings:

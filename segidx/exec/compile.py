@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from segidx.exec.crossings import crossings
+from segidx.exec.derived import derived_node
 from segidx.exec.event_has import scan_event_has
 from segidx.exec.events import Narrowing, scan
 from segidx.exec.favourites import scan_favourite
@@ -24,6 +25,7 @@ from segidx.plan.nodes import (
     CandidateCheck,
     Complement,
     CrossingScan,
+    DerivedScan,
     EventHasScan,
     EventScan,
     Everything,
@@ -74,6 +76,8 @@ class _Compiler:
                 return program.range(snapshot.column(plan.field_id), low, high)
             case TableScan():
                 return program.table(snapshot.column(plan.field_id), plan.base, plan.bits)
+            case DerivedScan():
+                return derived_node(program, plan, self._context)
             case CandidateCheck():
                 return program.posting(self._checked(plan, siblings))
             case CrossingScan() | EventScan() | EventHasScan() | FavouriteScan() | GapScan() | SequenceScan():

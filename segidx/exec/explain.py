@@ -12,6 +12,7 @@ from segidx.plan.nodes import (
     CandidateCheck,
     Complement,
     CrossingScan,
+    DerivedScan,
     EventHasScan,
     EventScan,
     Everything,
@@ -35,6 +36,7 @@ _OPERATIONS: dict[type[Plan], str] = {
     CandidateCheck: "candidate_check",
     Complement: "not",
     CrossingScan: "crossings",
+    DerivedScan: "derived",
     EventHasScan: "events",
     EventScan: "events",
     Everything: "everything",
@@ -75,7 +77,9 @@ def _detail(node: Plan) -> str:
     match node:
         case PostingScan() | CandidateCheck() | TableScan():
             return node.label
-        case CrossingScan() | EventScan() | EventHasScan() | FavouriteScan() | GapScan() | SequenceScan():
+        case (
+            CrossingScan() | DerivedScan() | EventScan() | EventHasScan() | FavouriteScan() | GapScan() | SequenceScan()
+        ):
             return node.label
         case RangeScan():
             low = "" if node.low is None else f"{node.low} <= "

@@ -9,6 +9,7 @@ from segidx.model.expression import MAX_DEPTH, MAX_NODES, Expression, check, ski
 from segidx.model.syntax import parse
 from segidx.plan.bind import bind
 from segidx.plan.context import BindContext
+from segidx.plan.derived import use_derived
 from segidx.plan.nodes import Plan
 from segidx.plan.optimise import optimise
 
@@ -60,5 +61,6 @@ def prepare(
         plan = bind(expression, context)
     if not optimised:
         return Prepared(expression, plan, (), skipped)
-    plan, rules = optimise(plan)
-    return Prepared(expression, plan, rules, skipped)
+    kept = use_derived(plan, context)
+    best, rules = optimise(kept)
+    return Prepared(expression, best, rules if kept is plan else (use_derived.__name__, *rules), skipped)

@@ -16,6 +16,7 @@ from segidx.kernels.columns import CHUNK_ROWS
 from segidx.model.events import LINE, ORDER, EventType
 from segidx.store.catalog import Catalog
 from segidx.store.columns import changed_chunk, has_column, read_cells
+from segidx.store.derived import Bind
 from segidx.store.environment import WriteTransaction
 from segidx.store.events import EventRows, write_events
 from segidx.store.layout import (
@@ -28,7 +29,8 @@ from segidx.store.layout import (
     event_place,
     event_table,
 )
-from segidx.store.snapshot import Snapshot
+from segidx.store.overlay import Overlay
+from segidx.store.snapshot import Caches, Snapshot
 from segidx.store.strings import StringTable
 
 Ints = npt.NDArray[np.int64]
@@ -107,7 +109,7 @@ class _Tables:
         return StringTable(self.write.txn, self.write.dbs[DB_STRINGS], table, self.catalog.hash_key)
 
 
-def apply_events(write: WriteTransaction, effect: Effective) -> npt.NDArray[np.uint32]:
+def apply_events(write: WriteTransaction, effect: Effective, bind: Bind = lambda _: ()) -> npt.NDArray[np.uint32]:
     """Write the events that take effect, of contacts that are all known, and raise the version of the base; the
     ascending ordinals of the contacts concerned, those that an event was taken from included. Raises CorruptData and
     StorageFull; abort the transaction then."""
@@ -139,7 +141,9 @@ def apply_events(write: WriteTransaction, effect: Effective) -> npt.NDArray[np.u
             lines=lines,
             properties=_properties(batch.lines, LINE, tables),
         )
-    write_events(write, catalog, rows, first_new)
+    # Bound to what this transaction has written, since filters are made of strings' codes.
+    maintained = bind(Snapshot(write.txn, write.dbs, Caches(Overlay(catalog.hash_key))))
+    write_events(write, catalog, rows, first_new, maintained)
     _write_revisions(write, type, numbers, batch.revisions, first_new)
     named = np.zeros(len(effect.ordinals), np.bool_)
     named[effect.owners] = True

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from segidx.ingest.derived import bind_kept, keep_all, lacks_columns
 from segidx.store.catalog import read_events_merged
 from segidx.store.environment import AccountStore
 from segidx.store.layout import DB_META
@@ -49,6 +50,7 @@ class Merger:
         self._choosing = threading.Lock()
         self._closed: int | None = None  # the generation up to which segments are; None until it was looked up
         self._failure: Exception | None = None
+        self._to_build = False  # whether columns of derived numbers are to be begun or gone on with
 
     @contextlib.contextmanager
     def choosing(self) -> Iterator[None]:
@@ -92,8 +94,23 @@ class Merger:
     def begin(self) -> None:
         """See to what the log holds already, as the writer before has left it."""
         with self._changed:
-            if self._unmerged():
+            self._to_build = self._to_build or lacks_columns(self._store)
+            if self._unmerged() or self._to_build:
                 self._start()
+
+    def keep_derived(self) -> None:
+        """Other derived numbers are to be kept than before: see to their columns now, in the thread."""
+        with self._changed:
+            self._to_build = lacks_columns(self._store)
+            if self._to_build:
+                self._start()
+                self._changed.notify_all()
+
+    def _build(self) -> None:
+        with self._merging:
+            keep_all(self._store, lambda: self._closing)
+        with self._changed:
+            self._to_build = False
 
     def wait_for_room(self) -> None:
         """Return when the log may grow. Raises why merging fails, while it is too large."""
@@ -113,9 +130,11 @@ class Merger:
     def merge_all(self) -> None:
         """Fold all that is committed into the base now. Raises StorageFull, CorruptData."""
         with self._merging:
-            merge(self._store, self._clock(), self._close)
+            merge(self._store, self._clock(), self._close, bind_kept)
+            keep_all(self._store)
             self._store.clear_stale_readers()
         with self._changed:
+            self._to_build = False
             self._log_bytes = None  # counted anew: an earlier merge may have failed behind its merge point
             self._failure = None
             self._changed.notify_all()
@@ -138,17 +157,26 @@ class Merger:
         _stand_back()
         while True:
             with self._changed:
-                while not self._closing and not self._unmerged():
+                while not self._closing and not self._unmerged() and not self._to_build:
                     self._changed.wait()
+                building = self._to_build and not self._closing
                 # Whatever has come by the end of the wait is merged, so that readers need no log for long.
                 end = time.monotonic() + MERGE_SECONDS
-                while not self._closing and 0 < self._unmerged() < MERGE_BYTES and time.monotonic() < end:
+                while (
+                    not self._closing
+                    and not self._to_build
+                    and 0 < self._unmerged() < MERGE_BYTES
+                    and time.monotonic() < end
+                ):
                     self._changed.wait(end - time.monotonic())
                 if self._closing:
                     return
-                if not self._unmerged():
+                if not self._unmerged() and not building:
                     continue
             try:
+                if building:
+                    self._build()
+                    continue
                 self.merge_all()
             except Exception as error:  # whatever it is, a merger that died would let the log fill up for good
                 log.exception("a merge failed, and is tried again")

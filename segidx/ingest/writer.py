@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from segidx.ingest.apply_events import apply_events, effective
 from segidx.ingest.batch import ContactBatch, FieldChange, TagEdits
+from segidx.ingest.derived import bind_kept
 from segidx.ingest.event_batch import EventBatch
 from segidx.ingest.group import Batch, Group, Waiting
 from segidx.ingest.history import fold_history
@@ -31,6 +32,7 @@ from segidx.ingest.rows import TAG_LIST
 from segidx.ingest.values import id_for_report
 from segidx.kernels.deltas import EMPTY
 from segidx.model.bands import MAX_BANDS, Bands
+from segidx.model.derived import MAX_DERIVED, DerivedNumber
 from segidx.model.errors import (
     Closed,
     ContactNotFound,
@@ -38,6 +40,8 @@ from segidx.model.errors import (
     SegidxError,
     StorageFull,
     TypeMismatch,
+    UnknownBands,
+    UnknownDerived,
     UnknownEventType,
 )
 from segidx.model.event_groups import EventGroup
@@ -50,6 +54,7 @@ from segidx.model.writes import MAX_BATCH_KEY_BYTES, ChangeKind
 from segidx.store.base import OneTransaction, fold
 from segidx.store.catalog import (
     write_bands,
+    write_derived,
     write_event_group,
     write_event_types,
     write_product_properties,
@@ -140,6 +145,7 @@ class Writer:
             if write.catalog().event_groups[group.name] != group:
                 write_event_group(write.txn, write.dbs[DB_META], group)
                 write.save_state(replace(write.state, schema=write.state.schema + 1))
+        self.merger.keep_derived()
 
     def declare_bands(self, of: Bands) -> None:
         """Declare bands, in place of any of their name. Raises InvalidArgument for more names than an account has. Not
@@ -149,8 +155,41 @@ class Writer:
             if of.name not in held and len(held) >= MAX_BANDS:
                 raise InvalidArgument(f"an account declares bands under at most {MAX_BANDS} names", bands=of.name)
             if held.get(of.name) != of:
-                write_bands(write.txn, write.dbs[DB_META], of)
+                write_bands(write.txn, write.dbs[DB_META], {**held, of.name: of})
                 write.save_state(replace(write.state, schema=write.state.schema + 1))
+        self.merger.keep_derived()
+
+    def remove_bands(self, name: str) -> None:
+        """Take bands away. Raises UnknownBands. Not a generation."""
+        with self._store.write() as write:
+            held = write.catalog().bands
+            if name not in held:
+                raise UnknownBands(name, held)
+            write_bands(write.txn, write.dbs[DB_META], {each: held[each] for each in held if each != name})
+            write.save_state(replace(write.state, schema=write.state.schema + 1))
+        self.merger.keep_derived()
+
+    def declare_derived(self, number: DerivedNumber) -> None:
+        """Declare a derived number, in place of any of its name. Raises InvalidArgument for more than an account has.
+        Not a generation."""
+        with self._store.write() as write:
+            held = write.catalog().declared
+            if number.name not in held and len(held) >= MAX_DERIVED:
+                raise InvalidArgument(f"an account declares at most {MAX_DERIVED} derived numbers", derived=number.name)
+            if held.get(number.name) != number:
+                write_derived(write.txn, write.dbs[DB_META], {**held, number.name: number})
+                write.save_state(replace(write.state, schema=write.state.schema + 1))
+        self.merger.keep_derived()
+
+    def remove_derived(self, name: str) -> None:
+        """Take a derived number away. Raises UnknownDerived. Not a generation."""
+        with self._store.write() as write:
+            held = write.catalog().declared
+            if name not in held:
+                raise UnknownDerived(name, held)
+            write_derived(write.txn, write.dbs[DB_META], {each: held[each] for each in held if each != name})
+            write.save_state(replace(write.state, schema=write.state.schema + 1))
+        self.merger.keep_derived()
 
     def set_source_settings(self, settings: SourceSettings) -> None:
         """Say anew where visits and orders come from. Not a generation."""
@@ -403,7 +442,7 @@ class Writer:
             if len(events.ids):
                 with self._store.write() as write:
                     generation = write.state.generation + 1
-                    ordinals = apply_events(write, effect)
+                    ordinals = apply_events(write, effect, bind_kept)
                     kinds = np.full(len(ordinals), KIND_BITS[ChangeKind.EVENTS], np.uint8)
                     append_changes(write.txn, write.dbs[DB_CHANGES], generation, self._clock(), ordinals, kinds)
                     write.save_state(replace(write.state, generation=generation, merged=generation))

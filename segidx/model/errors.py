@@ -207,6 +207,17 @@ class UnknownThreshold(SegidxError):
         )
 
 
+class UnknownDerived(SegidxError):
+    """A derived number that the account has not declared."""
+
+    reason = "UNKNOWN_DERIVED"
+
+    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
+        names = list(known)
+        there = f"; there are {', '.join(names)}" if names else "; none are declared (segidx derived set)"
+        super().__init__(f"there is no derived number {name!r}{_hint(nearest(name, names))}{there}", derived=name)
+
+
 class SumTooLarge(SegidxError):
     """A sum of events that 64 bits do not hold."""
 

@@ -112,6 +112,18 @@ class EventScan(Plan):
 
 
 @dataclass(frozen=True, slots=True)
+class DerivedScan(Plan):
+    """What an EventScan of the same aggregate holds, from columns that are kept of it: `columns` are their numbers, one
+    for each selection of the aggregate. Contacts whose columns cannot know are answered from their events."""
+
+    aggregate: BoundAggregate
+    columns: tuple[int, ...]
+    low: int | None
+    high: int | None
+    label: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class CrossingScan(Plan):
     """The contacts whose running value rises to `threshold` or above, in whole units of its scale, at the time of an
     event of the window, which is that of the aggregate's events: a COUNT or a SUM, made of the same events from the

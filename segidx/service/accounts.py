@@ -42,7 +42,7 @@ class AccountService(accounts_pb2_grpc.AccountServiceServicer):
 
 
 class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
-    """Declares fields, events and bands, and describes what is stored."""
+    """Declares fields, events, bands and derived numbers, and describes what is stored."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -99,6 +99,35 @@ class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
         check_alive(context)
         account = self._database.account(convert.account_of(request))
         return convert.bands_response(account.bands.values())
+
+    def RemoveBands(
+        self, request: schema_pb2.RemoveBandsRequest, context: grpc.ServicerContext
+    ) -> schema_pb2.RemoveBandsResponse:
+        check_alive(context)
+        self._database.account(convert.account_of(request)).remove_bands(request.name)
+        return convert.bands_removed()
+
+    def SetDerivedNumber(
+        self, request: schema_pb2.SetDerivedNumberRequest, context: grpc.ServicerContext
+    ) -> schema_pb2.SetDerivedNumberResponse:
+        check_alive(context)
+        account = self._database.account(convert.account_of(request))
+        asked = convert.derived_of(request)
+        return convert.set_derived_response(account.declare_derived(asked.name, asked.value))
+
+    def ListDerivedNumbers(
+        self, request: schema_pb2.ListDerivedNumbersRequest, context: grpc.ServicerContext
+    ) -> schema_pb2.ListDerivedNumbersResponse:
+        check_alive(context)
+        account = self._database.account(convert.account_of(request))
+        return convert.derived_response(account.derived.values())
+
+    def RemoveDerivedNumber(
+        self, request: schema_pb2.RemoveDerivedNumberRequest, context: grpc.ServicerContext
+    ) -> schema_pb2.RemoveDerivedNumberResponse:
+        check_alive(context)
+        self._database.account(convert.account_of(request)).remove_derived(request.name)
+        return convert.derived_removed()
 
     def GetSourceSettings(
         self, request: schema_pb2.GetSourceSettingsRequest, context: grpc.ServicerContext

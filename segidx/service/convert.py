@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from segidx.model.bands import Bands
+from segidx.model.derived import DerivedNumber
 from segidx.model.errors import ExpressionTooLarge, InvalidArgument, SegidxError
 from segidx.model.event_groups import EventGroup
 from segidx.model.events import EventType, EventTypes
@@ -36,7 +37,7 @@ from segidx.model.results import (
 from segidx.model.schema import AccountInfo, Field, Schema
 from segidx.model.source_settings import SourceSettings
 from segidx.v1 import accounts_pb2, contacts_pb2, counts_pb2, ingest_pb2, products_pb2, schema_pb2
-from segidx.wire import bands, contacts, event_groups, event_types, results, source_settings, timeline
+from segidx.wire import bands, contacts, derived, event_groups, event_types, results, source_settings, timeline
 from segidx.wire.contacts import MAX_STREAM_REJECTS, Row, RowErrors
 from segidx.wire.errors import wire_message, wire_metadata, wire_path
 from segidx.wire.expressions import read_expression
@@ -255,6 +256,31 @@ def bands_response(declared: Iterable[Bands]) -> schema_pb2.ListBandsResponse:
     for each in declared:
         bands.write_bands(each, response.bands.add())
     return response
+
+
+def bands_removed() -> schema_pb2.RemoveBandsResponse:
+    return schema_pb2.RemoveBandsResponse()
+
+
+def derived_of(request: schema_pb2.SetDerivedNumberRequest) -> DerivedNumber:
+    return derived.read_derived(request.derived_number)
+
+
+def set_derived_response(of: DerivedNumber) -> schema_pb2.SetDerivedNumberResponse:
+    response = schema_pb2.SetDerivedNumberResponse()
+    derived.write_derived(of, response.derived_number)
+    return response
+
+
+def derived_response(numbers: Iterable[DerivedNumber]) -> schema_pb2.ListDerivedNumbersResponse:
+    response = schema_pb2.ListDerivedNumbersResponse()
+    for each in numbers:
+        derived.write_derived(each, response.derived_numbers.add())
+    return response
+
+
+def derived_removed() -> schema_pb2.RemoveDerivedNumberResponse:
+    return schema_pb2.RemoveDerivedNumberResponse()
 
 
 def suggestions_response(suggestions: list[Suggestion]) -> schema_pb2.SuggestValuesResponse:

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from segidx.model.bands import Bands, from_stored, to_stored
+from segidx.model.derived import BUILT_IN, DerivedNumber
+from segidx.model.derived import from_stored as derived_from_stored
+from segidx.model.derived import to_stored as derived_to_stored
 from segidx.model.errors import CorruptData, SegidxError
 from segidx.model.event_groups import GROUPS, EventGroup, event_group, member, member_text
 from segidx.model.events import EventProperty, EventType, EventTypes
@@ -18,6 +21,7 @@ from segidx.model.source_settings import SourceSettings, source_settings
 from segidx.store.layout import (
     META_ACCOUNT,
     META_BANDS,
+    META_DERIVED,
     META_EVENT_GROUPS,
     META_EVENT_TYPES,
     META_EVENTS_MERGED,
@@ -93,6 +97,12 @@ class Catalog:
     products: Schema = BUILT_IN_PROPERTIES  # their properties, numbered from 1 in this order
     bands: Mapping[str, Bands] = field(default_factory=dict)
     source_settings: SourceSettings = field(default_factory=SourceSettings)
+    declared: Mapping[str, DerivedNumber] = field(default_factory=dict)  # those built in left out
+
+    @property
+    def derived(self) -> dict[str, DerivedNumber]:
+        """The derived numbers, built in and declared, by name, in order of their names."""
+        return dict(sorted({**BUILT_IN, **self.declared}.items()))
 
     @property
     def fields_by_id(self) -> dict[int, Field]:
@@ -135,6 +145,7 @@ def read_catalog(txn: Reader, db: Handle) -> Catalog:
             products=_product_properties(txn.get(META_PRODUCT_PROPERTIES, db=db)),
             bands=_bands(txn.get(META_BANDS, db=db)),
             source_settings=_source_settings(txn.get(META_SOURCE_SETTINGS, db=db)),
+            declared=_derived(txn.get(META_DERIVED, db=db)),
         )
     except (ValueError, TypeError, KeyError, struct.error) as error:
         raise CorruptData(f"the catalog cannot be read ({error}); restore from a backup") from error
@@ -166,6 +177,17 @@ def _bands(value: memoryview | bytes | None) -> dict[str, Bands]:
         return {name: from_stored(name, row) for name, row in sorted(rows.items())}
     except (SegidxError, ArithmeticError) as error:
         raise CorruptData(f"the bands cannot be read ({error}); restore from a backup") from error
+
+
+def _derived(value: memoryview | bytes | None) -> dict[str, DerivedNumber]:
+    """The derived numbers that the account declares, by name, in order of their names."""
+    rows = {} if value is None else json.loads(bytes(value))
+    if not isinstance(rows, dict):
+        raise ValueError("its derived numbers are no object")
+    try:
+        return {name: derived_from_stored(name, row) for name, row in sorted(rows.items())}
+    except SegidxError as error:
+        raise CorruptData(f"the derived numbers cannot be read ({error}); restore from a backup") from error
 
 
 def _source_settings(value: memoryview | bytes | None) -> SourceSettings:
@@ -317,9 +339,14 @@ def write_event_group(txn: Writer, db: Handle, group: EventGroup) -> None:
     txn.put(META_EVENT_GROUPS, json.dumps(rows, ensure_ascii=False).encode(), db=db)
 
 
-def write_bands(txn: Writer, db: Handle, of: Bands) -> None:
-    """Declare bands, in place of any of their name."""
-    declared = _bands(txn.get(META_BANDS, db=db)) | {of.name: of}
+def write_derived(txn: Writer, db: Handle, declared: Mapping[str, DerivedNumber]) -> None:
+    """Say which derived numbers are declared, those built in left out."""
+    rows = {name: derived_to_stored(each) for name, each in sorted(declared.items())}
+    txn.put(META_DERIVED, json.dumps(rows, ensure_ascii=False).encode(), db=db)
+
+
+def write_bands(txn: Writer, db: Handle, declared: Mapping[str, Bands]) -> None:
+    """Say which bands are declared."""
     rows = {name: to_stored(each) for name, each in sorted(declared.items())}
     txn.put(META_BANDS, json.dumps(rows, ensure_ascii=False).encode(), db=db)
 

@@ -30,7 +30,7 @@ def open_column(txn: Reader, db: Handle, field: int, size: int) -> Column:
         raise CorruptData(f"column of field {field}: {error}; restore from a backup") from error
 
 
-def _chunk(txn: Reader, db: Handle, field: int, chunk: int) -> tuple[Values, npt.NDArray[np.uint8]]:
+def read_chunk(txn: Reader, db: Handle, field: int, chunk: int) -> tuple[Values, npt.NDArray[np.uint8]]:
     """A copy of a chunk, its checksum verified: nothing is ever built on damaged bytes."""
     value = txn.get(block_key(field, chunk), db=db)
     if value is None:
@@ -48,7 +48,7 @@ def changed_chunk(
     txn: Reader, db: Handle, field: int, chunk: int, rows: npt.NDArray[np.int64], values: Values, present: Present
 ) -> bytes | None:
     """The chunk with the values of its distinct `rows` set (missing where not `present`); None when it has no value."""
-    stored, mask = _chunk(txn, db, field, chunk)
+    stored, mask = read_chunk(txn, db, field, chunk)
     stored[rows] = values
     mask[rows] = present
     return encode_chunk(stored, mask) if mask.any() else None
@@ -64,7 +64,7 @@ def read_cells(txn: Reader, db: Handle, field: int, ordinals: npt.NDArray[np.int
     chunks = chunks[order]
     starts = np.flatnonzero(np.diff(chunks, prepend=-1))
     for chunk, here in zip(chunks[starts].tolist(), np.split(order, starts[1:]), strict=True):
-        stored, mask = _chunk(txn, db, field, chunk)
+        stored, mask = read_chunk(txn, db, field, chunk)
         rows = ordinals[here] - chunk * CHUNK_ROWS
         present[here] = mask[rows] != 0
         values[here] = np.where(present[here], stored[rows], 0)
@@ -102,7 +102,7 @@ def _end(
     for chunk in (c for c, value in zones.items() if value == end):
         if sum(map(len, rows)) >= _TRIED:
             break
-        stored, mask = _chunk(txn, db, field, chunk)
+        stored, mask = read_chunk(txn, db, field, chunk)
         rows.append((np.flatnonzero((stored == end) & (mask != 0)) + chunk * CHUNK_ROWS).astype(np.uint32))
     values, present = column.take(np.unique(np.concatenate(rows)))
     return end if bool((np.asarray(present, np.bool_) & (np.asarray(values) == end)).any()) else None
@@ -128,7 +128,7 @@ def _searched_bounds(
         least, most = zone[:2]
         rows = touched[starts[chunk] : starts[chunk + 1]]
         if len(rows):
-            stored, mask = _chunk(txn, db, field, chunk)
+            stored, mask = read_chunk(txn, db, field, chunk)
             mask[rows.astype(np.int64) - chunk * CHUNK_ROWS] = 0
             if not mask.any():
                 continue
@@ -142,7 +142,7 @@ def _searched_bounds(
 def scan_column(txn: lmdb.Transaction, db: Handle, field: int) -> Iterator[tuple[int, Values, Present]]:
     """(first ordinal, values, present) of every stored chunk of a field; copies."""
     for chunk in stored_chunks(txn, db, field):
-        values, mask = _chunk(txn, db, field, chunk)
+        values, mask = read_chunk(txn, db, field, chunk)
         yield chunk * CHUNK_ROWS, values, mask != 0
 
 

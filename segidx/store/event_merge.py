@@ -18,16 +18,21 @@ from segidx.model.errors import CorruptData
 from segidx.model.events import EventType
 from segidx.store import base
 from segidx.store.catalog import Catalog, EventsMerged, read_events_merged, write_events_merged
+from segidx.store.derived import Followers, Maintained
 from segidx.store.environment import AccountStore
 from segidx.store.event_blocks import check_layers
 from segidx.store.event_groups import Stale, change_groups
-from segidx.store.layout import DB_EVENTS, DB_META, RANGE_BITS
+from segidx.store.layout import DB_COLUMNS, DB_EVENTS, DB_META, RANGE_BITS
 from segidx.store.overlay import Segment, merged_layer
 
 
-def fold_events(store: AccountStore, segments: Sequence[Segment], catalog: Catalog) -> None:
+def fold_events(
+    store: AccountStore, segments: Sequence[Segment], catalog: Catalog, maintained: Sequence[Maintained] = ()
+) -> None:
     """Fold the layers of the oldest segments, which are closed and hold all through the generation of the last, into
     the base; what a merge to the same generation has folded before is left out.
+
+    The columns of derived numbers that are `maintained` follow; others of the same types are kept no more.
 
     The strings and the deltas of the segments are in the base. The caller moves the merge point, and in the same
     transaction says that no merge is at it. Raises CorruptData, and what transactions raise.
@@ -36,7 +41,7 @@ def fold_events(store: AccountStore, segments: Sequence[Segment], catalog: Catal
     with store.begin() as txn:
         before = read_events_merged(txn, store.databases[DB_META])
     assert before is None or before.generation == generation, "the merge before is finished first"
-    slices = _Slices(store, generation)
+    slices = _Slices(store, generation, maintained)
     try:
         for number in sorted({number for segment in segments for number in segment.layers}):
             type = catalog.event_types.numbered(number)
@@ -59,9 +64,11 @@ def fold_events(store: AccountStore, segments: Sequence[Segment], catalog: Catal
 class _Slices:
     """Commits whole ranges, once they come to 4 MB."""
 
-    def __init__(self, store: AccountStore, generation: int) -> None:
+    def __init__(self, store: AccountStore, generation: int, maintained: Sequence[Maintained]) -> None:
         self._store = store
         self._generation = generation
+        self._followers = Followers(maintained)
+        self._chunks: list[tuple[bytes, bytes | None]] = []
         self._waiting: list[tuple[bytes, bytes | None]] = []
         self._bytes = 0
         self._come_to: EventsMerged | None = None
@@ -74,6 +81,11 @@ class _Slices:
         if self._reader is None:
             self._reader = self._store.begin()
         columns = layer.decode(*layer.rows_of(*contacts))
+        chunks = self._followers.chunks(
+            self._reader, dict(self._store.databases), type, ordinals, layer, stale.contacts
+        )
+        self._chunks += chunks
+        self._bytes += sum(len(key) + len(value or b"") for key, value in chunks)
         change_groups(self._put, self._reader, self._store.databases[DB_EVENTS], type, columns, stale)
         self._come_to = EventsMerged(self._generation, type.number, ordinals + 1)
         if self._bytes >= base.SLICE_BYTES:
@@ -94,9 +106,15 @@ class _Slices:
                     write.txn.delete(key, db=write.dbs[DB_EVENTS])
                 else:
                     write.txn.put(key, value, db=write.dbs[DB_EVENTS])
+            for key, value in self._chunks:
+                if value is None:
+                    write.txn.delete(key, db=write.dbs[DB_COLUMNS])
+                else:
+                    write.txn.put(key, value, db=write.dbs[DB_COLUMNS])
+            self._followers.settle(write)
             write_events_merged(write.txn, write.dbs[DB_META], self._come_to)
             write.changed_base()
-        self._waiting, self._bytes, self._come_to = [], 0, None
+        self._waiting, self._chunks, self._bytes, self._come_to = [], [], 0, None
 
     def close(self) -> None:
         """End the reader: one that stays open makes the file grow."""

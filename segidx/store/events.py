@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from segidx.kernels.columns import CHUNK_ROWS
-from segidx.kernels.events import EventBlock
+from segidx.kernels.events import EventBlock, EventLayer, encode_layer
 from segidx.model.events import EventType
 from segidx.store.catalog import Catalog, read_events_merged, read_newest_event, write_newest_event
 from segidx.store.columns import changed_chunk
+from segidx.store.derived import Followers, Maintained
 from segidx.store.environment import WriteTransaction
 from segidx.store.event_blocks import FIRST_PROPERTY, month_of
 from segidx.store.event_groups import MAX_BLOCK_BYTES, Cells, Stale, change_groups
@@ -77,13 +78,18 @@ class EventRows:
 
 
 def write_events(
-    write: WriteTransaction, catalog: Catalog, rows: Mapping[EventType, EventRows], first_new: int | None = None
+    write: WriteTransaction,
+    catalog: Catalog,
+    rows: Mapping[EventType, EventRows],
+    first_new: int | None = None,
+    maintained: Sequence[Maintained] = (),
 ) -> None:
     """Put events of one type, an order's with its lines ({ORDER: ..., LINE: ...}), into the base, in place of what it
     holds of the same event numbers, and raise its version.
 
     The caller has inserted the event ids, the contacts and the strings of properties in this transaction or before, and
-    merged all that the log holds. Of event numbers from `first_new` on, if it is said, nothing is held. Raises
+    merged all that the log holds. Of event numbers from `first_new` on, if it is said, nothing is held. The columns of
+    derived numbers that are `maintained` follow; others of the same types are kept no more. Raises
     CorruptData when a value to be changed is damaged, ValueError for rows that do not belong together.
     """
     (type, events), *_ = rows.items()
@@ -103,13 +109,47 @@ def write_events(
         else:
             write.txn.put(key, value, db=write.dbs[DB_EVENTS])
 
+    followers = Followers(maintained)
+    chunks = [chunk for each, its in rows.items() for chunk in _followed(followers, write, each, its, stale)]
     for each, its in rows.items():
         change_groups(put, write.txn, write.dbs[DB_EVENTS], each, its.cells(), stale)
+    for key, value in chunks:
+        if value is None:
+            write.txn.delete(key, db=write.dbs[DB_COLUMNS])
+        else:
+            write.txn.put(key, value, db=write.dbs[DB_COLUMNS])
+    followers.settle(write)
     _place(write, type, events)
     newest, before = int(events.times.max()), read_newest_event(write.txn, write.dbs[DB_META])
     if before is None or newest > before:
         write_newest_event(write.txn, write.dbs[DB_META], newest)
     write.changed_base()
+
+
+def _followed(
+    followers: Followers, write: WriteTransaction, type: EventType, rows: EventRows, stale: Stale
+) -> list[tuple[bytes, bytes | None]]:
+    """What becomes of the columns of derived numbers, found before the blocks change: values that were read are good
+    until the next one is written."""
+    if not followers.of(type):
+        return []
+    cells = rows.cells()
+    order = np.lexsort((rows.lines, rows.events, rows.times, rows.contacts))
+    leaving = np.lexsort((stale.events, stale.times, stale.contacts))
+    places = stale.take(leaving)
+    layer = EventLayer(
+        encode_layer(
+            [(values[order], present[order]) for values, present in cells],
+            places.contacts.astype(np.uint32),
+            places.times,
+            places.events.astype(np.uint32),
+        )
+    )
+    found = []
+    for ordinals in layer.ranges().tolist():
+        first, end = layer.stale_of(ordinals << RANGE_BITS, ordinals + 1 << RANGE_BITS)
+        found += followers.chunks(write.txn, write.dbs, type, ordinals, layer, places.contacts[first:end])
+    return found
 
 
 def _check(write: WriteTransaction, catalog: Catalog, rows: Mapping[EventType, EventRows]) -> None:

@@ -13,7 +13,7 @@ from segidx.model.errors import CorruptData
 from segidx.model.events import ORDER, EventType
 from segidx.model.writes import Channel, ChannelFlag
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 # Ordinals of a shard; its postings are one value each: at most 16 containers of 8 KiB, far below 256 KiB.
 # Changing this WILL corrupt every data directory: shards are part of the keys.
@@ -37,6 +37,9 @@ _TYPE_TABLES = 64  # of one type
 _EVENT_PLACES = 0x8000
 _TYPE_PLACES = 8  # columns of one type
 PLACE_CONTACT, PLACE_TIME, PLACE_REVISION = 1, 2, 3
+# Derived numbers are columns by contact, behind those (see `derived_column`).
+_DERIVED = 0xA000
+MAX_KEPT = 4096
 # Ordinals of a block of events: those of a chunk of a column. Changing this WILL corrupt every data directory.
 RANGE_BITS = 14
 LAST_RANGE = (1 << (32 - RANGE_BITS)) - 1
@@ -71,6 +74,8 @@ META_GENERATION = b"generation"  # of format 1; since then it is in the state
 META_HASH_KEY = b"hash_key"
 META_EVENT_GROUPS = b"event_groups"  # absent while none was said anew
 META_BANDS = b"bands"  # absent while none are declared
+META_DERIVED = b"derived"  # absent while none are declared
+META_KEPT = b"derived_columns"  # absent until the first merge
 META_SOURCE_SETTINGS = b"source_settings"  # absent while none were said
 META_EVENT_TYPES = b"event_types"  # absent while none is declared
 META_NEWEST_EVENT = b"newest_event"  # absent while there was none
@@ -138,6 +143,18 @@ def event_place(type: EventType, place: int) -> int:
     """The column, by event number, that holds where the events of a type lie: PLACE_CONTACT, PLACE_TIME; or their
     PLACE_REVISION."""
     return _EVENT_PLACES + _TYPE_PLACES * (type.number - 1) + place
+
+
+def derived_column(number: int) -> int:
+    """The column, by contact, of a derived number that is kept, by its number from 0 on."""
+    assert 0 <= number < MAX_KEPT
+    return _DERIVED + number
+
+
+def derived_of(column: int) -> int | None:
+    """The number of the derived number whose column it is; None for another column."""
+    number = column - _DERIVED
+    return number if 0 <= number < MAX_KEPT else None
 
 
 def event_key(type: int, number: int, month: int = 0, part: int = 0) -> bytes:

@@ -19,6 +19,7 @@ from segidx.kernels.events import LAYER_ROWS
 from segidx.model.errors import CorruptData
 from segidx.store.base import Slices, concatenated, fold
 from segidx.store.catalog import Catalog, write_events_merged
+from segidx.store.derived import Bind, Maintained
 from segidx.store.environment import AccountStore
 from segidx.store.event_merge import fold_events
 from segidx.store.feed import trim_changes
@@ -40,10 +41,11 @@ class Merged:
     log_bytes: int  # folded
 
 
-def merge(store: AccountStore, now: int, close: Callable[[], Snapshot]) -> Merged:
+def merge(store: AccountStore, now: int, close: Callable[[], Snapshot], bind: Bind = lambda _: ()) -> Merged:
     """Fold all that is committed when it begins, and trim what is too old at `now` (ms since 1970).
 
-    `close` takes a snapshot after which no commit joins a segment of its view. One merge at a time. Raises StorageFull
+    `close` takes a snapshot after which no commit joins a segment of its view; `bind` binds the columns of derived
+    numbers that follow. One merge at a time. Raises StorageFull
     and CorruptData; what was folded until then does no harm.
     """
     log_bytes = 0
@@ -53,9 +55,9 @@ def merge(store: AccountStore, now: int, close: Callable[[], Snapshot]) -> Merge
             chosen = _chosen(snapshot)
             more = len(chosen) < len(snapshot.view.segments)
             strings = _strings(chosen)
-            catalog = snapshot.catalog
+            catalog, maintained = snapshot.catalog, bind(snapshot)
         if chosen:
-            _fold(store, chosen, strings, catalog)
+            _fold(store, chosen, strings, catalog, maintained)
             log_bytes += sum(s.log_bytes for s in chosen)
     merged = store.state().merged
     _trim(store, merged, now)
@@ -87,7 +89,13 @@ def _that_fit(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     return segments
 
 
-def _fold(store: AccountStore, chosen: Sequence[Segment], strings: dict[int, NewStrings], catalog: Catalog) -> None:
+def _fold(
+    store: AccountStore,
+    chosen: Sequence[Segment],
+    strings: dict[int, NewStrings],
+    catalog: Catalog,
+    maintained: Sequence[Maintained],
+) -> None:
     sink = Slices(store)
     try:
         deltas = tuple(d for s in chosen for d in s.deltas)
@@ -95,7 +103,7 @@ def _fold(store: AccountStore, chosen: Sequence[Segment], strings: dict[int, New
             fold(sink, strings, merged_delta(deltas or (EMPTY,)), catalog)
     finally:
         sink.close()
-    fold_events(store, chosen, catalog)
+    fold_events(store, chosen, catalog, maintained)
     with store.write() as write:
         write_events_merged(write.txn, write.dbs[DB_META], None)
         write.save_state(replace(write.state, merged=chosen[-1].last, base=write.state.base + 1))

@@ -7,9 +7,9 @@ of any posting or column taken from it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import cast
+from typing import TypeVar, cast
 
 import lmdb
 import numpy as np
@@ -69,6 +69,8 @@ from segidx.store.postings import open_posting
 from segidx.store.products import NO_PRODUCTS, Products, ProductsCache
 from segidx.store.strings import StringTable
 from segidx.store.verified import Verified
+
+Found = TypeVar("Found")
 
 _CACHE_ENTRIES = 20_000
 _SHARD_ROOM = 12  # bits of a shard's number: there are 4,096 at most
@@ -262,6 +264,13 @@ class Snapshot:
     def dictionary(self, field: Field) -> LayeredStrings:
         """The strings of a category, text or tags field, by code."""
         return self.table(self.field_id(field))
+
+    def remembered(self, key: object, find: Callable[[], Found], *, base: bool) -> Found:
+        """What `find` has found once for all snapshots of this version of the base or, above it, of this generation."""
+        entries = self._base if base else self._entries
+        if key not in entries:
+            entries[key] = find()
+        return cast(Found, entries[key])
 
     # --- events ---
 

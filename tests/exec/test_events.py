@@ -11,6 +11,7 @@ import pytest
 
 from segidx.database import Account, Database
 from segidx.exec import events as exec_events
+from segidx.exec import held_events
 from segidx.kernels.bitmaps import Stop
 from segidx.model.errors import Cancelled, SumTooLarge
 from segidx.model.events import Order, Retraction
@@ -81,7 +82,7 @@ def test_threads_share_what_the_log_holds(account: Account, monkeypatch: pytest.
     wanted = {text: account.count(text).count for text in ("did(order)", "count(order) = 2", "sum(order.amount) < 50")}
     assert wanted["did(order)"] > FAR // 7
     monkeypatch.setattr(exec_events, "_PARALLEL_ROWS", 1)
-    monkeypatch.setattr(exec_events, "threads", lambda: 4)
+    monkeypatch.setattr(held_events, "threads", lambda: 4)
     for text, count in wanted.items():
         assert account.count(text).count == count
 
@@ -100,13 +101,13 @@ def test_sums_beyond_64_bits_are_refused(tmp_path: Path) -> None:
 
 def test_a_scan_stops(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     stop = Stop()
-    month_of = exec_events.month_of
+    month_of = held_events.month_of
 
     def cancelling(time: int) -> int:
         stop.cancel()  # behind what is looked at first, and before the events are read
         return month_of(time)
 
-    monkeypatch.setattr(exec_events, "month_of", cancelling)
-    for asked in ("did(order)", "count(order) > sum(order.amount)"):
+    monkeypatch.setattr(held_events, "month_of", cancelling)
+    for asked in ("did(line)", "count(order) > sum(order.amount)"):
         with pytest.raises(Cancelled):
             account.count(asked, stop=stop)

@@ -208,7 +208,7 @@ def test_errors_say_what_is_wrong(account: Account) -> None:
 
 
 def test_they_wait_for_what_is_cheaper_and_explain_says_so(account: Account) -> None:
-    asked = 'favourite(line.product) = "rope" and first(order) has paid and did(order) and tags has "vip"'
+    asked = 'favourite(line.product) = "rope" and first(order) has paid and did(line) and tags has "vip"'
     plan = plan_of(account, asked, optimised=True)
     assert [type(child) for child in plan.children] == [PostingScan, EventScan, EventHasScan, FavouriteScan]
     explained = account.explain(asked, counts=True).plan

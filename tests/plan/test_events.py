@@ -259,5 +259,5 @@ def test_properties_are_not_compared_with_each_other(account: Account) -> None:
 def test_events_wait_for_what_is_cheaper(account: Account) -> None:
     with account._store.snapshot() as snapshot:
         context = BindContext(snapshot, to_millis(AT), account.info.tz)
-        plan = prepare('did(order) and tags has "vip"', context).plan
+        plan = prepare('did(visit) and tags has "vip"', context).plan
     assert [type(child) for child in plan.children] == [PostingScan, EventScan]

@@ -22,6 +22,7 @@ from segidx.ingest.event_rows import events_from_rows
 from segidx.ingest.rows import rows_from_batch
 from segidx.kernels.bitmaps import Stop, Stopped
 from segidx.model.bands import Bands, bands
+from segidx.model.derived import BUILT_IN, DerivedNumber, check_name, derived_number
 from segidx.model.errors import (
     AccountExists,
     Cancelled,
@@ -36,6 +37,8 @@ from segidx.model.errors import (
     SegidxError,
     StorageFull,
     UnknownAccount,
+    UnknownBands,
+    UnknownDerived,
     UnknownField,
 )
 from segidx.model.event_groups import GROUPS, EventGroup, event_group
@@ -93,6 +96,7 @@ class FakeAccount:
         self.types = EventTypes()
         self.event_groups = dict(GROUPS)
         self.bands: dict[str, Bands] = {}
+        self.derived: dict[str, DerivedNumber] = dict(BUILT_IN)
         self.source_settings = SourceSettings()
         # By type and id: the revision and the contact, None of a retracted one.
         self.events: dict[tuple[str, str], tuple[int, str | None]] = {}
@@ -447,6 +451,18 @@ class FakeAccount:
         self.types[of.value.events.type]
         self.bands[name] = of
         return of
+
+    def remove_bands(self, name: str) -> None:
+        if self.bands.pop(name, None) is None:
+            raise UnknownBands(name, self.bands)
+
+    def declare_derived(self, name: str, value: Aggregate) -> DerivedNumber:
+        self.derived[name] = of = derived_number(name, value)
+        return of
+
+    def remove_derived(self, name: str) -> None:
+        if self.derived.pop(check_name(name), None) is None:
+            raise UnknownDerived(name, [])
 
     def set_source_settings(self, settings: SourceSettings) -> SourceSettings:
         self.source_settings = source_settings(settings.order_minutes, settings.own_hosts)

@@ -37,6 +37,7 @@ READING = {
     "/segidx.v1.SchemaService/GetSchema",
     "/segidx.v1.SchemaService/ListEventTypes",
     "/segidx.v1.SchemaService/ListBands",
+    "/segidx.v1.SchemaService/ListDerivedNumbers",
     "/segidx.v1.SchemaService/GetSourceSettings",
     "/segidx.v1.SchemaService/SuggestValues",
     "/segidx.v1.SchemaService/GetStats",

@@ -88,6 +88,10 @@ def every_call(n: int) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
         ("ProductService/ListProducts", account, {"products": [product]}),
         ("SchemaService/SetBands", {**account, "bands": bands}, {}),
         ("SchemaService/ListBands", account, {}),
+        ("SchemaService/RemoveBands", {**account, "name": "spend"}, {}),
+        ("SchemaService/SetDerivedNumber", {**account, "derivedNumber": {"name": "spent", "value": spend}}, {}),
+        ("SchemaService/ListDerivedNumbers", account, {}),
+        ("SchemaService/RemoveDerivedNumber", {**account, "name": "spent"}, {}),
         (
             "SchemaService/SetSourceSettings",
             {**account, "sourceSettings": {"orderMinutes": 60}},
@@ -232,6 +236,9 @@ def test_without_a_writer_nothing_is_written(tmp_path: Path) -> None:
             lambda: account.declare_event_types([EventType("download")]),
             lambda: account.set_event_group("touch", ["visit"]),
             lambda: account.declare_bands("spend", "sum(order.amount)", [100]),
+            lambda: account.remove_bands("spend"),
+            lambda: account.declare_derived("spend", "sum(order.amount)"),
+            lambda: account.remove_derived("spend"),
         ):
             with pytest.raises(ReadOnly):
                 write()

@@ -22,6 +22,7 @@ SPECIAL = {
     errors.UnknownBands: lambda: errors.UnknownBands("spent", ["orders", "spend"]),
     errors.UnknownBand: lambda: errors.UnknownBand("spend", "100", ["none", "<100", "100+"]),
     errors.UnknownThreshold: lambda: errors.UnknownThreshold("spend", "5", ["100", "500"]),
+    errors.UnknownDerived: lambda: errors.UnknownDerived("spent", ["spend"]),
     errors.ContactNotFound: lambda: errors.ContactNotFound("c-1"),
     errors.UnknownAccount: lambda: errors.UnknownAccount("acme"),
     errors.AccountExists: lambda: errors.AccountExists("acme"),

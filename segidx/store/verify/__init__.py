@@ -19,12 +19,14 @@ from collections.abc import Callable, Generator, Iterator
 import lmdb
 
 from segidx.model.errors import CorruptData
+from segidx.store.derived import Bind
 from segidx.store.environment import AccountStore
 from segidx.store.layout import DB_STRINGS, IDS_TABLE
 from segidx.store.snapshot import Caches, Snapshot
 from segidx.store.verify.across import check_across
 from segidx.store.verify.commits import check_feed, check_log, check_receipts
 from segidx.store.verify.context import Context
+from segidx.store.verify.derived import check_derived
 from segidx.store.verify.events import check_events
 from segidx.store.verify.overlay import check_overlay
 from segidx.store.verify.products import check_products
@@ -36,13 +38,17 @@ __all__ = ["Verification"]
 class Verification(Iterator[str]):
     """One verification of an account; iterate to run it: each item is one problem, and a sound account has none.
 
-    `check` is called often, and may raise to stop it. A verification not run to its end should be closed, so that its
+    `check` is called often, and may raise to stop it; `bind` binds the filters of derived numbers, whose columns are
+    compared with the events then. A verification not run to its end should be closed, so that its
     transaction ends.
     """
 
-    def __init__(self, store: AccountStore, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, store: AccountStore, check: Callable[[], None] = lambda: None, bind: Bind = lambda _: ()
+    ) -> None:
         self._store = store
         self._check = check
+        self._bind = bind
         self._context: Context | None = None
         self._problems = self._run()
         self.problems = 0  # found until now
@@ -102,3 +108,12 @@ class Verification(Iterator[str]):
                 yield failure
         elif sound and (yield from check_overlay(c, c.snapshot)):
             yield from check_across(c, c.snapshot)
+            yield from self._derived(c, c.snapshot)
+
+    def _derived(self, c: Context, snapshot: Snapshot) -> Iterator[str]:
+        try:
+            maintained = self._bind(snapshot)
+        except CorruptData as problem:
+            yield problem.message
+            return
+        yield from check_derived(c, snapshot, maintained)

@@ -25,6 +25,7 @@ from segidx.store.layout import (
     SYSTEM_FIELD,
     Handle,
     channel_code,
+    derived_of,
     event_ids_table,
     event_place,
     event_table,
@@ -92,6 +93,8 @@ class Context:
     def column(self, field_id: int) -> str:
         """How problems call a column."""
         found = self.event_columns.get(field_id)
+        if found is None and derived_of(field_id) is not None:
+            return f"column of derived number {derived_of(field_id)}"
         if found is None:
             return f"column of {self.name(field_id)}"
         type, place = found

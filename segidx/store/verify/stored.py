@@ -31,6 +31,7 @@ from segidx.store.layout import (
     SHARD_BITS,
     SYSTEM_FIELD,
     block_key,
+    derived_of,
     event_ids_table,
     open_value,
     split_block_key,
@@ -168,7 +169,7 @@ def check_columns(c: Context) -> Iterator[str]:
         events = c.event_columns.get(field_id)
         if key != block_key(field_id, chunk):
             yield f"columns: key {key.hex()} means nothing"
-        elif field is None and events is None:
+        elif field is None and events is None and derived_of(field_id) is None:
             yield f"{what} is stored, and there is no such field"
         elif field is not None and field.type is FieldType.TAGS:
             yield f"{what} is stored, and tags have no column"

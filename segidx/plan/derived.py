@@ -1,0 +1,149 @@
+"""Derived numbers in plans: which of an account's can be kept, being made of what is said in the events alone, and the
+scans of events that columns of them answer.
+
+A column answers for the contacts of a range if the range's blocks hold no event at the instant of evaluation or later;
+and not for contacts of whom the log holds more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from segidx.model.derived import DerivedNumber, fields_of, members_of, value_text
+from segidx.model.errors import InvalidArgument, SegidxError
+from segidx.model.events import CLOCK_PROPERTIES, ORDER
+from segidx.model.expression import Aggregate, AggregateFunction
+from segidx.model.results import Estimate
+from segidx.model.windows import MAX_INSTANT, MIN_INSTANT
+from segidx.plan.attribution import ATTRIBUTED
+from segidx.plan.context import BindContext
+from segidx.plan.events import bind_aggregate
+from segidx.plan.nodes import DerivedScan, EventScan, Plan
+from segidx.plan.product_filters import named
+from segidx.plan.values import BoundAggregate, BoundEvents
+from segidx.store.catalog import Catalog
+from segidx.store.derived import KeptNumber, kept_numbers, late_ranges, touched
+from segidx.store.layout import RANGE_BITS, derived_column
+
+# The share of contacts in ranges that no column answers for above which the events are read at once.
+_MOST_LATE = 0.5
+
+# What the kernel calls the functions that numbers come to when they are bound; a count is a sum without a measure.
+HOW = {
+    AggregateFunction.COUNT: "sum",
+    AggregateFunction.SUM: "sum",
+    AggregateFunction.MIN: "min",
+    AggregateFunction.MAX: "max",
+}
+
+
+def check_kept(number: DerivedNumber, context: BindContext) -> None:
+    """Whether a number can be kept. Raises InvalidArgument, UnknownProperty."""
+    catalog = context.snapshot.catalog
+    for member in members_of(number.value, catalog.event_groups):
+        foreign = foreign_field(member, catalog)
+        if foreign is not None:
+            raise InvalidArgument(
+                f"derived number {number.name!r}: {foreign!r} in {value_text(member)} is not said by the event alone;"
+                " the catalogue of products, visits or the time zone decide too, so that it cannot be kept",
+                derived=number.name,
+                property=foreign,
+            )
+
+
+def foreign_field(value: Aggregate, catalog: Catalog) -> str | None:
+    """A property in the filter of a number of one type that something else than its events decides: the catalogue of
+    products, the visit that an order takes its source from, or the zone. None: there is none. Raises
+    UnknownProperty."""
+    if value.events.type not in catalog.event_types:
+        return None  # binding names it
+    type = catalog.event_types[value.events.type]
+    for name in fields_of(value.events.where):
+        if name in CLOCK_PROPERTIES or named(type, name, catalog.products).of_product is not None:
+            return name
+        if type == ORDER and name in ATTRIBUTED:
+            return name
+    return None
+
+
+def use_derived(plan: Plan, context: BindContext) -> Plan:
+    """The same plan with scans of events replaced where columns answer them; the same object where none is."""
+    kept = [each for each in kept_numbers(context.snapshot) if each.is_whole]
+    return _Columns(kept, context).replaced(plan) if kept else plan
+
+
+class _Columns:
+    """The columns that are whole, bound when a scan first asks for them."""
+
+    def __init__(self, kept: Sequence[KeptNumber], context: BindContext) -> None:
+        self._kept = kept
+        self._context = context
+        self._bound: dict[int, BoundAggregate | None] = {}
+
+    def replaced(self, plan: Plan) -> Plan:
+        if isinstance(plan, EventScan):
+            return self._from_columns(plan)
+        children = tuple(self.replaced(child) for child in plan.children)
+        if all(new is old for new, old in zip(children, plan.children, strict=True)):
+            return plan
+        return plan.with_children(children)
+
+    def _from_columns(self, scan: EventScan) -> Plan:
+        if scan.aggregate.function not in HOW:
+            return scan
+        selections = (scan.aggregate.events, *scan.aggregate.also)
+        columns = [self._column(scan.aggregate, events) for events in selections]
+        if any(number is None for number in columns):
+            return scan
+        snapshot = self._context.snapshot
+        types = dict.fromkeys(events.type for events in selections)
+        late: set[int] = set()
+        for type in types:
+            ranges = late_ranges(snapshot, type, self._context.at)
+            if ranges is None:
+                return scan
+            late.update(ranges)
+        if len(late) << RANGE_BITS > _MOST_LATE * snapshot.base_size:
+            return scan
+        numbers = tuple(number for number in columns if number is not None)
+        estimate = scan.estimate
+        if len(numbers) == 1:
+            column = snapshot.base_column(derived_column(numbers[0]))
+            low, expected, high = column.estimate_range(*_ends(scan))
+            others = (len(late) << RANGE_BITS) + sum(len(touched(snapshot, type)) for type in types)
+            total = self._context.total
+            high = min(total, high + others)
+            estimate = Estimate(0 if others or low > total else low, min(high, round(expected)), high)
+        return DerivedScan(estimate, scan.path, scan.aggregate, numbers, scan.low, scan.high, scan.label)
+
+    def _column(self, aggregate: BoundAggregate, events: BoundEvents) -> int | None:
+        """The number of the column that answers for a selection of an aggregate."""
+        if events.start != MIN_INSTANT or events.end != min(self._context.at, MAX_INSTANT):
+            return None
+        for kept in self._kept:
+            if kept.value.events.type == events.type.name:
+                value = self._value(kept)
+                if (
+                    value is not None
+                    and (value.function, value.measure) == (aggregate.function, aggregate.measure)
+                    and value.events == events
+                ):
+                    return kept.number
+        return None
+
+    def _value(self, kept: KeptNumber) -> BoundAggregate | None:
+        """What is kept, bound; None if something else than its events decides it by now, or nothing can say it."""
+        if kept.number not in self._bound:
+            found = None
+            with suppress(SegidxError):
+                if foreign_field(kept.value, self._context.snapshot.catalog) is None:
+                    bound = bind_aggregate(kept.value, self._context, "derived")
+                    found = bound if isinstance(bound, BoundAggregate) else None
+            self._bound[kept.number] = found
+        return self._bound[kept.number]
+
+
+def _ends(scan: EventScan) -> tuple[int, int]:
+    low, high = (-(2**63) if scan.low is None else scan.low), (2**63 - 1 if scan.high is None else scan.high)
+    return max(low, -(2**63)), min(high, 2**63 - 1)
