@@ -330,9 +330,9 @@ def test_no_more_months_are_opened_than_a_page_needs(account: Account, monkeypat
     asked: list[tuple[int, int]] = []
     between = Snapshot.event_months
 
-    def watched(self: Snapshot, type: EventType, first: int, last: int) -> Any:
+    def watched(self: Snapshot, type: EventType, first: int, last: int, *more: Any) -> Any:
         asked.append((first, last))
-        return between(self, type, first, last)
+        return between(self, type, first, last, *more)
 
     monkeypatch.setattr(Snapshot, "event_months", watched)
     july = 56 * 12 + 6
