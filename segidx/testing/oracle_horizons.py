@@ -153,7 +153,7 @@ def _members(events: Events, account: Account) -> list[Events]:
     return [
         Events(
             member.type,
-            And((*((member.where,) if member.where else ()), *filters)) if filters else member.where,
+            And((*((member.where,) if member.where is not None else ()), *filters)) if filters else member.where,
             events.window,
         )
         for member in group.members
