@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
@@ -46,6 +46,7 @@ from segidx.ingest.import_events import EventImportReport, import_events
 from segidx.ingest.import_products import ProductImportReport, import_products
 from segidx.ingest.mapping import Overrides
 from segidx.ingest.product_batch import ProductBatch, products_from_rows
+from segidx.ingest.prune import count_before
 from segidx.ingest.rows import batch_from_rows
 from segidx.ingest.values import tag_names
 from segidx.ingest.writer import Writer
@@ -73,12 +74,15 @@ from segidx.model.results import (
     Evaluation,
     Explanation,
     FieldStats,
+    Horizon,
     Preview,
     ProductWriteResult,
+    PrunedType,
     Stats,
     Suggestion,
     WriteResult,
 )
+from segidx.model.retention import horizon_at, instant_text, prunable, prunable_types
 from segidx.model.schema import DEFAULT_ACCOUNT, AccountInfo, Field, FieldType, Schema
 from segidx.model.source_settings import SourceSettings, source_settings
 from segidx.model.syntax import format_expression
@@ -88,6 +92,7 @@ from segidx.plan.context import BindContext
 from segidx.plan.derived import check_kept
 from segidx.plan.events import bind_aggregate, bind_events
 from segidx.plan.values import BoundAggregate
+from segidx.store.catalog import horizons_of
 from segidx.store.directory import DataDirectory
 from segidx.store.environment import AccountStore, create_account, open_account
 from segidx.store.snapshot import Snapshot
@@ -426,7 +431,7 @@ class Account:
         self._check_writable()
         group = event_group(name, [member(each) if isinstance(each, str) else each for each in members])
         with self._store.snapshot() as snapshot:
-            context = BindContext(snapshot, self._clock(), self.info.tz)
+            context = BindContext(snapshot, self._clock(), self.info.tz, behind_horizons=True)
             for number, each in enumerate(group.members):
                 bind_events(each, context, f"event_group.members[{number}]")
         self._writer.set_event_group(group)
@@ -456,7 +461,7 @@ class Account:
         self._check_writable()
         declared = bands(name, band_value(value) if isinstance(value, str) else value, thresholds, labels)
         with self._store.snapshot() as snapshot:
-            context = BindContext(snapshot, self._clock(), self.info.tz)
+            context = BindContext(snapshot, self._clock(), self.info.tz, behind_horizons=True)
             bound = bind_aggregate(declared.value, context, "bands.value")
         assert isinstance(bound, BoundAggregate)
         check_decimals(declared, bound.scale)
@@ -486,7 +491,7 @@ class Account:
         self._check_writable()
         declared = derived_number(name, derived_value(value) if isinstance(value, str) else value)
         with self._store.snapshot() as snapshot:
-            context = BindContext(snapshot, self._clock(), self.info.tz)
+            context = BindContext(snapshot, self._clock(), self.info.tz, behind_horizons=True)
             check_kept(declared, context)
             bind_aggregate(declared.value, context, "derived.value")
         self._writer.declare_derived(declared)
@@ -511,6 +516,50 @@ class Account:
         found = source_settings(settings.order_minutes, settings.own_hosts)
         self._writer.set_source_settings(found)
         return found
+
+    # --- retention ---
+
+    @property
+    def horizons(self) -> Mapping[str, Horizon]:
+        """Behind which instant events are dropped, by event type; orders take their lines with them."""
+        with self._store.snapshot() as snapshot:
+            return horizons_of(snapshot.catalog)
+
+    def prune(
+        self, before: datetime | date, types: Iterable[str] = (), *, dry_run: bool = False, stop: Stop | None = None
+    ) -> list[PrunedType]:
+        """Drop the events before an instant (a date begins with its local midnight), of the named types or of all but
+        the history of tracked fields; how many each has lost. With `dry_run` nothing is dropped: how many would be.
+
+        From then on no question may reach behind: PrunedHistory. Numbers over all time that every account has or that
+        bands are over are exact as before (docs/RETENTION.md). A type whose horizon is later already is left as it is;
+        a prune that was interrupted is finished. Raises UnknownEventType, and InvalidArgument for lines and for an
+        instant that is not from 1970 to now.
+        """
+        if not dry_run:
+            self._check_writable()
+        horizon = horizon_at(before, self.info.tz)
+        if not 0 < horizon <= self._clock():
+            when = instant_text(horizon)
+            raise InvalidArgument(
+                f"events are pruned before an instant from 1970 to now, not before {when}", argument="before"
+            )
+        with self._store.snapshot() as snapshot:
+            known, horizons = snapshot.catalog.event_types, snapshot.catalog.horizons
+            names = dict.fromkeys(types)
+            chosen = [prunable(name, known) for name in names] if names else prunable_types(known)
+            wanted = {each: max(horizon, horizons.get(each.name, 0)) for each in chosen}
+            if dry_run:
+                with stop_errors():
+                    counted = {each: count_before(snapshot, each, time, stop) for each, time in wanted.items()}
+                return [PrunedType(each.name, from_millis(wanted[each]), *counted[each]) for each in chosen]
+        dropped = self._writer.prune(wanted, _checked(stop))
+        return [
+            PrunedType(each.name, from_millis(wanted[each]), done.events, done.lines, done.ended)
+            for each, done in dropped.items()
+        ]
+
+    # --- events, written ---
 
     def write_events(self, events: Iterable[Order | Event | Retraction], *, batch_key: str = "") -> WriteResult:
         """Write, replace and retract events and orders: one batch, applied in order and committed together.
@@ -546,7 +595,7 @@ class Account:
         `write_events`.
         """
         self._check_writable()
-        result = self.apply_events(orders_from_rows(orders, self.info, self._clock()))
+        result = self.apply_events(orders_from_rows(orders, self.info, self._clock(), horizons=self.horizons))
         return replace(
             result,
             accepted=result.events_accepted,
@@ -573,8 +622,16 @@ class Account:
     def _event_batches(self, events: Iterable[Order | Event | Retraction]) -> tuple[EventBatch, ...]:
         if events == ():
             return ()
-        own_hosts = self.source_settings.own_hosts
-        return events_from_rows(events, self.event_types, self.info, self._clock(), own_hosts=own_hosts)
+        with self._store.snapshot() as snapshot:
+            catalog = snapshot.catalog
+        return events_from_rows(
+            events,
+            catalog.event_types,
+            self.info,
+            self._clock(),
+            own_hosts=catalog.source_settings.own_hosts,
+            horizons=horizons_of(catalog),
+        )
 
     # --- the product catalogue ---
 
@@ -716,6 +773,7 @@ class Account:
                 overlay_bytes=view.bytes,
                 merged_generation=snapshot.state.merged,
                 merge_lag_seconds=0.0 if oldest is None else max(0, self._clock() - oldest) / 1000,
+                horizons=tuple(horizons_of(snapshot.catalog).values()),
             )
 
     def verify(self, *, stop: Stop | None = None) -> Verification:
@@ -725,12 +783,7 @@ class Account:
         Raises DeadlineExceeded and Cancelled while iterating. Close it when it is not iterated to its end.
         """
 
-        def check() -> None:
-            if stop is not None:
-                with stop_errors():
-                    stop.check()
-
-        return Verification(self._store, check, bind_kept)
+        return Verification(self._store, _checked(stop), bind_kept)
 
     # --- helpers ---
 
@@ -768,6 +821,17 @@ class _Run:
         elapsed = (time.perf_counter() - self._started) * 1000
         at = from_millis(self.context.at)
         return Evaluation(self.context.snapshot.generation, at, elapsed, prepared.skipped if prepared else ())
+
+
+def _checked(stop: Stop | None) -> Callable[[], None]:
+    """What raises the errors of a stop."""
+
+    def check() -> None:
+        if stop is not None:
+            with stop_errors():
+                stop.check()
+
+    return check
 
 
 def _field_stats(snapshot: Snapshot, field: Field) -> FieldStats:

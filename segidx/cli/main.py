@@ -19,6 +19,7 @@ from segidx.cli.import_events import import_events
 from segidx.cli.import_products import import_products
 from segidx.cli.imports import import_
 from segidx.cli.products import products
+from segidx.cli.prune import prune
 from segidx.cli.queries import count, explain
 from segidx.cli.serve import serve
 from segidx.cli.stats import stats
@@ -76,6 +77,7 @@ for command in (
     products,
     bands,
     derived,
+    prune,
     account,
     serve,
     verify,

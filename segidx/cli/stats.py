@@ -47,6 +47,10 @@ def stats(as_json: bool, target: Target) -> None:
                 "merged_generation": found.merged_generation,
                 "merge_lag_generations": found.generation - found.merged_generation,
                 "merge_lag_seconds": round(found.merge_lag_seconds, 3),
+                "horizons": [
+                    {"event_type": h.type, "horizon": render.instant(h.time), "balances": list(h.balances)}
+                    for h in found.horizons
+                ],
                 "sizes": dict(found.sizes),
             }
         )
@@ -64,6 +68,9 @@ def stats(as_json: bool, target: Target) -> None:
     click.echo(
         f"log of {found.log_records:,} records, {_size(found.log_bytes)}; {lag}; overlay {_size(found.overlay_bytes)}"
     )
+    for horizon in found.horizons:
+        kept = f"; kept: {', '.join(horizon.balances)}" if horizon.balances else ""
+        click.echo(f"{horizon.type} events are pruned before {render.instant(horizon.time)}{kept}")
     table = Table("field", "type", "set", "distinct", "least", "most")
     for field in found.fields:
         table.add_row(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,22 @@ from segidx.model.event_groups import EventGroup, member
 from segidx.model.events import EventType, EventTypes
 from segidx.model.expression import Aggregate, Events, Expression
 from segidx.model.products import Product
-from segidx.model.results import Contact, ContactEvents, Count, Evaluation, Explanation, Preview, Stats, Suggestion
+from segidx.model.results import (
+    Contact,
+    ContactEvents,
+    Count,
+    Evaluation,
+    Explanation,
+    Horizon,
+    Preview,
+    PrunedType,
+    Stats,
+    Suggestion,
+)
+from segidx.model.retention import horizon_at
 from segidx.model.schema import AccountInfo, Field, Schema
 from segidx.model.source_settings import SourceSettings
+from segidx.model.windows import from_millis
 from segidx.model.writes import Changes
 from segidx.v1 import (
     accounts_pb2,
@@ -34,9 +47,11 @@ from segidx.v1 import (
 from segidx.wire import bands as wire_bands
 from segidx.wire import contacts, event_groups, event_types, products, results, source_settings, timeline
 from segidx.wire import derived as wire_derived
+from segidx.wire import retention as wire_retention
 from segidx.wire.decode import decoder
 from segidx.wire.errors import restore
 from segidx.wire.expressions import write_expression
+from segidx.wire.values import write_instant
 
 if TYPE_CHECKING:
     from segidx.client.connection import Client
@@ -442,6 +457,33 @@ class RemoteAccount(RemoteWrites):
         source_settings.write_source_settings(settings, request.source_settings)
         response = self._client._call(self._schemas.SetSourceSettings, request, timeout)
         return source_settings.read_source_settings(response.source_settings)
+
+    @property
+    def horizons(self) -> Mapping[str, Horizon]:
+        """Behind which instant events are dropped, by event type; orders take their lines with them."""
+        return {each.type: each for each in self.stats().horizons}
+
+    def prune(
+        self,
+        before: datetime | date,
+        types: Iterable[str] = (),
+        *,
+        dry_run: bool = False,
+        timeout: float | None = None,
+    ) -> list[PrunedType]:
+        """Drop the events before an instant (a date begins with its local midnight), of the named types or of all but
+        the history of tracked fields; how many each has lost. With `dry_run` nothing is dropped: how many would be.
+
+        A call whose time is over, or whose answer is lost, has begun: the next one finishes it. Raises
+        UnknownEventType, and InvalidArgument for lines and for an instant that is not from 1970 to the server's now.
+        """
+        zone = UTC if isinstance(before, datetime) else self.info.tz
+        request = schema_pb2.PruneEventsRequest(
+            account=self._account, event_types=[as_text(each) for each in types], dry_run=dry_run
+        )
+        write_instant(from_millis(horizon_at(before, zone)), request.before_time)
+        response = self._client._call(self._schemas.PruneEvents, request, timeout)
+        return [wire_retention.read_pruned(each) for each in response.pruned]
 
     def stats(self, *, min_generation: int = 0, timeout: float | None = None) -> Stats:
         request = schema_pb2.GetStatsRequest(account=self._account, min_generation=as_generation(min_generation))

@@ -44,7 +44,8 @@ def crossings(plan: CrossingScan, candidates: bytes | None, context: BindContext
 
 def _with_events(plan: CrossingScan, candidates: bytes | None, context: BindContext) -> Ordinals:
     """The contacts with an event in the window; no others cross anything there."""
-    count = BoundAggregate(plan.aggregate.kind, AggregateFunction.COUNT, plan.aggregate.events)
+    events = replace(plan.aggregate.events, opening=None)
+    count = BoundAggregate(plan.aggregate.kind, AggregateFunction.COUNT, events)
     asked = EventScan(plan.estimate, plan.path, count, 1, None, plan.label)
     narrowing = None if candidates is None else Narrowing(0, lambda: candidates)
     parts = [BitMap.deserialize(part) for part in scan(asked, narrowing, context)]

@@ -25,6 +25,7 @@ from segidx.plan.clocks import packed_changes
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import EventScan
 from segidx.plan.values import BoundAggregate, BoundEvents, ValueKind
+from segidx.store.balances import opening_balance
 from segidx.store.layout import RANGE_BITS
 from segidx.store.postings import bitmap_of
 
@@ -45,11 +46,12 @@ _HOW = {
     AggregateFunction.DISTINCT_DAYS: "distinct_days",
 }
 
-# How numbers of events of several types become one: where it begins, and what is done with each.
+# How numbers of events of several types, and opening balances, become one: where it begins, and what is done with each.
 _JOINED = {
-    AggregateFunction.COUNT: (0, np.add.at),
-    AggregateFunction.MIN: (np.iinfo(np.int64).max, np.minimum.at),
-    AggregateFunction.MAX: (np.iinfo(np.int64).min, np.maximum.at),
+    AggregateFunction.COUNT: (0, np.add),
+    AggregateFunction.SUM: (0, np.add),
+    AggregateFunction.MIN: (np.iinfo(np.int64).max, np.minimum),
+    AggregateFunction.MAX: (np.iinfo(np.int64).min, np.maximum),
 }
 
 # Rows from which on a second thread pays: handing work over costs as much as half a million compared codes.
@@ -74,7 +76,7 @@ def scan(plan: EventScan, narrowing: Narrowing | None, context: BindContext) -> 
     """The contacts whose aggregate lies within the scan's bounds, in parts of ascending ordinals, all of them portable
     Roaring bitmaps. Of the others than those that `narrowing` finds, some may be among them: they are not looked for
     where that costs more than it saves. Raises Stopped, SumTooLarge."""
-    if plan.aggregate.also or plan.aggregate.taken:
+    if plan.aggregate.also or plan.aggregate.taken or plan.aggregate.opened:
         among = None if narrowing is None else narrowing.ordinals()
         ordinals, numbers = _collected(plan.aggregate, among, context)
         return [bytes(bitmap_of(ordinals[_inside(numbers, plan.low, plan.high)]).serialize())]
@@ -102,6 +104,13 @@ def numbers_of(value: BoundAggregate, among: Ordinals | None, context: BindConte
     """The contacts, of `among` (ascending) where it is given, that have the aggregate, ascending, and theirs. Raises
     Stopped, SumTooLarge."""
     return _collected(value, among, context)
+
+
+def numbers_of_ranges(value: BoundAggregate, ranges: Ranges, context: BindContext) -> tuple[Ordinals, Numbers]:
+    """The same of the contacts of some ranges, for an aggregate of events of one type. Raises Stopped, SumTooLarge."""
+    ask = _Asked.about(value, value.events, None, context)
+    ((ordinals, numbers),) = ask.parts(lambda asked: ask.run(collect, asked), [ranges])
+    return ordinals, numbers
 
 
 def contacts_with(events: Selections, among: Ordinals | None, context: BindContext) -> Ordinals:
@@ -224,24 +233,20 @@ def ordinals_of(bitmap: BitMap) -> Ordinals:
 
 def _collected(aggregate: BoundAggregate, among: Ordinals | None, context: BindContext) -> tuple[Ordinals, Numbers]:
     """The contacts, of `among` where it is given, whose events make a number; ascending."""
-    if aggregate.also:
+    if aggregate.also or aggregate.opened:
         return _joined(aggregate, among, context)
     return _collected_of(aggregate, aggregate.events, among, context)
 
 
 def _joined(aggregate: BoundAggregate, among: Ordinals | None, context: BindContext) -> tuple[Ordinals, Numbers]:
-    """The same over events of several types."""
-    every = (aggregate.events, *aggregate.also)
+    """The same over events of several types, and with what opening balances hold."""
     if aggregate.function is AggregateFunction.DISTINCT_DAYS:
-        return _days_together(every, among, context)
-    parts = [_collected_of(aggregate, events, among, context) for events in every]
-    everyone = np.concatenate([ordinals for ordinals, _ in parts])
-    ordinals, owner = np.unique(everyone, return_inverse=True)
-    given = np.concatenate([numbers for _, numbers in parts])
-    nothing, join = _JOINED[aggregate.function]
-    found = np.full(len(ordinals), nothing, np.int64)
-    join(found, owner, given)
-    return ordinals, found
+        return _days_together(aggregate.selections, among, context)
+    parts = [_collected_of(aggregate, events, among, context) for events in aggregate.selections]
+    for events in aggregate.selections:
+        if events.opening is not None:
+            parts.append(opening_balance(context.snapshot, events.opening, among))
+    return combined(aggregate.function, parts)
 
 
 def _inside(numbers: Numbers, low: int | None, high: int | None) -> Mask:
@@ -284,6 +289,20 @@ def _days_together(events: Selections, among: Ordinals | None, context: BindCont
     return np.concatenate(ordinals), np.concatenate(numbers)
 
 
+def combined(function: AggregateFunction, parts: Sequence[tuple[Ordinals, Numbers]]) -> tuple[Ordinals, Numbers]:
+    """Numbers of contacts, ascending in each part, that are made of different events, as one. Raises SumTooLarge."""
+    ordinals = np.unique(np.concatenate([owners for owners, _ in parts]))
+    nothing, join = _JOINED[function]
+    found = np.full(len(ordinals), nothing, np.int64)
+    for owners, numbers in parts:
+        at = np.searchsorted(ordinals, owners)
+        before = found[at]
+        joined = found[at] = join(before, numbers)
+        if join is np.add and bool((((before ^ joined) & (numbers ^ joined)) < 0).any()):
+            raise SumTooLarge("a contact's number is beyond 2^63 units; choose a narrower window")
+    return ordinals, found
+
+
 def _collected_of(
     aggregate: BoundAggregate, events: BoundEvents, among: Ordinals | None, context: BindContext
 ) -> tuple[Ordinals, Numbers]:
@@ -318,7 +337,15 @@ class _Asked(NamedTuple):
         summed = aggregate.measure if aggregate.function is AggregateFunction.SUM else None
         return cls(
             events,
-            HeldEvents.of(events.type, events.start, events.end, context, rows.always, summed),
+            HeldEvents.of(
+                events.type,
+                events.start,
+                events.end,
+                context,
+                rows.always,
+                summed,
+                opened=events.opening is not None,
+            ),
             rows,
             _HOW[aggregate.function],
             aggregate.measure,
@@ -358,10 +385,10 @@ class _Asked(NamedTuple):
             ranges,
         )
 
-    def parts(self, found: Callable[[Ranges], Found]) -> list[Found]:
-        """What is found in all ranges, piece by piece."""
+    def parts(self, found: Callable[[Ranges], Found], shares: Sequence[Ranges] | None = None) -> list[Found]:
+        """What is found in all ranges, or in those of the shares, piece by piece."""
         try:
-            return over_threads(found, _shares(self.held, self.rows))
+            return over_threads(found, _shares(self.held, self.rows) if shares is None else shares)
         except OverflowError:
             raise SumTooLarge(
                 f"the sum of a contact's {self.events.type.name} events is beyond 2^63 units; choose a narrower window"

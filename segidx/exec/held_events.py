@@ -8,6 +8,7 @@ from segidx.exec.pool import threads
 from segidx.kernels.events import EventFilter, EventLayer, EventMonth
 from segidx.model.events import EventType
 from segidx.plan.context import BindContext
+from segidx.plan.reach import check_reach
 from segidx.store.events import month_of
 
 Ranges = tuple[int, int]  # the first, and behind the last
@@ -31,12 +32,17 @@ class HeldEvents(NamedTuple):
         context: BindContext,
         filter: EventFilter | None = None,
         measure: int | None = None,
+        *,
+        opened: bool = False,
     ) -> HeldEvents:
         """Those of a type with start <= time < end (ms); to be asked with that filter, and for a sum over that measure,
-        where it is known."""
+        where it is known. Behind the type's horizon there are none: for what is `opened`, a balance holds what they
+        came to."""
         snapshot = context.snapshot
         if start >= end:
             return cls((), (), (0, 0))
+        if not opened:  # binding has asked before: nothing that is dropped may be taken for none
+            check_reach(type, start, end, context)
         months = snapshot.event_months(type, month_of(start), month_of(end - 1), filter, measure)
         return cls(months, snapshot.event_layers(type), snapshot.events_folded(type))
 

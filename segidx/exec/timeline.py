@@ -28,6 +28,7 @@ from segidx.model.schema import FieldType
 from segidx.model.values import scalar
 from segidx.model.windows import from_millis, to_millis
 from segidx.plan.context import BindContext
+from segidx.plan.reach import check_reach
 from segidx.plan.values import BoundEvents
 from segidx.store.events import FIRST_PROPERTY, month_of
 from segidx.store.layout import event_ids_table
@@ -109,6 +110,9 @@ def read_timeline(
     ordinal = context.snapshot.ids.find_one(wanted.contact_id)
     if ordinal is None:
         raise ContactNotFound(wanted.contact_id)
+    end = context.at if wanted.end is None else min(context.at, wanted.end)
+    for type in asked:
+        check_reach(type, wanted.start or 0, end, context, f"the timeline of {type.name} events")
     with stop_errors():
         reader = _Reader(context, np.array([ordinal], np.uint32))
         found = reader.places(asked, wanted, after, size + 1)

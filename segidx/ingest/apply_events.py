@@ -11,7 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from segidx.ingest.event_batch import EventBatch, EventColumn, codes_of, lines_of, takes_effect
+from segidx.ingest.event_batch import (
+    EventBatch,
+    EventColumn,
+    by_index,
+    check_times,
+    codes_of,
+    lines_of,
+    pruned_rejects,
+    takes_effect,
+)
 from segidx.kernels.columns import CHUNK_ROWS
 from segidx.model.events import LINE, ORDER, EventType
 from segidx.store.catalog import Catalog
@@ -61,27 +70,34 @@ class Effective:
 
 
 def effective(batch: EventBatch, snapshot: Snapshot) -> Effective:
-    """Of a batch that retracts nothing, what takes effect on the base. What does not is among its `duplicates`.
+    """Of a batch that retracts nothing, what takes effect on the base. What does not is among its `duplicates`, or of
+    pruned events among its `rejects`.
 
-    The base must hold all that is committed.
+    The base must hold all that is committed. Raises PrunedHistory for events that were pruned since it was made.
     """
     assert not batch.retracts.any(), "retractions are committed through the log"
     count = len(batch.ids)
-    there, retracted = np.zeros((2, count), np.bool_)
+    there, retracted, refused = np.zeros((3, count), np.bool_)
     held = np.zeros(count, np.int64)
-    # Where nothing has a revision nor was retracted, every write takes effect, whatever is there.
-    if has_column(snapshot.txn, snapshot.dbs[DB_COLUMNS], event_place(batch.type, PLACE_REVISION)):
+    horizon = snapshot.catalog.horizon(batch.type)
+    check_times(batch, horizon)
+    # Where nothing has a revision nor was retracted or pruned, every write takes effect, whatever is there.
+    revisions = event_place(batch.type, PLACE_REVISION)
+    if horizon is not None or has_column(snapshot.txn, snapshot.dbs[DB_COLUMNS], revisions):
         numbers = snapshot.table(event_ids_table(batch.type)).find(batch.ids)
         known = np.flatnonzero(numbers >= 0)
         if len(known):
             places = snapshot.event_places(batch.type, numbers[known])
             there[known], held[known], retracted[known] = places.there, places.revisions, places.retracted
-    effect = takes_effect(batch.revisions, held, there, retracted)
+            if horizon is not None:
+                refused[known] = places.there & (places.times < horizon)
+    effect = takes_effect(batch.revisions, held, there, retracted) & ~refused
     if not effect.all():
         kept = np.flatnonzero(effect)
-        late = count - len(kept)
+        rejects = pruned_rejects(batch, refused)
+        late = count - len(kept) - len(rejects)
         needed = [batch.contacts.filter(pa.array(effect))]
-        some = replace(batch.take(kept), rejects=batch.rejects, duplicates=batch.duplicates + late)
+        some = replace(batch.take(kept), rejects=by_index(batch.rejects, rejects), duplicates=batch.duplicates + late)
     else:
         needed, some = [batch.contacts], batch
     gone = batch.superseded
@@ -93,7 +109,7 @@ def effective(batch: EventBatch, snapshot: Snapshot) -> Effective:
         return Effective(batch, found.contacts, found.owners, ordinals)
     if gone is not None:
         rows = gone.rows
-        first = takes_effect(gone.revisions, held[rows], there[rows], retracted[rows])
+        first = takes_effect(gone.revisions, held[rows], there[rows], retracted[rows]) & ~refused[rows]
         needed.append(gone.contacts.filter(pa.array(first)))
     encoded = pa.concat_arrays(needed).dictionary_encode()
     owners = encoded.indices.to_numpy(zero_copy_only=False)[: len(some.ids)].astype(np.int64)

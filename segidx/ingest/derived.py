@@ -23,10 +23,12 @@ from segidx.plan.derived import HOW, foreign_field
 from segidx.plan.events import bind_aggregate
 from segidx.plan.values import BoundAggregate
 from segidx.store.catalog import Catalog
+from segidx.store.columns import stored_chunks
 from segidx.store.derived import (
     KeptNumber,
     Maintained,
     NumberTooLarge,
+    add_opening,
     free_number,
     leftovers,
     read_kept,
@@ -34,7 +36,7 @@ from segidx.store.derived import (
 )
 from segidx.store.environment import AccountStore
 from segidx.store.event_blocks import LAST_MONTH
-from segidx.store.layout import DB_COLUMNS, DB_EVENTS, DB_META, block_key, derived_column
+from segidx.store.layout import DB_COLUMNS, DB_EVENTS, DB_META, balance_column, block_key, derived_column
 from segidx.store.snapshot import Snapshot
 
 # Ranges of one transaction: chunks of at most 128 KiB each, so 4 MB.
@@ -45,13 +47,18 @@ _LEFTOVERS = 200
 
 def numbers_to_keep(catalog: Catalog) -> tuple[Aggregate, ...]:
     """The numbers of one type each that an account's derived numbers and its bands of all time are made of, each once,
-    as far as the events alone decide them."""
+    as far as the events alone decide them, and these are there or an opening balance holds what they came to."""
     values = [each.value for each in catalog.derived.values()]
     values += [each.value for each in catalog.bands.values() if not each.is_windowed]
     found = dict.fromkeys(member for value in values for member in members_of(value, catalog.event_groups))
-    return tuple(
-        each for each in found if each.events.type in catalog.event_types and foreign_field(each, catalog) is None
-    )
+    return tuple(each for each in found if _can_be_kept(each, catalog))
+
+
+def _can_be_kept(value: Aggregate, catalog: Catalog) -> bool:
+    if value.events.type not in catalog.event_types or foreign_field(value, catalog) is not None:
+        return False
+    pruned = catalog.horizon(catalog.event_types[value.events.type]) is not None
+    return not pruned or any(each.value == value for each in catalog.balances)
 
 
 def bind_kept(snapshot: Snapshot) -> tuple[Maintained, ...]:
@@ -69,7 +76,9 @@ def bound(kept: KeptNumber, snapshot: Snapshot) -> Maintained:
     assert not value.also
     events = value.events
     where = EventFilter(events.where) if events.where else None
-    return Maintained(kept, events.type, HOW[value.function], value.measure, where, events.start, events.end)
+    return Maintained(
+        kept, events.type, HOW[value.function], value.measure, where, events.start, events.end, events.opening
+    )
 
 
 def lacks_columns(store: AccountStore) -> bool:
@@ -152,6 +161,9 @@ def _build_more(store: AccountStore) -> bool:
         column = bound(kept, snapshot)
         months = snapshot.event_months(column.type, 0, LAST_MONTH)
         last = max((month.last for month in months), default=-1)
+        if column.opening is not None:
+            dropped = stored_chunks(snapshot.txn, snapshot.dbs[DB_COLUMNS], balance_column(column.opening))
+            last = max([last, *dropped])
         end = first + _TOGETHER
         built = replace(kept, built=None if end > last else end)
         chunks: Sequence[tuple[int, bytes]] = ()
@@ -177,10 +189,12 @@ def _chunks(column: Maintained, snapshot: Snapshot, first: int, end: int) -> lis
     owners, numbers = column.collected(months, (), (first, end))
     ranges = owners // CHUNK_ROWS
     found = []
-    for ordinals in np.unique(ranges).tolist():
+    for ordinals in range(first, end):
         lo, hi = np.searchsorted(ranges, [ordinals, ordinals + 1])
         values, present = np.zeros(CHUNK_ROWS, np.int64), np.zeros(CHUNK_ROWS, np.uint8)
         rows = owners[lo:hi].astype(np.int64) - ordinals * CHUNK_ROWS
         values[rows], present[rows] = numbers[lo:hi], 1
-        found.append((ordinals, encode_chunk(values, present)))
+        add_opening(column, snapshot.txn, snapshot.dbs[DB_COLUMNS], ordinals, values, present)
+        if present.any():
+            found.append((ordinals, encode_chunk(values, present)))
     return found

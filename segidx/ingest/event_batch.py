@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 
 from segidx.ingest.arrow_values import integers
 from segidx.ingest.values import id_for_report, refuse, shown
-from segidx.model.errors import InvalidValue, SegidxError
+from segidx.model.errors import InvalidValue, PrunedHistory, SegidxError
 from segidx.model.events import MAX_AHEAD_MILLIS, MAX_REVISION, ORDER, EventType
 from segidx.model.results import Reject
+from segidx.model.retention import instant_text
 from segidx.model.schema import AccountInfo, Field, FieldType
 
 Ints = npt.NDArray[np.int64]
@@ -65,6 +66,19 @@ class FoundContacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeated:
+    """All rows of a batch in whose place another with their id stands, to be told of if that is refused.
+
+    `rows` says which id of the batch each was of, `indices` number them as rejects do, and `contacts` (a pyarrow string
+    array) are theirs, "" of retractions.
+    """
+
+    rows: Ints
+    indices: Ints
+    contacts: pa.Array
+
+
+@dataclass(frozen=True, slots=True)
 class EventBatch:
     """Events of one type to write, replace or retract: `ids` is a pyarrow string array of n distinct valid ids,
     `contacts` one of the contact of each, `times` are ms since 1970, `revisions` 0 where none was given.
@@ -73,7 +87,8 @@ class EventBatch:
     has the type's columns in order, with all amounts worked out, and last the one that says what counts. Of orders,
     `lines` has the same columns of LINE, first those of the first order, then of the next, `line_counts` of each; other
     types have no lines. `rejects` are the rows that were refused, `duplicates` counts those that another row with the
-    same id replaced; `superseded` are theirs. `found` may spare the writer looking its contacts up.
+    same id replaced; `superseded` are theirs, and `repeated` all of them. `found` may spare the writer looking its
+    contacts up. `indices` number the rows as rejects do; without them from 0.
     """
 
     type: EventType
@@ -89,6 +104,8 @@ class EventBatch:
     duplicates: int = 0
     superseded: Superseded | None = None
     found: FoundContacts | None = None
+    indices: Ints | None = None
+    repeated: Repeated | None = None
 
     @property
     def weight(self) -> int:
@@ -96,7 +113,8 @@ class EventBatch:
         return len(self.ids) + int(self.line_counts.sum())
 
     def take(self, rows: Ints) -> EventBatch:
-        """The batch of some rows, ascending, without rejects, duplicates, what is superseded and what was found."""
+        """The batch of some rows, ascending, without rejects, duplicates, what is superseded and repeated, and what was
+        found."""
         if len(rows) == len(self.ids):
             lines = self.lines
         else:
@@ -115,7 +133,12 @@ class EventBatch:
             self.retracts[rows],
             self.line_counts[rows],
             lines,
+            indices=None if self.indices is None else self.indices[rows],
         )
+
+    def index(self, row: int) -> int:
+        """The number by which a reject names a row."""
+        return row if self.indices is None else int(self.indices[row])
 
 
 def event_fields(type: EventType, account: AccountInfo) -> tuple[Field, ...]:
@@ -164,10 +187,16 @@ def noun(type: EventType) -> str:
     return f"{'an' if type.name[0] in 'aeiou' else 'a'} {type.name} event"
 
 
-def check_time(millis: int, given: object, now: int) -> int:
-    """The time of an event, if an event may have it when the clock shows `now`. Raises InvalidValue."""
+def check_time(millis: int, given: object, now: int, horizon: int = 0) -> int:
+    """The time of an event, if an event may have it when the clock shows `now` and those before `horizon` are pruned.
+    Raises InvalidValue, PrunedHistory."""
     if millis < 0:
         raise refuse(TIME, f"{shown(given)} is before 1970")
+    if millis < horizon:
+        since = instant_text(horizon)
+        raise PrunedHistory(
+            f"field {TIME.name!r}: {shown(given)} is before {since}, and such events are pruned", field=TIME.name
+        )
     if millis > now + MAX_AHEAD_MILLIS:
         raise refuse(TIME, f"{shown(given)} is more than {MAX_AHEAD_MILLIS // 3_600_000} hours ahead of the clock")
     return millis
@@ -192,6 +221,43 @@ def event_reject(index: int, what: str, event_id: object, contact_id: object, fi
     """The refusal of an event (`what` is the name of its type), whose message names the row and the event."""
     name = "" if event_id is None else f"{what} {shown(id_for_report(event_id))}: "
     return Reject(index, id_for_report(contact_id), field, error.reason, f"row {index}: {name}{error.message}")
+
+
+# --- what is pruned ----------------------------------------------------------------------------------------
+
+
+def check_times(batch: EventBatch, horizon: int | None) -> None:
+    """Whether a batch may be committed when events before `horizon` are pruned: a row that lies there was refused when
+    the batch was made, unless they are pruned since. Raises PrunedHistory for the whole batch, to be made anew."""
+    if horizon is not None and bool(((batch.times < horizon) & ~batch.retracts).any()):
+        raise PrunedHistory(
+            f"{batch.type.name} events before {instant_text(horizon)} were pruned while this batch was under way;"
+            " nothing of it was written: send it again",
+            event=batch.type.name,
+        )
+
+
+def pruned_rejects(batch: EventBatch, refused: Mask) -> tuple[Reject, ...]:
+    """The refusals of writes of events that are pruned. They are known by their ids, so that none counts twice."""
+    field = "order_id" if batch.type == ORDER else "event_id"
+    why = "it is pruned: what it came to is kept, and it is neither replaced nor retracted any more"
+    error = PrunedHistory(f"field {field!r}: {why}", field=field)
+
+    def reject(row: int, index: int, contact_id: str) -> Reject:
+        return event_reject(index, batch.type.name, batch.ids[row].as_py(), contact_id or None, field, error)
+
+    rows = np.flatnonzero(refused).tolist()
+    found = [reject(row, batch.index(row), "" if batch.retracts[row] else batch.contacts[row].as_py()) for row in rows]
+    again = batch.repeated
+    if again is not None:
+        for place in np.flatnonzero(refused[again.rows]).tolist():
+            found.append(reject(int(again.rows[place]), int(again.indices[place]), again.contacts[place].as_py()))
+    return tuple(found)
+
+
+def by_index(some: Sequence[Reject], others: Sequence[Reject]) -> tuple[Reject, ...]:
+    """All of them, each once, in order of their rows."""
+    return tuple(sorted({*some, *others}, key=lambda reject: reject.index))
 
 
 # --- one write after another -------------------------------------------------------------------------------
@@ -252,6 +318,9 @@ def joined_batches(batches: Sequence[EventBatch]) -> EventBatch:
         tuple(_joined_column(columns) for columns in zip(*(batch.lines for batch in batches), strict=True)),
         tuple(reject for batch in batches for reject in batch.rejects),
         sum(batch.duplicates for batch in batches),
+        indices=np.concatenate(
+            [np.arange(len(batch.ids)) if batch.indices is None else batch.indices for batch in batches]
+        ),
     )
 
 
@@ -272,6 +341,12 @@ def settled_batch(batch: EventBatch) -> EventBatch:
     kept = np.flatnonzero(standing)
     gone = np.flatnonzero(effective & ~standing & ~batch.retracts)
     places = pa.array(gone)
-    instead = pc.index_in(batch.ids.take(places), value_set=batch.ids.take(pa.array(kept)))
-    superseded = Superseded(instead.to_numpy().astype(np.int64), batch.contacts.take(places), batch.revisions[gone])
-    return replace(batch.take(kept), duplicates=len(batch.ids) - len(kept), superseded=superseded)
+    standing_ids = batch.ids.take(pa.array(kept))
+    instead = pc.index_in(batch.ids.take(places), value_set=standing_ids).to_numpy().astype(np.int64)
+    superseded = Superseded(instead, batch.contacts.take(places), batch.revisions[gone])
+    others = np.flatnonzero(~standing)
+    indices = others if batch.indices is None else batch.indices[others]
+    whose = pc.if_else(pa.array(batch.retracts[others]), "", batch.contacts.take(pa.array(others)))
+    of = pc.index_in(batch.ids.take(pa.array(others)), value_set=standing_ids).to_numpy().astype(np.int64)
+    repeated = Repeated(of, indices, whose)
+    return replace(batch.take(kept), duplicates=len(others), superseded=superseded, repeated=repeated)

@@ -13,12 +13,22 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from segidx.ingest.event_batch import EventBatch, EventColumn, codes_of, lines_of, settled, takes_effect
+from segidx.ingest.event_batch import (
+    EventBatch,
+    EventColumn,
+    check_times,
+    codes_of,
+    lines_of,
+    pruned_rejects,
+    settled,
+    takes_effect,
+)
 from segidx.ingest.pending import NO_PAIRS, Ordinals, Pending
 from segidx.kernels.deltas import ColumnChanges, Delta
 from segidx.kernels.events import encode_layer
 from segidx.model.errors import StorageFull, UnknownEventType
 from segidx.model.events import LINE, ORDER, EventType
+from segidx.model.results import Reject
 from segidx.model.writes import ChangeKind
 from segidx.store.event_places import EventPlaces
 from segidx.store.feed import KIND_BITS
@@ -41,7 +51,8 @@ Mask = npt.NDArray[np.bool_]
 class EventChanges:
     """What applying batches of events comes to. `accepted` counts the rows of each batch that took effect, `newest` is
     their latest time. `contacts` are those to whom such rows gave an event, each once, `hosts` the batch that gave each
-    its first. `layers` go by the type's number; `ordinals` and `kinds` are for the change feed."""
+    its first. `layers` go by the type's number; `ordinals` and `kinds` are for the change feed. `rejects` are those of
+    each batch that write pruned events."""
 
     delta: Delta
     layers: dict[int, bytes]
@@ -51,13 +62,15 @@ class EventChanges:
     newest: int | None
     ordinals: Ordinals
     kinds: npt.NDArray[np.uint8]
+    rejects: tuple[tuple[Reject, ...], ...]
 
 
 def changes_of_events(batches: Sequence[EventBatch], pending: Pending) -> EventChanges:
     """Compare batches of one type, one applied behind another, with the account as it stands in `pending`, which gets
     their new strings; and the delta and layers when the caller adds them.
 
-    Raises UnknownEventType for a type that was never declared and StorageFull when event numbers or ordinals run out;
+    Raises UnknownEventType for a type that was never declared, StorageFull when event numbers or ordinals run out, and
+    PrunedHistory for a batch with events that were pruned since it was made;
     then nothing of the batches may stay (`Pending.forget`).
     """
     type = batches[0].type
@@ -87,6 +100,7 @@ def changes_of_events(batches: Sequence[EventBatch], pending: Pending) -> EventC
         newest=int(writes.times[writes.own[given]].max()) if given.any() else None,
         ordinals=ordinals,
         kinds=kinds,
+        rejects=writes.rejects(),
     )
 
 
@@ -103,6 +117,9 @@ class _Writes:
         self.batches = batches
         self._pending = pending
         self.type = batches[0].type
+        horizon = pending.catalog.horizon(self.type)
+        for batch in batches:
+            check_times(batch, horizon)
         ids, contacts, revisions, retracts, owner, own = [], [], [], [], [], []
         first = 0
         for place, batch in enumerate(batches):
@@ -139,8 +156,23 @@ class _Writes:
         self.held = _of(_held(self.type, numbers, known, pending), codes)
         self.effective, self.standing = settled(everything, self.revisions, self.retracts)
         effect = takes_effect(self.revisions, self.held.revisions, self.held.there, self.held.retracted)
+        self._refused = np.zeros(len(effect), np.bool_)
+        if horizon is not None:
+            self._refused = self.held.there & (self.held.times < horizon)
+            effect &= ~self._refused
         self.effective &= effect
         self.standing &= effect
+
+    def rejects(self) -> tuple[tuple[Reject, ...], ...]:
+        """The rows of each batch that write pruned events."""
+        if not self._refused.any():
+            return ((),) * len(self.batches)
+        rows = self._refused[self.own >= 0]  # of all batches, as they follow one another
+        ends = np.cumsum([len(batch.ids) for batch in self.batches])
+        return tuple(
+            pruned_rejects(batch, rows[end - len(batch.ids) : end])
+            for batch, end in zip(self.batches, ends.tolist(), strict=True)
+        )
 
     def create_contacts(self) -> tuple[Ordinals, Ints]:
         """(the contact of each write that gives an event, meaningless for others; the first write of each)."""

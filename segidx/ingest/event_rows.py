@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -51,10 +52,12 @@ from segidx.model.events import (
     OrderLine,
     Retraction,
 )
-from segidx.model.results import Reject
+from segidx.model.results import Horizon, Reject
+from segidx.model.retention import horizon_of
 from segidx.model.schema import MAX_CONTACT_ID_BYTES, AccountInfo, Field
 
 _Values = list[Stored | None]
+NOTHING_PRUNED: Mapping[str, Horizon] = MappingProxyType({})
 
 
 def events_from_rows(
@@ -64,6 +67,7 @@ def events_from_rows(
     now: int,
     *,
     own_hosts: Sequence[str] = (),
+    horizons: Mapping[str, Horizon] = NOTHING_PRUNED,
     first_index: int = 0,
 ) -> tuple[EventBatch, ...]:
     """The valid rows as batches, one a type, in the order in which the types come first; they are to be committed
@@ -71,7 +75,8 @@ def events_from_rows(
 
     Rows with one id apply one after another: the batch holds what stands in the end. Refused rows are in the batches'
     `rejects`, numbered from `first_index`; those of no type that may be written are in the first's. `now` is the clock,
-    in milliseconds since 1970; `own_hosts` are those of the account's settings.
+    in milliseconds since 1970; `own_hosts` are those of the account's settings; `horizons` by type are
+    those behind which events are pruned: none is taken there.
     """
     builders: dict[str, _Builder] = {}
     strays: list[Reject] = []
@@ -80,7 +85,8 @@ def events_from_rows(
         builder = builders.get(name)
         if builder is None:
             try:
-                builder = builders[name] = _Builder(_writable(row, name, types), account, now, own_hosts)
+                type = _writable(row, name, types)
+                builder = builders[name] = _Builder(type, account, now, own_hosts, horizon_of(type, horizons))
             except SegidxError as error:
                 contact_id = getattr(row, "contact_id", None)
                 strays.append(event_reject(index, str(name), getattr(row, "event_id", None), contact_id, "type", error))
@@ -94,9 +100,16 @@ def events_from_rows(
     return tuple(batches)
 
 
-def orders_from_rows(orders: Iterable[Order], account: AccountInfo, now: int, *, first_index: int = 0) -> EventBatch:
+def orders_from_rows(
+    orders: Iterable[Order],
+    account: AccountInfo,
+    now: int,
+    *,
+    horizons: Mapping[str, Horizon] = NOTHING_PRUNED,
+    first_index: int = 0,
+) -> EventBatch:
     """The batch of the valid orders, as `events_from_rows` makes it."""
-    builder = _Builder(ORDER, account, now)
+    builder = _Builder(ORDER, account, now, horizon=horizon_of(ORDER, horizons))
     for index, order in enumerate(orders, first_index):
         builder.add(index, order)
     return builder.batch()
@@ -126,8 +139,13 @@ class _BadField(Exception):
 class _Builder:
     """Collects the rows of one type."""
 
-    def __init__(self, type: EventType, account: AccountInfo, now: int, own_hosts: Sequence[str] = ()) -> None:
+    def __init__(
+        self, type: EventType, account: AccountInfo, now: int, own_hosts: Sequence[str] = (), horizon: int = 0
+    ) -> None:
         self._type = type
+        self._horizon = horizon
+        self._index = 0
+        self._indices: list[int] = []
         self._own_hosts = own_hosts
         self._now = now
         self._fields = event_fields(type, account)
@@ -150,6 +168,7 @@ class _Builder:
 
     def add(self, index: int, row: EventRow) -> None:
         """Take one row, whole or not at all."""
+        self._index = index
         try:
             if isinstance(row, Retraction):
                 self._retract(row)
@@ -278,7 +297,7 @@ class _Builder:
     def _time(self, given: object) -> int:
         if given is None:
             raise refuse(TIME, f"{noun(self._type)} has a time")
-        return check_time(timestamp(TIME, given, None), given, self._now)
+        return check_time(timestamp(TIME, given, None), given, self._now, self._horizon)
 
     def _take(
         self,
@@ -291,6 +310,7 @@ class _Builder:
         *,
         retracts: bool = False,
     ) -> None:
+        self._indices.append(self._index)
         self._ids.append(event_id)
         self._contacts.append(contact_id)
         self._times.append(time)
@@ -324,6 +344,7 @@ class _Builder:
             retracts=np.array(self._retracts, np.bool_),
             line_counts=line_counts,
             lines=lines,
+            indices=np.array(self._indices, np.int64),
         )
         return replace(settled_batch(everything), rejects=tuple(self._rejects))
 

@@ -64,16 +64,17 @@ def events_from_arrow(
     now: int,
     *,
     own_hosts: Sequence[str] = (),
+    horizon: int = 0,
     first_index: int = 0,
 ) -> EventBatch:
     """The batch of the valid rows; the refused ones are in its `rejects`, numbered from `first_index`. Of several with
     one id the one of the greatest revision stands, or else the last. `columns` gives the column of each name (see
     `column_fields`); naive times are local in the account's zone. `own_hosts` are those of the
-    account's settings."""
+    account's settings; events before `horizon`, in ms since 1970, are pruned and refused."""
     rows = _Rows(record_batch, columns, type, account.tz, first_index)
     ids = rows.ids(EVENT_ID)
     contacts = rows.ids(CONTACT_ID)
-    times = rows.times(now)
+    times = rows.times(now, horizon)
     cells = [rows.cells(name, field) for name, field in property_columns(type, account).items()]
     rows.check_currency(type, account)
     revisions = rows.revisions()
@@ -90,6 +91,7 @@ def events_from_arrow(
         revisions=revisions[kept],
         retracts=np.zeros(len(kept), np.bool_),
         line_counts=np.zeros(len(kept), np.int64),
+        indices=kept + first_index,
     )
     return replace(settled_batch(batch), rejects=rows.rejects())
 
@@ -137,14 +139,14 @@ class _Rows:
                 self._refuse(row, name, error)
         return ids
 
-    def times(self, now: int) -> Ints:
+    def times(self, now: int, horizon: int) -> Ints:
         cells = self.cells(TIME.name, TIME)
         values = np.asarray(cells.values)
         column = plain(self._column(TIME.name))
-        beyond = cells.present & ((values < 0) | (values > now + MAX_AHEAD_MILLIS))
+        beyond = cells.present & ((values < max(0, horizon)) | (values > now + MAX_AHEAD_MILLIS))
         for row in np.flatnonzero(beyond).tolist():
             try:
-                check_time(int(values[row]), element(column, row), now)
+                check_time(int(values[row]), element(column, row), now, horizon)
             except SegidxError as error:
                 self._refuse(row, TIME.name, error)
         missing = ~cells.present

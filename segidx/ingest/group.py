@@ -70,10 +70,11 @@ class _Answer:
     def add_created(self, contacts: int) -> None:
         self._created += contacts
 
-    def add_events(self, batch: EventBatch, accepted: int) -> None:
+    def add_events(self, batch: EventBatch, accepted: int, rejects: Sequence[Reject]) -> None:
+        """`rejects` are those that the batch had no refusal for when it was made."""
         self._events += accepted
-        self._event_duplicates += batch.duplicates + len(batch.ids) - accepted
-        self._event_rejects += batch.rejects
+        self._event_duplicates += batch.duplicates + len(batch.ids) - accepted - len(rejects)
+        self._event_rejects += [*batch.rejects, *rejects]
 
     def result(self) -> WriteResult:
         """In no generation yet."""
@@ -205,8 +206,9 @@ class Group:
                 changes = changes_of_events([batch for _, batch in given], self.pending)
                 self.pending.add(changes.delta, changes.layers)
                 found.append(changes)
-                for accepted, (place, batch) in zip(changes.accepted.tolist(), given, strict=True):
-                    answers[place].add_events(batch, accepted)
+                of_batches = zip(changes.accepted.tolist(), changes.rejects, given, strict=True)
+                for accepted, rejects, (place, batch) in of_batches:
+                    answers[place].add_events(batch, accepted, rejects)
                 hosts = np.append(hosts, np.full(len(self.pending.ids) - known - len(hosts), len(together)))
                 new = changes.contacts >= known
                 places = np.array([place for place, _ in given])[changes.hosts[new]]
@@ -242,7 +244,7 @@ class Group:
                     known = len(pending.ids)
                     of_events = changes_of_events([batch], pending)
                     pending.add(of_events.delta, of_events.layers)
-                    answer.add_events(batch, int(of_events.accepted[0]))
+                    answer.add_events(batch, int(of_events.accepted[0]), of_events.rejects[0])
                     answer.add_created(len(pending.ids) - known)
                     found.append(of_events)
             add_history([each.history for each in found if isinstance(each, BatchChanges)], pending)

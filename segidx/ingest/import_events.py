@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from segidx.ingest.event_batch import EventBatch, written_with_its_order
+from segidx.ingest.event_batch import EventBatch, by_index, written_with_its_order
 from segidx.ingest.event_columns import CONTACT_ID, choose_columns, parse_map
 from segidx.ingest.events_arrow import (
     EVENT_ID,
@@ -25,7 +25,8 @@ from segidx.ingest.rejects import RejectFile, default_reject_path
 from segidx.ingest.sources import Source, open_source
 from segidx.model.errors import InvalidArgument, TooManyRejects
 from segidx.model.events import LINE, ORDER, EventType, EventTypes
-from segidx.model.results import Reject, WriteResult
+from segidx.model.results import Horizon, Reject, WriteResult
+from segidx.model.retention import horizon_of
 from segidx.model.schema import AccountInfo
 from segidx.model.source_settings import SourceSettings
 
@@ -44,6 +45,9 @@ class EventAccount(Protocol):
 
     @property
     def source_settings(self) -> SourceSettings: ...
+
+    @property
+    def horizons(self) -> Mapping[str, Horizon]: ...
 
     def now(self) -> int: ...
 
@@ -117,13 +121,15 @@ def import_events(
     first_rejects: list[Reject] = []
     with RejectFile(where) as rejects:
         for count, batch in ahead(_batches(source, chosen, of, account, batch_rows)):
-            rejects.add(batch.rejects)
-            first_rejects += batch.rejects[: SHOWN_REJECTS - len(first_rejects)]
             if not rows and batch.rejects and not len(batch.ids):
+                rejects.add(batch.rejects)
                 raise _all_refused(batch, source, where)
             rows += count
-            rejected += len(batch.rejects)
             result = account.apply_events(batch)
+            refused = by_index(batch.rejects, result.event_rejects)
+            rejects.add(refused)
+            first_rejects += refused[: SHOWN_REJECTS - len(first_rejects)]
+            rejected += len(refused)
             events += result.events_accepted
             unchanged += result.events_duplicates
             created += result.created
@@ -152,10 +158,10 @@ def _batches(
     """Each batch with the number of rows of the file it was made of."""
     first = 0
     wanted = list(dict.fromkeys(columns.values()))
-    own_hosts = account.source_settings.own_hosts
+    own_hosts, horizon = account.source_settings.own_hosts, horizon_of(type, account.horizons)
     for rows in source.batches(wanted, batch_rows):
         batch = events_from_arrow(
-            rows, columns, type, account.info, account.now(), own_hosts=own_hosts, first_index=first
+            rows, columns, type, account.info, account.now(), own_hosts=own_hosts, horizon=horizon, first_index=first
         )
         yield rows.num_rows, batch
         first += rows.num_rows

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from segidx.ingest.arrow import read_ids
 from segidx.ingest.arrow_values import mask
-from segidx.ingest.event_batch import EventBatch, Ints, joined_batches, with_found_contacts
+from segidx.ingest.event_batch import EventBatch, Ints, by_index, joined_batches, with_found_contacts
 from segidx.ingest.event_columns import CONTACT_ID, choose_columns, parse_map
 from segidx.ingest.import_contacts import SHOWN_REJECTS, Progress, ahead
 from segidx.ingest.orders_arrow import (
@@ -30,8 +30,9 @@ from segidx.ingest.orders_arrow import (
 from segidx.ingest.rejects import RejectFile, default_reject_path
 from segidx.ingest.sources import Source, joined, open_source
 from segidx.model.errors import InvalidArgument, TooManyRejects
-from segidx.model.events import MAX_LINES
-from segidx.model.results import Reject, WriteResult
+from segidx.model.events import MAX_LINES, ORDER
+from segidx.model.results import Horizon, Reject, WriteResult
+from segidx.model.retention import horizon_of
 from segidx.model.schema import AccountInfo, FieldType
 
 # Some 200,000 orders of a few lines each: a transaction rewrites much of what it touches, so it should bring much.
@@ -47,6 +48,9 @@ class OrderAccount(Protocol):
 
     @property
     def info(self) -> AccountInfo: ...
+
+    @property
+    def horizons(self) -> Mapping[str, Horizon]: ...
 
     def now(self) -> int: ...
 
@@ -112,13 +116,15 @@ def import_orders(
     with RejectFile(where) as rejects:
         batches = _batches(source, chosen, account, batch_rows, seen or SeenOrders())
         for count, batch in ahead(batches):
-            rejects.add(batch.rejects)
-            first_rejects += batch.rejects[: SHOWN_REJECTS - len(first_rejects)]
             if not rows and batch.rejects and not len(batch.ids):
+                rejects.add(batch.rejects)
                 raise _all_refused(batch, source, where)
             rows += count
-            rejected += len(batch.rejects)
             result = account.apply_events(batch)
+            refused = by_index(batch.rejects, result.event_rejects)
+            rejects.add(refused)
+            first_rejects += refused[: SHOWN_REJECTS - len(first_rejects)]
+            rejected += len(refused)
             orders += result.events_accepted
             unchanged += result.events_duplicates
             lines += int(batch.line_counts.sum())
@@ -148,10 +154,11 @@ def _batches(
     """Each batch with the number of rows of the file it was made of. Its contacts are looked up here, on the thread
     that converts, while the writer commits the batch before."""
     first = rows = 0
-    info = account.info
+    info, horizon = account.info, horizon_of(ORDER, account.horizons)
     pieces: list[EventBatch] = []
     for some in _whole_orders(source, columns, min(batch_rows, _PIECE_ROWS), _coded(columns, info)):
-        pieces.append(orders_from_arrow(some, columns, info, account.now(), seen, first_index=first + rows))
+        batch = orders_from_arrow(some, columns, info, account.now(), seen, horizon=horizon, first_index=first + rows)
+        pieces.append(batch)
         rows += some.num_rows
         if rows + min(batch_rows, _PIECE_ROWS) > batch_rows:
             yield rows, with_found_contacts(joined_batches(pieces), account.find_contacts)

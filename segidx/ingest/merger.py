@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from segidx.ingest.derived import bind_kept, keep_all, lacks_columns
 from segidx.store.catalog import read_events_merged
@@ -22,6 +23,8 @@ from segidx.store.overlay import View
 from segidx.store.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
+
+_Done = TypeVar("_Done")
 
 # A segment is closed at this size, so that merging the deltas of one never takes long.
 SEGMENT_BYTES = 4 << 20
@@ -138,6 +141,20 @@ class Merger:
             self._log_bytes = None  # counted anew: an earlier merge may have failed behind its merge point
             self._failure = None
             self._changed.notify_all()
+
+    def unless_merging(self, work: Callable[[], _Done]) -> _Done | None:
+        """Do something while no merge runs; None, and nothing is done, when one does."""
+        if not self._merging.acquire(blocking=False):
+            return None
+        try:
+            return work()
+        finally:
+            self._merging.release()
+
+    def wait_for_merge(self) -> None:
+        """Return when the merge that is running has ended."""
+        with self._merging:
+            pass
 
     def close(self) -> None:
         """End the thread; a merge that is running ends first. What is not merged stays in the log."""

@@ -75,15 +75,17 @@ def orders_from_arrow(
     now: int,
     seen: SeenOrders,
     *,
+    horizon: int = 0,
     first_index: int = 0,
 ) -> EventBatch:
     """The batch of the valid orders of whole orders' rows. Bad rows are in its `rejects`, one for each, numbered from
     `first_index`; each refuses its order. `columns` gives the column of each name (see `column_fields`); naive times
-    are local in the account's zone. Ids that were `seen`, and come again, are refused."""
+    are local in the account's zone. Ids that were `seen`, and come again, are refused, and so are
+    orders before `horizon`, in ms since 1970, which are pruned."""
     rows = _Rows(record_batch, columns, account.tz, first_index)
     rows.refuse_repeated(seen)
     contacts = rows.contacts()
-    times = rows.times(now)
+    times = rows.times(now, horizon)
     properties = [rows.of_order(field) for field in _order_fields(account)]
     rows.check_currency(account)
     line_fields = event_fields(LINE, account)
@@ -114,6 +116,7 @@ def orders_from_arrow(
         line_counts=line_counts,
         lines=kept_lines,
         rejects=rows.rejects(),
+        indices=rows.firsts[kept] + first_index,
     )
 
 
@@ -197,15 +200,15 @@ class _Rows:
             self._refuse(int(self.firsts[order]), CONTACT_ID, InvalidContactId("there is no contact id"))
         return ids.take(pa.array(first.rows))
 
-    def times(self, now: int) -> Ints:
+    def times(self, now: int, horizon: int) -> Ints:
         """The time of each order."""
         cells = self.cells(TIME)
         values = np.asarray(cells.values)
         column = plain(self._batch.column(self._columns[TIME.name]))
-        beyond = cells.present & ((values < 0) | (values > now + MAX_AHEAD_MILLIS))
+        beyond = cells.present & ((values < max(0, horizon)) | (values > now + MAX_AHEAD_MILLIS))
         for row in np.flatnonzero(beyond).tolist():
             try:
-                check_time(int(values[row]), element(column, row), now)
+                check_time(int(values[row]), element(column, row), now, horizon)
             except SegidxError as error:
                 self._refuse(row, TIME.name, error)
         first = self._first(TIME.name, values, cells.present)

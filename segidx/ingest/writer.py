@@ -11,9 +11,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +30,7 @@ from segidx.ingest.merger import Merger
 from segidx.ingest.pending import Clock, CodeMemory, Pending
 from segidx.ingest.product_batch import ProductBatch
 from segidx.ingest.product_commit import ComparedProducts, WaitingProducts
+from segidx.ingest.prune import Dropped, drop_leftovers, drop_slice, record_horizons
 from segidx.ingest.rows import TAG_LIST
 from segidx.ingest.values import id_for_report
 from segidx.kernels.deltas import EMPTY
@@ -68,6 +71,8 @@ from segidx.store.log import Record, append_record
 
 log = logging.getLogger(__name__)
 
+_Done = TypeVar("_Done")
+
 # Batches from so many contacts on go straight to the base: their own log record would be as large as what it spares.
 BULK_CONTACTS = 20_000
 # Contacts, events and lines that may wait in the queue; then `submit` waits.
@@ -88,7 +93,16 @@ class _WaitingEvents:
         return self.events.weight
 
 
-_Job = Waiting | _WaitingEvents | WaitingProducts
+@dataclass(frozen=True, slots=True)
+class _WaitingWork:
+    """Something that is done between commits."""
+
+    work: Callable[[], object]
+    done: Future[object]
+    weight: int = 1
+
+
+_Job = Waiting | _WaitingEvents | WaitingProducts | _WaitingWork
 
 
 class Writer:
@@ -300,6 +314,44 @@ class Writer:
         repeated = len(contact_ids) - len(rejects) - result.accepted
         return replace(result, duplicates=repeated, rejects=rejects)
 
+    def prune(
+        self, horizons: Mapping[EventType, int], check: Callable[[], None] = lambda: None
+    ) -> dict[EventType, Dropped]:
+        """Move the types' horizons to these instants (ms since 1970), where they are not further on, and drop what is
+        behind them, in transactions of about 4 MB between commits; what a prune before has left too. `check` is called
+        between them and may raise to stop it: the next one goes on. Raises StorageFull, CorruptData and Closed."""
+        self._in_turn(partial(record_horizons, self._store, {type.name: time for type, time in horizons.items()}))
+        # From here on no event behind a horizon is committed, so that the log has none when it is merged.
+        self.merger.merge_all()
+        found = {}
+        for type in horizons:
+            first: int | None = 0
+            events = lines = 0
+            ended: tuple[str, ...] = ()
+            while first is not None:
+                check()
+                self._store.courtesy.make_way()
+                done = self._beside_no_merge(partial(drop_slice, self._store, type, first))
+                first, events, lines, ended = done.first, events + done.events, lines + done.lines, ended + done.ended
+            found[type] = Dropped(None, events, lines, ended)
+        while not self._beside_no_merge(partial(drop_leftovers, self._store)):
+            check()
+        return found
+
+    def _beside_no_merge(self, work: Callable[[], _Done]) -> _Done:
+        """The work done in turn, while no merge runs. The writer's thread never waits for a merge to end."""
+        while True:
+            done = self._in_turn(partial(self.merger.unless_merging, work))
+            if done is not None:
+                return done
+            self.merger.wait_for_merge()
+
+    def _in_turn(self, work: Callable[[], _Done]) -> _Done:
+        """The work done in the writer's thread, behind all that was submitted before."""
+        waiting = _WaitingWork(work, Future())
+        self._wait_in_queue(waiting)
+        return cast(_Done, waiting.done.result())
+
     def close(self) -> None:
         """Commit what is queued, then end the threads."""
         with self._changed:
@@ -325,6 +377,8 @@ class Writer:
                     self._commit_events_in_bulk(group[0])
                 elif isinstance(group[0], WaitingProducts):
                     self._commit_products(group[0])
+                elif isinstance(group[0], _WaitingWork):
+                    group[0].done.set_result(group[0].work())
                 else:
                     self._commit([waiting for waiting in group if isinstance(waiting, Waiting)])
             except BaseException as error:
@@ -335,8 +389,8 @@ class Writer:
                         waiting.done.set_exception(error)
 
     def _take(self) -> list[_Job]:
-        """The batches of the next commit: at least one, those that go straight into the base, and those of products,
-        always alone."""
+        """The batches of the next commit: at least one; those that go straight into the base, those of products, and
+        other work always alone."""
         group = [self._queue.popleft()]
         weight = group[0].weight
         while (

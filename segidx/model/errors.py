@@ -218,6 +218,13 @@ class UnknownDerived(SegidxError):
         super().__init__(f"there is no derived number {name!r}{_hint(nearest(name, names))}{there}", derived=name)
 
 
+class PrunedHistory(SegidxError):
+    """A question about events that are dropped by age, or a write of one."""
+
+    kind = Kind.OUT_OF_RANGE
+    reason = "PRUNED_HISTORY"
+
+
 class SumTooLarge(SegidxError):
     """A sum of events that 64 bits do not hold."""
 

@@ -150,6 +150,28 @@ class ProductWriteResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Horizon:
+    """Of the events of a type (of orders, their lines too) those before `time` are dropped. `balances` are the numbers
+    that go on being exact, as they are written."""
+
+    type: str
+    time: datetime
+    balances: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PrunedType:
+    """What pruning did to the events of a type: those before `horizon` are dropped, `events` of them now, with so many
+    `lines`. `ended` are numbers that are too large for an opening balance, so that they have none any more."""
+
+    type: str
+    horizon: datetime
+    events: int
+    lines: int = 0
+    ended: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FieldStats:
     name: str
     type: str
@@ -177,3 +199,4 @@ class Stats:
     overlay_bytes: int = 0  # memory that holds the changes not yet merged
     merged_generation: int = 0  # the base holds all changes up to it
     merge_lag_seconds: float = 0.0  # age of the oldest change not merged; 0 when there is none
+    horizons: tuple[Horizon, ...] = ()  # of event types, behind which events are dropped

@@ -13,8 +13,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from segidx.model.events import ORDER, EventType
+from segidx.model.events import ORDER, VISIT, EventType
+from segidx.model.windows import MIN_INSTANT
 from segidx.plan.context import BindContext
+from segidx.plan.reach import check_reach
 from segidx.plan.values import FilterOp
 
 Ints = npt.NDArray[np.int64]
@@ -31,6 +33,14 @@ codes), that it takes one of these: codes of the visits' dictionary, or 0 and 1 
 def is_taken(type: EventType, name: str, context: BindContext) -> bool:
     """Whether events of a type that lack a property may take it from visits."""
     return type == ORDER and name in ATTRIBUTED and context.snapshot.catalog.source_settings.order_minutes > 0
+
+
+def check_visits(start: int, end: int, context: BindContext) -> None:
+    """Raises PrunedHistory where orders of the window may take a source from visits behind the visits' horizon."""
+    minutes = context.snapshot.catalog.source_settings.order_minutes
+    if start < end:
+        whose = f"the time in which orders take a visit's source, {minutes} minutes before the window and in it,"
+        check_reach(VISIT, max(MIN_INSTANT, start - minutes * 60_000), end, context, whose)
 
 
 def or_taken(steps: list[FilterOp], name: str, codes: Ints | None = None) -> list[FilterOp]:

@@ -17,6 +17,7 @@ from segidx.model.windows import MAX_INSTANT, MIN_INSTANT, resolve_instants
 from segidx.plan.context import BindContext
 from segidx.plan.events import bind_aggregate
 from segidx.plan.nodes import CrossingScan, EventScan, Plan, any_of, complement, nothing
+from segidx.plan.reach import check_reach
 from segidx.plan.values import BoundAggregate
 
 
@@ -46,6 +47,7 @@ def bind_crossed(node: Crossed, context: BindContext, path: str) -> Plan:
     start, end = MIN_INSTANT if start is None else start, min(context.at, MAX_INSTANT if end is None else end)
     if start >= end:
         return nothing("the window holds no instant", path)
+    check_reach(value.events.type, start, end, context)
     # Nothing is kept yet of how many contacts have which events.
     estimate = Estimate(0, context.total // 100, context.total)
     in_window = replace(value, events=replace(value.events, start=start, end=end))

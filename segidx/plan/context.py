@@ -7,6 +7,7 @@ from datetime import date, tzinfo
 from functools import cached_property
 
 from segidx.kernels.bitmaps import Stop
+from segidx.model.events import EventType
 from segidx.model.schema import Field, Schema
 from segidx.model.windows import local_date
 from segidx.store.snapshot import Snapshot
@@ -22,6 +23,8 @@ class BindContext:
     stop: Stop | None = None
     # What `segidx.exec.attribution` has found and keeps for the rest of the evaluation.
     attributed: dict[tuple[int, ...], object] = field(default_factory=dict, compare=False, repr=False)
+    # For pruning, which reads what is to be dropped: no horizon is in the way.
+    behind_horizons: bool = False
 
     @property
     def schema(self) -> Schema:
@@ -40,6 +43,10 @@ class BindContext:
         """Raise Stopped if the deadline has passed or the caller has gone; for work done outside the kernels."""
         if self.stop is not None:
             self.stop.check()
+
+    def horizon(self, type: EventType) -> int | None:
+        """The instant before which events of a type are dropped, in milliseconds since 1970; None where none is."""
+        return None if self.behind_horizons else self.snapshot.catalog.horizon(type)
 
     def field_id(self, field: Field) -> int:
         return self.snapshot.field_id(field)

@@ -36,7 +36,7 @@ from segidx.model.expression import (
 from segidx.model.products import PRODUCT
 from segidx.model.schema import FieldType
 from segidx.model.values import Constant, FieldValue, Scalar, Value
-from segidx.plan.attribution import is_taken, or_taken
+from segidx.plan.attribution import check_visits, is_taken, or_taken
 from segidx.plan.calendar import instants_of_days
 from segidx.plan.clocks import clock_filter, joined
 from segidx.plan.constants import FLIPPED, bind_constant, holds, whole_numbers
@@ -107,6 +107,8 @@ def _leaf(
     found = None if name is None else _named(type, name, context, group)
     if found == _MISSING:
         return [("constant", isinstance(node, Comparison) and node.operator is Operator.NE)]
+    if name is not None and is_taken(type, name, context):
+        check_visits(*span, context)
     if found is None or found.of_product is None:
         return _own_leaf(node, type, span, context)
     if isinstance(node, Comparison) and node.operator is Operator.NE:

@@ -24,12 +24,13 @@ from segidx.model.results import Estimate
 from segidx.model.schema import FieldType
 from segidx.model.values import ArithmeticOperator
 from segidx.model.windows import MAX_INSTANT, MIN_INSTANT, resolve_instants
-from segidx.plan.attribution import is_taken
+from segidx.plan.attribution import check_visits, is_taken
 from segidx.plan.calendar import instants_of_days
 from segidx.plan.constants import whole_numbers
 from segidx.plan.context import BindContext
 from segidx.plan.event_filters import Together, bind_filter, column_of
 from segidx.plan.nodes import EventScan, Plan, all_of, any_of, complement, everything, nothing
+from segidx.plan.reach import check_reach, opening_of, reaches_behind
 from segidx.plan.values import (
     BoundAggregate,
     BoundArithmetic,
@@ -55,7 +56,7 @@ def bind_aggregate(aggregate: Aggregate, context: BindContext, path: str) -> Bou
     """The aggregate with its window resolved. Raises UnknownProperty, TypeMismatch, InvalidExpression, InvalidPattern,
     those of a filter with the path of the leaf behind `path`, that of the aggregate."""
     function = aggregate.function
-    events, *others = members(aggregate.events, function, context, f"{path}.events")
+    events, *others = members(aggregate.events, function, context, f"{path}.events", aggregate)
     type, also = events.type, tuple(counting(each) for each in others)
     if function is AggregateFunction.COUNT:
         return BoundAggregate(ValueKind.NUMBER, function, counting(events), also=also)
@@ -74,6 +75,8 @@ def bind_aggregate(aggregate: Aggregate, context: BindContext, path: str) -> Bou
     found = type.property(aggregate.property)
     if function is AggregateFunction.DISTINCT:
         taken = is_taken(type, found.name, context)
+        if taken:
+            check_visits(events.start, events.end, context)
         return BoundAggregate(
             ValueKind.NUMBER, function, counting(events), column_of(type, found), taken=found.name if taken else ""
         )
@@ -93,7 +96,9 @@ def bind_aggregate(aggregate: Aggregate, context: BindContext, path: str) -> Bou
 
 def bind_did(events: Events, context: BindContext, path: str) -> Plan:
     """The contacts with at least one such event. `path` is the predicate's."""
-    return did_any([counting(each) for each in selections(events, context, f"{path}.events")], context, path)
+    counted = AggregateFunction.COUNT
+    among = selections(events, context, f"{path}.events", Aggregate(counted, events))
+    return did_any([counting(each) for each in among], context, path)
 
 
 def did_any(among: Sequence[BoundEvents], context: BindContext, path: str) -> Plan:
@@ -140,6 +145,8 @@ def bind_has_value(value: BoundValue, context: BindContext, path: str) -> Plan:
         case BoundAggregate() if value.function.is_count:
             return everything("a count is 0 at least", context.total, path)
         case BoundAggregate():
+            if value.opened:
+                return _scan(value, None, None, context, path)
             # No sum is made: one event that has the number is enough.
             having = [passing(each, ("present", value.measure)) for each in (value.events, *value.also)]
             return did_any(having, context, path)
@@ -236,28 +243,40 @@ def _scan(aggregate: BoundAggregate, low: int | None, high: int | None, context:
     return EventScan(estimate, path, aggregate, low, high, label)
 
 
-def members(events: Events, function: AggregateFunction, context: BindContext, path: str) -> tuple[BoundEvents, ...]:
+def members(
+    events: Events, function: AggregateFunction, context: BindContext, path: str, made: Aggregate | None = None
+) -> tuple[BoundEvents, ...]:
     """The same as `selections`, of which that is made; not all is made of groups."""
     group = context.snapshot.catalog.event_groups.get(events.type)
     if group is not None:
         check_asked(group, function)
-    return selections(events, context, path)
+    return selections(events, context, path, made)
 
 
-def selections(events: Events, context: BindContext, path: str) -> tuple[BoundEvents, ...]:
-    """The selection, or of a group those of its members, in their order; one at least. All have one window."""
+def selections(
+    events: Events, context: BindContext, path: str, made: Aggregate | None = None
+) -> tuple[BoundEvents, ...]:
+    """The selection, or of a group those of its members, in their order; one at least. All have one window. `made` is
+    what is made of them, if an opening balance may be kept of it."""
     group = context.snapshot.catalog.event_groups.get(events.type)
     if group is None:
-        return (bind_events(events, context, path),)
-    found = tuple(bind_events(replace(each, window=events.window), context, path) for each in group.members)
+        return (bind_events(events, context, path, made),)
+    found = []
+    for member in group.members:
+        each = replace(member, window=events.window)
+        # Of a group with a filter of its own no balance is kept.
+        whole = made is not None and events.where is None
+        found.append(bind_events(each, context, path, replace(made, events=each) if made and whole else None))
     if events.where is None:
-        return found
+        return tuple(found)
     filters = _filters(events.where, found, group.name, context, f"{path}.where")
     return tuple(passing(each, *steps) for each, steps in zip(found, filters, strict=True))
 
 
-def bind_events(events: Events, context: BindContext, path: str) -> BoundEvents:
-    """The selection with its window resolved and cut off at the instant of evaluation."""
+def bind_events(events: Events, context: BindContext, path: str, made: Aggregate | None = None) -> BoundEvents:
+    """The selection with its window resolved and cut off at the instant of evaluation. Raises PrunedHistory where that
+    reaches behind the type's horizon, unless an opening balance is kept of what is `made` of them, a number over all
+    time, and the evaluation is not of an instant before the horizon."""
     catalog = context.snapshot.catalog
     if events.type not in catalog.event_types:
         raise UnknownEventType(events.type, [*(each.name for each in catalog.event_types), *catalog.event_groups])
@@ -265,7 +284,14 @@ def bind_events(events: Events, context: BindContext, path: str) -> BoundEvents:
     start, end = resolve_instants(events.window, context.at, context.zone)
     start = MIN_INSTANT if start is None else start
     end = min(context.at, MAX_INSTANT if end is None else end)
+    opening = None
+    if reaches_behind(type, start, end, context):
+        horizon, balance = context.horizon(type), None if made is None else opening_of(made, context)
+        if balance is None or horizon is None or context.at < horizon:
+            check_reach(type, start, end, context)
+        else:
+            opening = balance.number
     where: tuple[FilterOp, ...] = ()
     if events.where is not None:
         where = tuple(bind_filter(events.where, type, (start, end), context, f"{path}.where"))
-    return BoundEvents(type, start, end, where)
+    return BoundEvents(type, start, end, where, opening)

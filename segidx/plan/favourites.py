@@ -10,7 +10,7 @@ from segidx.model.events import VISIT, EventProperty, EventType, clock_of
 from segidx.model.expression import Aggregate
 from segidx.model.results import Estimate
 from segidx.model.schema import FieldType
-from segidx.plan.attribution import is_taken, or_taken
+from segidx.plan.attribution import check_visits, is_taken, or_taken
 from segidx.plan.context import BindContext
 from segidx.plan.event_filters import column_of, property_dictionary
 from segidx.plan.events import counting, did_any, members, passing
@@ -33,6 +33,7 @@ def bind_favourite(aggregate: Aggregate, context: BindContext, path: str) -> Bou
         by = column_of(events.type, _property(events.type, aggregate.by, FieldType.NUMBER, wanted))
     column, counted = column_of(events.type, found), counting(events)
     if is_taken(events.type, found.name, context):
+        check_visits(events.start, events.end, context)
         return BoundFavourite(ValueKind.STRING, counted, found, column, by, found.name)
     return BoundFavourite(ValueKind.STRING, passing(counted, ("present", column)), found, column, by)
 

@@ -81,12 +81,16 @@ FilterOp = tuple[str | int | bytes | bool, ...]
 
 @dataclass(frozen=True, slots=True)
 class BoundEvents:
-    """Events of a type with start <= time < end (milliseconds since 1970) that pass a filter; no step lets all pass."""
+    """Events of a type with start <= time < end (milliseconds since 1970) that pass a filter; no step lets all pass.
+
+    Where the window reaches behind the type's horizon, `opening` is the number of the balance that holds what the
+    dropped events came to: of the one aggregate that is made of these events."""
 
     type: EventType
     start: int
     end: int
     where: tuple[FilterOp, ...]
+    opening: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,15 @@ class BoundAggregate(BoundValue):
     scale: int = 0
     also: tuple[BoundEvents, ...] = ()
     taken: str = ""
+
+    @property
+    def selections(self) -> tuple[BoundEvents, ...]:
+        return (self.events, *self.also)
+
+    @property
+    def opened(self) -> bool:
+        """Whether a part of it comes from an opening balance."""
+        return any(each.opening is not None for each in self.selections)
 
 
 @dataclass(frozen=True, slots=True)

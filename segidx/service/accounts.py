@@ -42,7 +42,7 @@ class AccountService(accounts_pb2_grpc.AccountServiceServicer):
 
 
 class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
-    """Declares fields, events, bands and derived numbers, and describes what is stored."""
+    """Declares fields, events, bands and derived numbers, drops events by age, and describes what is stored."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -142,6 +142,14 @@ class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
         check_alive(context)
         account = self._database.account(convert.account_of(request))
         return convert.source_settings_set(account.set_source_settings(convert.source_settings_of(request)))
+
+    def PruneEvents(
+        self, request: schema_pb2.PruneEventsRequest, context: grpc.ServicerContext
+    ) -> schema_pb2.PruneEventsResponse:
+        stop = stop_for(context)
+        account = self._database.account(convert.account_of(request))
+        before = convert.before_of(request)
+        return convert.prune_response(account.prune(before, request.event_types, dry_run=request.dry_run, stop=stop))
 
     def SuggestValues(
         self, request: schema_pb2.SuggestValuesRequest, context: grpc.ServicerContext

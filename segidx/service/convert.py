@@ -11,6 +11,7 @@ import base64
 import binascii
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
@@ -29,6 +30,7 @@ from segidx.model.results import (
     Evaluation,
     Explanation,
     Preview,
+    PrunedType,
     Reject,
     Stats,
     Suggestion,
@@ -37,7 +39,17 @@ from segidx.model.results import (
 from segidx.model.schema import AccountInfo, Field, Schema
 from segidx.model.source_settings import SourceSettings
 from segidx.v1 import accounts_pb2, contacts_pb2, counts_pb2, ingest_pb2, products_pb2, schema_pb2
-from segidx.wire import bands, contacts, derived, event_groups, event_types, results, source_settings, timeline
+from segidx.wire import (
+    bands,
+    contacts,
+    derived,
+    event_groups,
+    event_types,
+    results,
+    retention,
+    source_settings,
+    timeline,
+)
 from segidx.wire.contacts import MAX_STREAM_REJECTS, Row, RowErrors
 from segidx.wire.errors import wire_message, wire_metadata, wire_path
 from segidx.wire.expressions import read_expression
@@ -281,6 +293,17 @@ def derived_response(numbers: Iterable[DerivedNumber]) -> schema_pb2.ListDerived
 
 def derived_removed() -> schema_pb2.RemoveDerivedNumberResponse:
     return schema_pb2.RemoveDerivedNumberResponse()
+
+
+def before_of(request: schema_pb2.PruneEventsRequest) -> datetime:
+    return retention.read_before(request)
+
+
+def prune_response(pruned: Iterable[PrunedType]) -> schema_pb2.PruneEventsResponse:
+    response = schema_pb2.PruneEventsResponse()
+    for each in pruned:
+        retention.write_pruned(each, response.pruned.add())
+    return response
 
 
 def suggestions_response(suggestions: list[Suggestion]) -> schema_pb2.SuggestValuesResponse:

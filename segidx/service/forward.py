@@ -33,6 +33,7 @@ MUTATIONS = frozenset(
         "/segidx.v1.SchemaService/SetDerivedNumber",
         "/segidx.v1.SchemaService/RemoveDerivedNumber",
         "/segidx.v1.SchemaService/SetSourceSettings",
+        "/segidx.v1.SchemaService/PruneEvents",
         "/segidx.v1.ContactService/UpsertContacts",
         "/segidx.v1.ContactService/StreamUpsertContacts",
         "/segidx.v1.ContactService/TagContacts",

@@ -160,8 +160,14 @@ def _submitted(account: Account, request: convert_ingest.WritesRequest) -> tuple
     event_errors = RowErrors()
     if request.has_events:
         events, event_errors = request.events(account.info.currency)
-        own_hosts = account.source_settings.own_hosts
-        batches += events_from_rows(events, account.event_types, account.info, account.now(), own_hosts=own_hosts)
+        batches += events_from_rows(
+            events,
+            account.event_types,
+            account.info,
+            account.now(),
+            own_hosts=account.source_settings.own_hosts,
+            horizons=account.horizons,
+        )
     return account.submit_batches(batches, batch_key=request.header.batch_key), BatchErrors(errors, event_errors)
 
 

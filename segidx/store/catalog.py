@@ -14,12 +14,18 @@ from segidx.model.derived import from_stored as derived_from_stored
 from segidx.model.derived import to_stored as derived_to_stored
 from segidx.model.errors import CorruptData, SegidxError
 from segidx.model.event_groups import GROUPS, EventGroup, event_group, member, member_text
-from segidx.model.events import EventProperty, EventType, EventTypes
+from segidx.model.events import LINE, ORDER, EventProperty, EventType, EventTypes
 from segidx.model.products import BUILT_IN_PROPERTIES
+from segidx.model.results import Horizon
+from segidx.model.retention import Balance
+from segidx.model.retention import from_stored as balances_from_stored
+from segidx.model.retention import to_stored as balances_to_stored
 from segidx.model.schema import AccountInfo, Field, FieldType, Schema
 from segidx.model.source_settings import SourceSettings, source_settings
+from segidx.model.windows import from_millis
 from segidx.store.layout import (
     META_ACCOUNT,
+    META_BALANCES,
     META_BANDS,
     META_DERIVED,
     META_EVENT_GROUPS,
@@ -28,6 +34,7 @@ from segidx.store.layout import (
     META_FORMAT,
     META_GENERATION,
     META_HASH_KEY,
+    META_HORIZONS,
     META_NEWEST_CHANGE,
     META_NEWEST_EVENT,
     META_PRODUCT_PROPERTIES,
@@ -98,11 +105,17 @@ class Catalog:
     bands: Mapping[str, Bands] = field(default_factory=dict)
     source_settings: SourceSettings = field(default_factory=SourceSettings)
     declared: Mapping[str, DerivedNumber] = field(default_factory=dict)  # those built in left out
+    horizons: Mapping[str, int] = field(default_factory=dict)  # by type, those of orders for lines too; ms since 1970
+    balances: tuple[Balance, ...] = ()
 
     @property
     def derived(self) -> dict[str, DerivedNumber]:
         """The derived numbers, built in and declared, by name, in order of their names."""
         return dict(sorted({**BUILT_IN, **self.declared}.items()))
+
+    def horizon(self, type: EventType) -> int | None:
+        """The instant before which the events of a type are dropped, in milliseconds since 1970; None where none is."""
+        return self.horizons.get(ORDER.name if type == LINE else type.name)
 
     @property
     def fields_by_id(self) -> dict[int, Field]:
@@ -115,6 +128,19 @@ class Catalog:
         for added in schema.fields[len(self.schema.fields) :]:
             ids[added.name] = len(ids) + 1
         return replace(self, schema=schema, field_ids=ids)
+
+
+def horizons_of(catalog: Catalog) -> dict[str, Horizon]:
+    """The horizons by type, in order of the types."""
+    balances: dict[str, list[str]] = {}
+    for each in catalog.balances:
+        name = each.value.events.type
+        balances.setdefault(ORDER.name if name == LINE.name else name, []).append(each.text)
+    return {
+        type.name: Horizon(type.name, from_millis(catalog.horizons[type.name]), tuple(balances.get(type.name, ())))
+        for type in catalog.event_types
+        if type.name in catalog.horizons
+    }
 
 
 def _required(txn: Reader, db: Handle, key: bytes) -> bytes:
@@ -146,6 +172,8 @@ def read_catalog(txn: Reader, db: Handle) -> Catalog:
             bands=_bands(txn.get(META_BANDS, db=db)),
             source_settings=_source_settings(txn.get(META_SOURCE_SETTINGS, db=db)),
             declared=_derived(txn.get(META_DERIVED, db=db)),
+            horizons=_horizons(txn.get(META_HORIZONS, db=db)),
+            balances=_balances(txn.get(META_BALANCES, db=db)),
         )
     except (ValueError, TypeError, KeyError, struct.error) as error:
         raise CorruptData(f"the catalog cannot be read ({error}); restore from a backup") from error
@@ -197,6 +225,20 @@ def _source_settings(value: memoryview | bytes | None) -> SourceSettings:
         return source_settings(**json.loads(bytes(value)))
     except SegidxError as error:
         raise CorruptData(f"the source settings cannot be read ({error}); restore from a backup") from error
+
+
+def _horizons(value: memoryview | bytes | None) -> dict[str, int]:
+    rows = {} if value is None else json.loads(bytes(value))
+    if not isinstance(rows, dict) or not all(isinstance(time, int) for time in rows.values()):
+        raise ValueError("its horizons are no object of instants")
+    return rows
+
+
+def _balances(value: memoryview | bytes | None) -> tuple[Balance, ...]:
+    try:
+        return balances_from_stored(() if value is None else json.loads(bytes(value)))
+    except SegidxError as error:
+        raise CorruptData(f"the opening balances cannot be read ({error}); restore from a backup") from error
 
 
 def _event_types(value: memoryview | bytes | None) -> EventTypes:
@@ -354,6 +396,12 @@ def write_bands(txn: Writer, db: Handle, declared: Mapping[str, Bands]) -> None:
 def write_source_settings(txn: Writer, db: Handle, settings: SourceSettings) -> None:
     rows = {"order_minutes": settings.order_minutes, "own_hosts": settings.own_hosts}
     txn.put(META_SOURCE_SETTINGS, json.dumps(rows, ensure_ascii=False).encode(), db=db)
+
+
+def write_horizons(txn: Writer, db: Handle, horizons: Mapping[str, int], balances: Iterable[Balance]) -> None:
+    """Say anew what is dropped, and of which numbers opening balances are kept."""
+    txn.put(META_HORIZONS, json.dumps(dict(sorted(horizons.items()))).encode(), db=db)
+    txn.put(META_BALANCES, json.dumps(balances_to_stored(balances), ensure_ascii=False).encode(), db=db)
 
 
 def write_event_types(txn: Writer, db: Handle, types: EventTypes) -> None:

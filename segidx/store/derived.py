@@ -35,6 +35,7 @@ from segidx.store.layout import (
     RANGE_BITS,
     Handle,
     Reader,
+    balance_column,
     block_key,
     derived_column,
     derived_of,
@@ -89,6 +90,7 @@ class Maintained:
     where: EventFilter | None
     start: int
     end: int
+    opening: int | None = None  # the balance that holds what dropped events came to
 
     def collected(
         self,
@@ -119,6 +121,25 @@ class Maintained:
         if bool(((numbers >= VALUE_LIMIT) | (numbers <= -VALUE_LIMIT)).any()):
             raise NumberTooLarge
         return numbers
+
+
+def add_opening(
+    each: Maintained,
+    txn: Reader,
+    db: Handle,
+    ordinals: int,
+    values: Numbers,
+    present: npt.NDArray[np.uint8],
+    rows: Numbers | None = None,
+) -> None:
+    """Add to the numbers of a range what the opening balance holds of its rows, or of some of them: what the events in
+    the blocks come to becomes what all did. Raises CorruptData, NumberTooLarge."""
+    if each.opening is None:
+        return
+    held, there = read_chunk(txn, db, balance_column(each.opening), ordinals)
+    at = np.flatnonzero(there) if rows is None else rows[there[rows] != 0]
+    values[at] = each.checked(np.where(present[at] != 0, _JOIN[each.how](values[at], held[at]), held[at]))
+    present[at] = 1
 
 
 Bind = Callable[[Snapshot], "tuple[Maintained, ...]"]
@@ -255,6 +276,7 @@ def _followed(
         owners, numbers = each.collected(months, (layer,), ranges, stale)
         rows = owners.astype(np.int64) - first
         values[rows], mask[rows] = numbers, 1
+        add_opening(each, txn, dbs[DB_COLUMNS], ordinals, values, mask, gone)
     return encode_chunk(values, mask) if mask.any() else None
 
 

@@ -158,6 +158,9 @@ def _check(write: WriteTransaction, catalog: Catalog, rows: Mapping[EventType, E
     if write.state.merged != write.state.generation or read_events_merged(write.txn, write.dbs[DB_META]) is not None:
         raise ValueError("events are written in bulk when all before is merged")
     (type, events), *others = rows.items()
+    horizon = catalog.horizon(type)
+    if horizon is not None and int(events.times.min()) < horizon:
+        raise ValueError("an event is written behind the horizon of its type")
     order = _ascending(events.events)
     numbers = events.events[order]
     if bool((numbers[1:] == numbers[:-1]).any()):

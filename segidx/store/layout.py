@@ -40,6 +40,9 @@ PLACE_CONTACT, PLACE_TIME, PLACE_REVISION = 1, 2, 3
 # Derived numbers are columns by contact, behind those (see `derived_column`).
 _DERIVED = 0xA000
 MAX_KEPT = 4096
+# Opening balances are columns by contact, behind those (see `balance_column`).
+_BALANCES = 0xE000
+MAX_BALANCES = 4096
 # Ordinals of a block of events: those of a chunk of a column. Changing this WILL corrupt every data directory.
 RANGE_BITS = 14
 LAST_RANGE = (1 << (32 - RANGE_BITS)) - 1
@@ -82,6 +85,8 @@ META_NEWEST_EVENT = b"newest_event"  # absent while there was none
 META_NEWEST_CHANGE = b"newest_change"  # absent while nothing is kept of tracked fields
 META_PRODUCT_PROPERTIES = b"product_properties"  # absent while none is declared
 META_PRODUCTS = b"products"  # absent while there was none
+META_HORIZONS = b"horizons"  # absent while nothing was pruned
+META_BALANCES = b"balances"  # absent while no opening balance is kept
 META_EVENTS_MERGED = b"events_merged"  # there while a merge has folded some of the events that it will
 
 
@@ -155,6 +160,18 @@ def derived_of(column: int) -> int | None:
     """The number of the derived number whose column it is; None for another column."""
     number = column - _DERIVED
     return number if 0 <= number < MAX_KEPT else None
+
+
+def balance_column(number: int) -> int:
+    """The column, by contact, of an opening balance, by its number from 0 on."""
+    assert 0 <= number < MAX_BALANCES
+    return _BALANCES + number
+
+
+def balance_of(column: int) -> int | None:
+    """The number of the balance whose column it is; None for another column."""
+    number = column - _BALANCES
+    return number if 0 <= number < MAX_BALANCES else None
 
 
 def event_key(type: int, number: int, month: int = 0, part: int = 0) -> bytes:

@@ -104,9 +104,11 @@ from typing import Any
 
 from segidx.model import expression as asked
 from segidx.model.bands import Bands, bands, check_decimals
+from segidx.model.derived import DerivedNumber
 from segidx.model.errors import (
     ContactNotFound,
     InvalidArgument,
+    PrunedHistory,
     SegidxError,
     TypeMismatch,
 )
@@ -181,6 +183,7 @@ from segidx.testing.oracle_events import (
     with_sources,
 )
 from segidx.testing.oracle_history import Change, changes_between, has_become, is_tagged
+from segidx.testing.oracle_horizons import Account, Horizons
 from segidx.testing.oracle_products import OracleCatalogue
 from segidx.testing.oracle_rows import check_contact_id, clean_tags, clean_value
 from segidx.testing.oracle_sequences import ends_of_chains, stays_away
@@ -250,6 +253,8 @@ class Oracle:
         self.source_settings = SourceSettings()
         self.clock = clock
         self.catalogue = OracleCatalogue()
+        self.horizons = Horizons()
+        self.derived: dict[str, DerivedNumber] = {}  # those declared
 
     def kept(self, type: str) -> dict[str, Kept]:
         """What is kept of each id of a type, of those that are not retracted."""
@@ -393,7 +398,15 @@ class Oracle:
         valid = created = 0
         for index, row in enumerate(rows):
             try:
-                taken = take(row, self.event_types, self.money_scale, now_ms, self.source_settings.own_hosts)
+                taken = take(
+                    row,
+                    self.event_types,
+                    self.money_scale,
+                    now_ms,
+                    self.source_settings.own_hosts,
+                    self.horizons.times,
+                )
+                self._check_horizon(taken)
             except EventRefused as refused:
                 error = refused.error
                 contact_id = getattr(row, "contact_id", "")
@@ -408,6 +421,14 @@ class Oracle:
         if times:
             self.newest_event = max(times if self.newest_event is None else [self.newest_event, *times])
         return OracleResult(len(stand), created, valid - len(stand), tuple(rejects))
+
+    def _check_horizon(self, taken: Taken) -> None:
+        """Raises EventRefused for an event that is pruned."""
+        horizon = self.horizons.times.get(taken.type, 0)
+        held = self.held.get((taken.type, taken.event_id))
+        if held is not None and held.kept is not None and held.kept.event.time < horizon:
+            field = "order_id" if taken.type == "order" else "event_id"
+            raise EventRefused(field, PrunedHistory("what is held of the id is behind the horizon"))
 
     def _apply_event(self, taken: Taken) -> bool:
         """Whether it takes effect."""
@@ -436,7 +457,7 @@ class Oracle:
         """The ids of the contacts that the expression holds for at an instant (aware, whole milliseconds).
 
         Raises InvalidExpression and its kinds for what no schema makes valid, UnknownField, UnknownEventType,
-        UnknownProperty and TypeMismatch for what this schema and these event types do not.
+        UnknownProperty and TypeMismatch for what this schema and these event types do not, PrunedHistory.
         """
         check(expression)
         check_types(
@@ -449,7 +470,24 @@ class Oracle:
         )
         instant = to_scalar(evaluated_at)
         assert isinstance(instant, datetime)
-        return self._members(expression, oracle_time.millis(instant))
+        at = oracle_time.millis(instant)
+        self.horizons.check(expression, at, self._account())
+        return self._members(expression, at)
+
+    def prune(self, types: Iterable[str], before: int) -> None:
+        """Forget nothing, and refuse what reaches behind an instant, in ms."""
+        self.horizons.move(types, before, self._account())
+
+    def _account(self) -> Account:
+        return Account(
+            self.event_types,
+            self.event_groups,
+            self.bands,
+            self.derived,
+            self.catalogue.schema,
+            self.source_settings,
+            self.local,
+        )
 
     def _members(self, node: Expression, at: int) -> set[str]:
         everyone = set(self.contacts)

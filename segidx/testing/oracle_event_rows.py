@@ -15,10 +15,11 @@ from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
+from types import MappingProxyType
 
 from segidx.ingest.visit_source import derive_source
 from segidx.model import events as sent
-from segidx.model.errors import InvalidValue, SegidxError, TypeMismatch, UnknownProperty
+from segidx.model.errors import InvalidValue, PrunedHistory, SegidxError, TypeMismatch, UnknownProperty
 from segidx.model.events import (
     LINE,
     MAX_AHEAD_MILLIS,
@@ -74,11 +75,18 @@ def property_schema(type: EventType, money_scale: int = 0) -> Schema:
     return Schema(tuple(Field(p.name, p.type, p.decimals(money_scale)) for p in type.properties))
 
 
-def take(row: EventRow, types: EventTypes, money_scale: int, now_ms: int, own_hosts: Sequence[str] = ()) -> Taken:
-    """What the row says, when the clock shows `now_ms` and these are own hosts. Raises EventRefused for the first thing
-    wrong with it."""
+def take(
+    row: EventRow,
+    types: EventTypes,
+    money_scale: int,
+    now_ms: int,
+    own_hosts: Sequence[str] = (),
+    horizons: Mapping[str, int] = MappingProxyType({}),
+) -> Taken:
+    """What the row says, when the clock shows `now_ms` and these are own hosts, and events of types before `horizons`
+    (in ms) are pruned. Raises EventRefused for the first thing wrong with it."""
     if isinstance(row, sent.Order):
-        kept = _keep_order(row, money_scale, now_ms)
+        kept = _keep_order(row, money_scale, now_ms, horizons.get("order", 0))
         return Taken("order", row.order_id, _clean_revision(row.revision), kept)
     with _looking_at("type"):
         type = types[row.type]
@@ -88,15 +96,19 @@ def take(row: EventRow, types: EventTypes, money_scale: int, now_ms: int, own_ho
             raise InvalidValue("an order is written with its lines")
     with _looking_at("event_id"):
         _check_event_id(row.event_id)
-    event = _keep_event(row, type, money_scale, now_ms, own_hosts) if isinstance(row, sent.Event) else None
+    event = None
+    if isinstance(row, sent.Event):
+        event = _keep_event(row, type, money_scale, now_ms, own_hosts, horizons.get(type.name, 0))
     return Taken(row.type, row.event_id, _clean_revision(row.revision), event)
 
 
-def _keep_event(row: sent.Event, type: EventType, money_scale: int, now_ms: int, own_hosts: Sequence[str]) -> Kept:
+def _keep_event(
+    row: sent.Event, type: EventType, money_scale: int, now_ms: int, own_hosts: Sequence[str], horizon: int
+) -> Kept:
     with _looking_at("contact_id"):
         check_contact_id(row.contact_id)
     with _looking_at("time"):
-        time = _clean_time(row.time, now_ms)
+        time = _clean_time(row.time, now_ms, horizon)
     known = [declared.name for declared in type.properties]
     for name in row.properties:
         if name not in known:
@@ -124,13 +136,13 @@ def _fill_in(visit: dict[str, FieldData], own_hosts: Sequence[str]) -> None:
             visit[name] = value
 
 
-def _keep_order(order: sent.Order, money_scale: int, now_ms: int) -> Kept:
+def _keep_order(order: sent.Order, money_scale: int, now_ms: int, horizon: int) -> Kept:
     with _looking_at("order_id"):
         _check_event_id(order.order_id)
     with _looking_at("contact_id"):
         check_contact_id(order.contact_id)
     with _looking_at("time"):
-        time = _clean_time(order.time, now_ms)
+        time = _clean_time(order.time, now_ms, horizon)
     given = {declared.name: getattr(order, declared.name) for declared in ORDER.properties}
     properties = _clean_properties(ORDER, given, money_scale)
     with _looking_at("lines"):
@@ -181,13 +193,15 @@ def _check_event_id(event_id: object) -> None:
         raise InvalidValue(f"event id {event_id!r} is not 1 to {MAX_EVENT_ID_BYTES} bytes of UTF-8")
 
 
-def _clean_time(time: object, now_ms: int) -> int:
+def _clean_time(time: object, now_ms: int, horizon: int) -> int:
     instant = to_scalar(time)
     if not isinstance(instant, datetime):
         raise TypeMismatch(f"the time of an event is an instant, not {time!r}")
     at = millis(instant)
     if at < 0:
         raise InvalidValue(f"{instant.isoformat()} is before 1970")
+    if at < horizon:
+        raise PrunedHistory("the event is behind the horizon")
     if at > now_ms + MAX_AHEAD_MILLIS:
         raise InvalidValue(f"{instant.isoformat()} is more than 24 hours ahead of the clock")
     return at

@@ -16,11 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from segidx.database import Account, Database
+from segidx.ingest.import_contacts import SHOWN_REJECTS
+from segidx.model.errors import TooManyRejects
 from segidx.model.events import Event, EventType, Retraction
 from segidx.model.expression import Expression
 from segidx.model.results import Reject
 from segidx.model.schema import AccountInfo
-from segidx.model.windows import to_millis
+from segidx.model.windows import from_millis, to_millis
 from segidx.store.environment import WriteTransaction
 from segidx.testing.bulk import random_contacts
 from segidx.testing.checks import check_expression
@@ -149,7 +151,7 @@ class Told:
                 wanted.created,
                 wanted.duplicates,
             )
-            assert (wanted.rejects, result.rejects) == ((), ())
+            self._check_refused(wanted.rejects, result.rejects)
             return
         self._files += 1
         path = self.directory / f"{self._files}{FORMATS[self._files % 3]}"
@@ -165,8 +167,15 @@ class Told:
                 for e in events
             ]
         write_events_file(path, type, events, self.scale)
-        wanted, report = self.oracle.write_events(events, self.now), self.account.import_events(type.name, path)
-        assert (wanted.rejects, report.rejects) == ((), ())
+        wanted = self.oracle.write_events(events, self.now)
+        try:
+            report = self.account.import_events(type.name, path)
+        except TooManyRejects:  # all of them are earlier than what is kept
+            assert {reject.field for reject in wanted.rejects} == {"time"}
+            assert len(wanted.rejects) == count
+            return
+        self._check_refused(wanted.rejects, report.rejects)
+        assert report.rejected == len(wanted.rejects)
         assert (report.rows, report.events, report.unchanged, report.contacts_created) == (
             count,
             wanted.accepted,
@@ -174,10 +183,32 @@ class Told:
             wanted.created,
         )
 
+    def _check_refused(self, wanted: Sequence[Reject], found: Sequence[Reject]) -> None:
+        """Of good rows those alone that are pruned. A report tells the first ones."""
+        assert {reject.reason for reject in wanted} <= {"PRUNED_HISTORY"}
+        assert _told_apart(found) == _told_apart(wanted)[: len(found)]
+        assert len(found) >= min(len(wanted), SHOWN_REJECTS)
+
     def import_all(self, count: int) -> None:
         for type in self.types:
             if type.name != "line":
                 self.import_type(type, count)
+
+    def prune(self, types: Sequence[str], before: datetime) -> None:
+        """Drop what is earlier, and tell how many events it was by what the oracle keeps."""
+        time, old = to_millis(before), dict(self.oracle.horizons.times)
+        names = list(types) or [each.name for each in self.types if each.name != "line"]
+        wanted = {}
+        for name in names:
+            first, last = old.get(name, 0), max(time, old.get(name, 0))
+            gone = [kept for kept in self.oracle.kept(name).values() if first <= kept.event.time < last]
+            wanted[name] = (from_millis(last), len(gone), sum(len(kept.lines) for kept in gone))
+        for dry_run in (True, False):
+            found = self.account.prune(before, types, dry_run=dry_run)
+            assert {each.type: (each.horizon, each.events, each.lines) for each in found} == wanted
+        self.oracle.prune(names, time)
+        horizons = {name: to_millis(each.time) for name, each in self.account.horizons.items()}
+        assert horizons == self.oracle.horizons.times
 
     def change_contacts(self) -> None:
         changed = [(self.rng.choice(self.ids), {"score": Decimal(self.rng.randrange(5))}) for _ in range(3)]

@@ -20,6 +20,7 @@ from segidx.model.results import (
 from segidx.model.schema import AccountInfo, Field, FieldType, Schema, check_account_name
 from segidx.v1 import accounts_pb2, contacts_pb2, counts_pb2, schema_pb2
 from segidx.wire.contacts import read_contact, read_field_value, write_contact, write_field_value
+from segidx.wire.retention import read_horizon, write_horizon
 from segidx.wire.values import write_instant
 
 # --- resource names ----------------------------------------------------------------------------------------
@@ -204,6 +205,7 @@ def read_stats(message: schema_pb2.Stats) -> Stats:
         overlay_bytes=message.overlay_bytes,
         merged_generation=message.merged_generation,
         merge_lag_seconds=message.merge_lag_seconds,
+        horizons=tuple(read_horizon(each) for each in message.horizons),
     )
 
 
@@ -229,6 +231,8 @@ def write_stats(stats: Stats, message: schema_pb2.Stats) -> None:
         _write_field_stats(f, message.fields.add())
     for name, size in stats.sizes.items():
         message.sizes[name] = size
+    for horizon in stats.horizons:
+        write_horizon(horizon, message.horizons.add())
 
 
 def _read_field_stats(message: schema_pb2.FieldStats) -> FieldStats:

@@ -47,6 +47,7 @@ class Fake:
         self.info = ACCOUNT
         self.event_types = TYPES
         self.source_settings = SourceSettings()
+        self.horizons = {}
         self.batches = []
 
     def now(self):

@@ -35,6 +35,7 @@ class Fake:
     def __init__(self, zone="UTC", currency="USD"):
         self.info = AccountInfo("shop", zone, currency)
         self.orders = {}
+        self.horizons = {}
         self.batches = []
 
     def now(self):

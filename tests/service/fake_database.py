@@ -69,7 +69,9 @@ from segidx.model.results import (
     ExplainNode,
     Explanation,
     FieldStats,
+    Horizon,
     Preview,
+    PrunedType,
     Reject,
     Stats,
     Suggestion,
@@ -98,6 +100,7 @@ class FakeAccount:
         self.bands: dict[str, Bands] = {}
         self.derived: dict[str, DerivedNumber] = dict(BUILT_IN)
         self.source_settings = SourceSettings()
+        self.horizons: dict[str, Horizon] = {}
         # By type and id: the revision and the contact, None of a retracted one.
         self.events: dict[tuple[str, str], tuple[int, str | None]] = {}
         self.log: list[Changes] = []
@@ -467,6 +470,17 @@ class FakeAccount:
     def set_source_settings(self, settings: SourceSettings) -> SourceSettings:
         self.source_settings = source_settings(settings.order_minutes, settings.own_hosts)
         return self.source_settings
+
+    def prune(
+        self, before: datetime, types: Iterable[str] = (), *, dry_run: bool = False, stop: Stop | None = None
+    ) -> list[PrunedType]:
+        """Of each type it drops 7 events with 3 lines, and one number is too large."""
+        if before > EVALUATED_AT:
+            raise InvalidArgument("the future is not pruned", argument="before")
+        chosen = [self.types[name].name for name in types] or ["order", "visit"]
+        if not dry_run:
+            self.horizons |= {name: Horizon(name, before, (f"count({name})",)) for name in chosen}
+        return [PrunedType(name, before, 7, 3, ("sum(order.amount)",)) for name in chosen]
 
     def now(self) -> int:
         return int(EVALUATED_AT.timestamp() * 1000)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,11 @@ def every_call(n: int) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
             {"sourceSettings": {"orderMinutes": 60}},
         ),
         ("SchemaService/GetSourceSettings", account, {"sourceSettings": {"orderMinutes": 60}}),
+        (
+            "SchemaService/PruneEvents",
+            {**account, "eventTypes": ["cart"], "beforeTime": "2020-01-01T00:00:00Z", "dryRun": True},
+            {"pruned": [{"eventType": "cart", "horizonTime": "2020-01-01T00:00:00Z"}]},
+        ),
         ("ContactService/UpsertContacts", {**account, "contacts": [row]}, one),
         ("ContactService/StreamUpsertContacts", {**account, "contacts": [{**row, "contactId": "b"}]}, one),
         ("ContactService/TagContacts", {**account, "contactIds": ["anna"], "add": ["vip"]}, {"accepted": "1"}),
@@ -236,6 +242,7 @@ def test_without_a_writer_nothing_is_written(tmp_path: Path) -> None:
             lambda: account.declare_event_types([EventType("download")]),
             lambda: account.set_event_group("touch", ["visit"]),
             lambda: account.declare_bands("spend", "sum(order.amount)", [100]),
+            lambda: account.prune(datetime(2020, 1, 1, tzinfo=UTC)),
             lambda: account.remove_bands("spend"),
             lambda: account.declare_derived("spend", "sum(order.amount)"),
             lambda: account.remove_derived("spend"),

@@ -24,6 +24,7 @@ from segidx.store.layout import (
     PLACE_TIME,
     SYSTEM_FIELD,
     Handle,
+    balance_column,
     channel_code,
     derived_of,
     event_ids_table,
@@ -52,6 +53,7 @@ class Context:
         types = list(self.catalog.event_types) if DB_EVENTS in dbs else []
         # Columns by event number with their types, and string tables of events with what problems call them.
         self.event_columns = {event_place(t, place): (t, place) for t in types if t != LINE for place in _PLACES}
+        self.balances = {balance_column(each.number): each for each in self.catalog.balances}
         self.event_tables = {event_ids_table(t): f"of {t.name} ids" for t in types if t != LINE} | {
             event_table(t, index): f"of the {t.name}s' {each.name!r}"
             for t in (*types, *HISTORY)
@@ -92,6 +94,9 @@ class Context:
 
     def column(self, field_id: int) -> str:
         """How problems call a column."""
+        balance = self.balances.get(field_id)
+        if balance is not None:
+            return f"balance of {balance.text}"
         found = self.event_columns.get(field_id)
         if found is None and derived_of(field_id) is not None:
             return f"column of derived number {derived_of(field_id)}"

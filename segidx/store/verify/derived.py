@@ -1,4 +1,5 @@
-"""Columns of derived numbers: each chunk against what the events in the blocks of its range come to."""
+"""Columns of derived numbers: each chunk against what the events in the blocks of its range come to, with what
+its opening balance holds of those that are dropped."""
 
 from __future__ import annotations
 
@@ -9,9 +10,10 @@ import numpy as np
 from segidx.kernels.columns import CHUNK_ROWS, decode_chunk
 from segidx.model.derived import value_text
 from segidx.model.errors import CorruptData
-from segidx.store.derived import Maintained, NumberTooLarge
+from segidx.store.columns import stored_chunks
+from segidx.store.derived import Maintained, NumberTooLarge, add_opening
 from segidx.store.event_blocks import LAST_MONTH
-from segidx.store.layout import DB_COLUMNS, DB_EVENTS, block_key, derived_column, split_block_key
+from segidx.store.layout import DB_COLUMNS, DB_EVENTS, balance_column, block_key, derived_column, split_block_key
 from segidx.store.snapshot import Snapshot
 from segidx.store.verify.context import Context
 
@@ -33,7 +35,12 @@ def _check_column(c: Context, snapshot: Snapshot, column: Maintained) -> Iterato
     except CorruptData:
         return  # which `check_events` names
     last = max((month.last for month in months), default=-1)
-    for ordinals in sorted({*range(last + 1), *stored}):
+    dropped: list[int] = []
+    if column.opening is not None:
+        if not c.readable(DB_COLUMNS, balance_column(column.opening)):
+            return
+        dropped = stored_chunks(c.txn, c.dbs[DB_COLUMNS], balance_column(column.opening))
+    for ordinals in sorted({*range(last + 1), *stored, *dropped}):
         c.tick()
         what = f"{value_text(kept.value)}, chunk {ordinals}"
         if not kept.has(ordinals):
@@ -48,9 +55,15 @@ def _check_column(c: Context, snapshot: Snapshot, column: Maintained) -> Iterato
         except NumberTooLarge:
             yield f"{what} is kept, though a contact's is more than a column holds"
             continue
-        wanted, there = np.zeros(CHUNK_ROWS, np.int64), np.zeros(CHUNK_ROWS, np.bool_)
+        wanted, held = np.zeros(CHUNK_ROWS, np.int64), np.zeros(CHUNK_ROWS, np.uint8)
         rows = owners.astype(np.int64) - ordinals * CHUNK_ROWS
-        wanted[rows], there[rows] = numbers, True
+        wanted[rows], held[rows] = numbers, 1
+        try:
+            add_opening(column, c.txn, c.dbs[DB_COLUMNS], ordinals, wanted, held)
+        except NumberTooLarge:
+            yield f"{what} is kept, though a contact's is more than a column holds"
+            continue
+        there = held != 0
         wrong = np.flatnonzero((there != (present != 0)) | (there & (wanted != values)))
         if len(wrong):
             row = int(wrong[0])

@@ -27,6 +27,9 @@ from segidx.store.layout import (
 from segidx.store.postings import bitmap_of
 from segidx.store.verify.context import Context
 
+# Events whose places are looked up at once.
+_AT_ONCE = 1 << 20
+
 I64 = npt.NDArray[np.int64]
 
 
@@ -39,12 +42,13 @@ class Places:
         self._fields = [event_place(type, place) for place in (PLACE_CONTACT, PLACE_TIME)]
         self._revisions = event_place(type, PLACE_REVISION)
         self._deltas: tuple[Delta, ...] = c.snapshot.view.deltas if c.snapshot is not None else ()
-        self._readable = all(c.readable(DB_COLUMNS, field) for field in (*self._fields, self._revisions))
-        self._columns = [self._open(field) for field in self._fields] if self._readable else []
+        self._horizon = c.catalog.horizon(type)
+        self.readable = all(c.readable(DB_COLUMNS, field) for field in (*self._fields, self._revisions))
+        self._columns = [self._open(field) for field in self._fields] if self.readable else []
 
     def differ(self, events: I64, contacts: I64, times: I64) -> list[int]:
         """The rows that are not where their event is said to be."""
-        if not self._readable or not len(events):
+        if not self.readable or not len(events):
             return []
         self._c.tick()
         wrong = np.zeros(len(events), np.bool_)
@@ -63,7 +67,7 @@ class Places:
 
     def unseen(self, seen: BitMap) -> Iterator[str]:
         """Events that are said to lie somewhere and do not, and ids of none; `seen` are those that do."""
-        if not self._readable:
+        if not self.readable:
             return
         name = self.type.name
         contacts, times = (self._present(field) for field in self._fields)
@@ -75,7 +79,7 @@ class Places:
             yield f"{name} {event} is said to have a revision, and has none"
         for event in contacts ^ times:
             yield f"{name} {event} has a contact without a time, or a time without a contact"
-        for event in (contacts & times) - seen:
+        for event in self._lost((contacts & times) - seen):
             yield f"{name} {event} is said to be {self.said(event)}, and is not there"
         for event in (contacts | times) & retracted:
             yield f"{name} {event} was retracted, and is said to be {self.said(event)}"
@@ -87,6 +91,23 @@ class Places:
             stray = revised - BitMap(range(given))
             if stray:
                 yield f"{name} {stray.min()} has a revision, and only {given} ids were given out"
+
+    def _lost(self, unseen: BitMap) -> BitMap:
+        """Those of the events that are not there, and were not before the type's horizon: these are dropped."""
+        if self._horizon is None or not unseen:
+            return unseen
+        events = np.array(unseen.to_array(), np.uint32)
+        return bitmap_of(events[np.asarray(self._columns[1].take(events)[0]) >= self._horizon])
+
+    def dropped(self, seen: BitMap, horizon: int) -> Iterator[tuple[I64, I64]]:
+        """The contacts and times of events before the horizon that are not there, some at a time."""
+        held = (self._present(self._fields[0]) & self._present(self._fields[1])) - seen
+        events = np.array(held.to_array(), np.uint32)
+        for first in range(0, len(events), _AT_ONCE):
+            self._c.tick()
+            contacts, times = (np.asarray(column.take(events[first : first + _AT_ONCE])[0]) for column in self._columns)
+            before = times < horizon
+            yield contacts[before], times[before]
 
     def _given(self) -> int:
         table = event_ids_table(self.type)

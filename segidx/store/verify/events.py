@@ -39,6 +39,7 @@ from segidx.store.layout import (
     split_event_key,
 )
 from segidx.store.postings import bitmap_of
+from segidx.store.verify.balances import check_balances
 from segidx.store.verify.context import Context
 from segidx.store.verify.event_places import Places
 from segidx.store.verify.events_above import Above, repeated
@@ -111,6 +112,7 @@ def _check_type(
             newest.append(int(events.column(TIME).max()))
     if whole and places is not None and c.readable(DB_EVENTS, type.number):
         yield from places.unseen(seen)
+        yield from check_balances(c, type, places, seen)
 
 
 @dataclass(frozen=True, slots=True)

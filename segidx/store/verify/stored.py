@@ -30,6 +30,7 @@ from segidx.store.layout import (
     META_STATE,
     SHARD_BITS,
     SYSTEM_FIELD,
+    balance_of,
     block_key,
     derived_of,
     event_ids_table,
@@ -38,6 +39,7 @@ from segidx.store.layout import (
     split_posting_key,
 )
 from segidx.store.strings import StringTable
+from segidx.store.verify.balances import check_horizons
 from segidx.store.verify.context import CODED, Context
 
 _STRING_KEY = struct.Struct(">HBBI")  # table, kind, 0, number
@@ -61,6 +63,7 @@ def check_catalog(c: Context, directory: str) -> Iterator[str]:
     for due, field in enumerate(c.catalog.schema, 1):
         if c.catalog.field_ids[field.name] != due:
             yield f"field {field.name!r} has the id {c.catalog.field_ids[field.name]} where {due} is due"
+    yield from check_horizons(c)
 
 
 # --- string tables ---
@@ -169,7 +172,7 @@ def check_columns(c: Context) -> Iterator[str]:
         events = c.event_columns.get(field_id)
         if key != block_key(field_id, chunk):
             yield f"columns: key {key.hex()} means nothing"
-        elif field is None and events is None and derived_of(field_id) is None:
+        elif field is None and events is None and derived_of(field_id) is None and balance_of(field_id) is None:
             yield f"{what} is stored, and there is no such field"
         elif field is not None and field.type is FieldType.TAGS:
             yield f"{what} is stored, and tags have no column"
