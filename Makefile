@@ -15,6 +15,7 @@ SECONDS_EACH ?= 15
 ROUNDS       ?= 8
 IMAGES       ?= 40
 TESTS        ?=
+EFFORT       ?= 1
 
 # Pip takes these for what it installs and for what it builds with (grpcio-tools must not be newer than protobuf); one
 # name is that of older pips, one that of newer ones.
@@ -61,8 +62,8 @@ build: $(STAMPS)/dev  ## a wheel in dist/
 
 # --- what developers do ---
 
-test: $(STAMPS)/dev  ## the test suite (TESTS=tests/ingest for a part)
-	$(BIN)/python -m pytest $(TESTS)
+test: $(STAMPS)/dev  ## the test suite (TESTS=tests/ingest for a part, EFFORT=10 for ten times the random tests)
+	SEGIDX_TEST_EFFORT=$(EFFORT) $(BIN)/python -m pytest $(TESTS)
 
 lint: $(STAMPS)/dev  ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -7,23 +7,23 @@ again. Works on an account in the same process. Imports the model and its neighb
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from segidx.ingest.event_batch import EventBatch, by_index, written_with_its_order
+import pyarrow as pa
+
+from segidx.ingest.event_batch import EventBatch, written_with_its_order
 from segidx.ingest.event_columns import CONTACT_ID, choose_columns, parse_map
 from segidx.ingest.events_arrow import (
     EVENT_ID,
     column_fields,
     events_from_arrow,
 )
-from segidx.ingest.import_contacts import SHOWN_REJECTS, Progress, ahead
-from segidx.ingest.rejects import RejectFile, default_reject_path
-from segidx.ingest.sources import Source, open_source
-from segidx.model.errors import InvalidArgument, TooManyRejects
+from segidx.ingest.importing import Import, Progress, numbered
+from segidx.ingest.sources import Source
+from segidx.model.errors import InvalidArgument
 from segidx.model.events import LINE, ORDER, EventType, EventTypes
 from segidx.model.results import Horizon, Reject, WriteResult
 from segidx.model.retention import horizon_of
@@ -112,43 +112,31 @@ def import_events(
     """
     if batch_rows < 1:
         raise InvalidArgument(f"batch_rows must be 1 or more, not {batch_rows}")
-    began = time.monotonic()
     of = importable(type, account.event_types)
-    source = open_source(path)
+    run = Import(path, reject_path, progress)
+    source = run.source
     chosen = choose_columns(source, columns or {}, EVENT_ID, column_fields(of, account.info))
-    where = reject_path or default_reject_path(source.path)
-    rows = events = unchanged = created = rejected = generation = 0
-    first_rejects: list[Reject] = []
-    with RejectFile(where) as rejects:
-        for count, batch in ahead(_batches(source, chosen, of, account, batch_rows)):
-            if not rows and batch.rejects and not len(batch.ids):
-                rejects.add(batch.rejects)
-                raise _all_refused(batch, source, where)
-            rows += count
+    events = unchanged = 0
+    with run:
+        for batch in run.batches(_batches(source, chosen, of, account, batch_rows)):
             result = account.apply_events(batch)
-            refused = by_index(batch.rejects, result.event_rejects)
-            rejects.add(refused)
-            first_rejects += refused[: SHOWN_REJECTS - len(first_rejects)]
-            rejected += len(refused)
+            run.wrote(result)
+            run.also_refused(batch, result.event_rejects)
             events += result.events_accepted
             unchanged += result.events_duplicates
-            created += result.created
-            generation = result.generation
-            if progress is not None:
-                progress("importing", rows, source.rows)
     return EventImportReport(
         type=type,
-        rows=rows,
+        rows=run.rows,
         events=events,
         unchanged=unchanged,
-        contacts_created=created,
-        rejected=rejected,
-        generation=generation,
+        contacts_created=run.created,
+        rejected=run.rejected,
+        generation=run.generation,
         columns=chosen,
         ignored_columns=tuple(c for c in source.columns if c not in chosen.values()),
-        rejects=tuple(first_rejects),
-        reject_path=where if rejects.count else None,
-        seconds=time.monotonic() - began,
+        rejects=tuple(run.shown),
+        reject_path=run.reject_path,
+        seconds=run.seconds,
     )
 
 
@@ -156,22 +144,12 @@ def _batches(
     source: Source, columns: Mapping[str, str], type: EventType, account: EventAccount, batch_rows: int
 ) -> Iterator[tuple[int, EventBatch]]:
     """Each batch with the number of rows of the file it was made of."""
-    first = 0
     wanted = list(dict.fromkeys(columns.values()))
     own_hosts, horizon = account.source_settings.own_hosts, horizon_of(type, account.horizons)
-    for rows in source.batches(wanted, batch_rows):
-        batch = events_from_arrow(
+
+    def convert(rows: pa.RecordBatch, first: int) -> EventBatch:
+        return events_from_arrow(
             rows, columns, type, account.info, account.now(), own_hosts=own_hosts, horizon=horizon, first_index=first
         )
-        yield rows.num_rows, batch
-        first += rows.num_rows
 
-
-def _all_refused(batch: EventBatch, source: Source, where: Path) -> TooManyRejects:
-    first = batch.rejects[0]
-    return TooManyRejects(
-        f"all of the first {len(batch.rejects)} rows of {source.path} were refused, so nothing was imported;"
-        f" the first: {first.message}; all are listed in {where}",
-        rows=len(batch.rejects),
-        reason_of_first=first.reason,
-    )
+    return numbered(source.batches(wanted, batch_rows), convert)

@@ -6,7 +6,6 @@ again. Works on an account in the same process. Imports the model and its neighb
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +17,17 @@ import pyarrow.compute as pc
 
 from segidx.ingest.arrow import read_ids
 from segidx.ingest.arrow_values import mask
-from segidx.ingest.event_batch import EventBatch, Ints, by_index, joined_batches, with_found_contacts
+from segidx.ingest.event_batch import EventBatch, Ints, joined_batches, with_found_contacts
 from segidx.ingest.event_columns import CONTACT_ID, choose_columns, parse_map
-from segidx.ingest.import_contacts import SHOWN_REJECTS, Progress, ahead
+from segidx.ingest.importing import Import, Progress
 from segidx.ingest.orders_arrow import (
     ORDER_ID,
     SeenOrders,
     column_fields,
     orders_from_arrow,
 )
-from segidx.ingest.rejects import RejectFile, default_reject_path
-from segidx.ingest.sources import Source, joined, open_source
-from segidx.model.errors import InvalidArgument, TooManyRejects
+from segidx.ingest.sources import Source, joined
+from segidx.model.errors import InvalidArgument
 from segidx.model.events import MAX_LINES, ORDER
 from segidx.model.results import Horizon, Reject, WriteResult
 from segidx.model.retention import horizon_of
@@ -107,43 +105,32 @@ def import_orders(
     """
     if batch_rows < 1:
         raise InvalidArgument(f"batch_rows must be 1 or more, not {batch_rows}")
-    began = time.monotonic()
-    source = open_source(path)
+    run = Import(path, reject_path, progress)
+    source = run.source
     chosen = choose_columns(source, columns or {}, ORDER_ID, column_fields(account.info))
-    where = reject_path or default_reject_path(source.path)
-    rows = orders = lines = created = rejected = unchanged = generation = 0
-    first_rejects: list[Reject] = []
-    with RejectFile(where) as rejects:
+    orders = lines = unchanged = 0
+    said = f"all orders in the first rows of {source.path} were refused, so nothing of it was imported"
+    with run:
         batches = _batches(source, chosen, account, batch_rows, seen or SeenOrders())
-        for count, batch in ahead(batches):
-            if not rows and batch.rejects and not len(batch.ids):
-                rejects.add(batch.rejects)
-                raise _all_refused(batch, source, where)
-            rows += count
+        for batch in run.batches(batches, said=said):
             result = account.apply_events(batch)
-            refused = by_index(batch.rejects, result.event_rejects)
-            rejects.add(refused)
-            first_rejects += refused[: SHOWN_REJECTS - len(first_rejects)]
-            rejected += len(refused)
+            run.wrote(result)
+            run.also_refused(batch, result.event_rejects)
             orders += result.events_accepted
             unchanged += result.events_duplicates
             lines += int(batch.line_counts.sum())
-            created += result.created
-            generation = result.generation
-            if progress is not None:
-                progress("importing", rows, source.rows)
     return OrderImportReport(
-        rows=rows,
+        rows=run.rows,
         orders=orders,
         lines=lines,
-        contacts_created=created,
-        rejected=rejected,
-        generation=generation,
+        contacts_created=run.created,
+        rejected=run.rejected,
+        generation=run.generation,
         columns=chosen,
         ignored_columns=tuple(c for c in source.columns if c not in chosen.values()),
-        rejects=tuple(first_rejects),
-        reject_path=where if rejects.count else None,
-        seconds=time.monotonic() - began,
+        rejects=tuple(run.shown),
+        reject_path=run.reject_path,
+        seconds=run.seconds,
         unchanged=unchanged,
     )
 
@@ -199,13 +186,3 @@ def _start_of_last(rows: pa.RecordBatch, column: str) -> int:
     ids, _ = read_ids(rows.column(column), column, "order")
     others = np.flatnonzero(~mask(pc.equal(ids, ids[-1])))
     return int(others[-1]) + 1 if len(others) else 0
-
-
-def _all_refused(batch: EventBatch, source: Source, where: Path) -> TooManyRejects:
-    first = batch.rejects[0]
-    return TooManyRejects(
-        f"all orders in the first rows of {source.path} were refused, so nothing of it was imported;"
-        f" the first: {first.message}; all are listed in {where}",
-        rows=len(batch.rejects),
-        reason_of_first=first.reason,
-    )

@@ -7,11 +7,9 @@ or over the network. Imports the model and its neighbours only.
 
 from __future__ import annotations
 
-import time
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -21,12 +19,11 @@ import pyarrow.compute as pc
 from segidx.ingest.arrow import TAG_SEPARATOR, batch_from_arrow, check_id_type, read_ids
 from segidx.ingest.arrow_values import is_string, plain
 from segidx.ingest.batch import ContactBatch
-from segidx.ingest.import_contacts import REMOTE_ROWS, SHOWN_REJECTS, Progress, ahead
+from segidx.ingest.importing import Import, Progress, in_parts, numbered
 from segidx.ingest.mapping import ColumnMapping, Overrides, choose_fields
 from segidx.ingest.product_batch import check_product_id, products_from_columns, writes_from_columns
-from segidx.ingest.rejects import RejectFile, default_reject_path
-from segidx.ingest.sources import BATCH_ROWS, Source, open_source
-from segidx.model.errors import InvalidArgument, TooManyRejects
+from segidx.ingest.sources import BATCH_ROWS, Source
+from segidx.model.errors import InvalidArgument
 from segidx.model.products import ProductWrite, extended
 from segidx.model.results import ProductWriteResult, Reject
 from segidx.model.schema import AccountInfo, Field, Schema
@@ -93,62 +90,38 @@ def import_products(
         raise InvalidArgument("the tag separator must not be empty")
     if batch_rows < 1:
         raise InvalidArgument(f"batch_rows must be 1 or more, not {batch_rows}")
-    began = time.monotonic()
-    source = open_source(path)
+    run = Import(path, reject_path, progress, id_column=ID_COLUMN)
+    source = run.source
     check_id_type(source.column(id_column), id_column, "product")
-    tell = progress or (lambda _phase, _done, _total: None)
     old = account.product_schema
-    mapping = choose_fields(
-        source, old, id_column, overrides or Overrides(), lambda done: tell("looking", done, source.rows)
-    )
+    mapping = choose_fields(source, old, id_column, overrides or Overrides(), run.looking)
     properties = extended(old, mapping.fields)
     new = properties.fields[len(old) :]
-    rows = accepted = created = duplicates = rejected = generation = 0
-    shown: list[Reject] = []
-    where = reject_path or default_reject_path(source.path)
-    with RejectFile(where, id_column=ID_COLUMN) as refused:
-
-        def refuse(rejects: Iterable[Reject]) -> None:
-            nonlocal rejected
-            listed = list(rejects)
-            refused.add(listed)
-            rejected += len(listed)
-            shown.extend(listed[: SHOWN_REJECTS - len(shown)])
-
+    accepted = duplicates = 0
+    with run:
         batches = _batches(source, properties, id_column, mapping, account.info, batch_rows, tag_separator)
-        for number, (count, batch) in enumerate(ahead(batches)):
-            refuse(batch.rejects)
-            if number == 0:
-                if count and len(batch.rejects) == count:
-                    raise TooManyRejects(
-                        f"all of the first {count} rows of {source.path} were refused, so nothing was imported;"
-                        f" the first: {batch.rejects[0].message}; all are listed in {where}",
-                        rows=count,
-                        reason_of_first=batch.rejects[0].reason,
-                    )
-                if new:
-                    account.update_product_schema(new)
-            rows, duplicates = rows + count, duplicates + batch.duplicates
-            own = set(batch.rejects)
+        for batch in run.batches(batches):
+            if not run.rows and new:
+                account.update_product_schema(new)
+            duplicates += batch.duplicates
             for result in _write(account, batch, properties):
-                accepted, created = accepted + result.accepted, created + result.created
-                generation = result.generation
-                refuse(reject for reject in result.rejects if reject not in own)
-            tell("importing", rows, source.rows)
-        if not rows and new:
+                run.wrote(result)
+                accepted += result.accepted
+                run.refuse_late(batch, result.rejects)
+        if not run.rows and new:
             account.update_product_schema(new)
     return ProductImportReport(
-        rows=rows,
+        rows=run.rows,
         accepted=accepted,
-        created=created,
+        created=run.created,
         duplicates=duplicates,
-        rejected=rejected,
-        generation=generation,
+        rejected=run.rejected,
+        generation=run.generation,
         properties=tuple(properties[field.name] for field in mapping.fields),
         empty_columns=mapping.empty,
-        rejects=tuple(shown),
-        reject_path=where if refused.count else None,
-        seconds=time.monotonic() - began,
+        rejects=tuple(run.shown),
+        reject_path=run.reject_path,
+        seconds=run.seconds,
     )
 
 
@@ -162,12 +135,11 @@ def _batches(
     tag_separator: str,
 ) -> Iterator[tuple[int, ContactBatch]]:
     """Each batch with the number of rows of the file it was made of."""
-    first = 0
     wanted = list(dict.fromkeys([id_column, *mapping.columns]))
-    for record_batch in source.batches(wanted, batch_rows):
-        assert isinstance(record_batch, pa.RecordBatch)
-        batch = batch_from_arrow(
-            _normal(record_batch, id_column),
+
+    def convert(rows: pa.RecordBatch, first: int) -> ContactBatch:
+        return batch_from_arrow(
+            _normal(rows, id_column),
             properties,
             id_column,
             mapping.columns,
@@ -176,8 +148,8 @@ def _batches(
             tag_separator=tag_separator,
             check=check_product_id,
         )
-        yield record_batch.num_rows, batch
-        first += record_batch.num_rows
+
+    return numbered(source.batches(wanted, batch_rows), convert)
 
 
 def _normal(batch: pa.RecordBatch, id_column: str) -> pa.RecordBatch:
@@ -200,6 +172,5 @@ def _write(account: CatalogueLike, batch: ContactBatch, properties: Schema) -> I
     if apply is not None:
         yield apply(products_from_columns(batch, properties))
         return
-    rows = writes_from_columns(batch, properties)
-    while part := list(islice(rows, REMOTE_ROWS)):
+    for part in in_parts(writes_from_columns(batch, properties)):
         yield account.write_products(part)

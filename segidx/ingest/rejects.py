@@ -14,7 +14,8 @@ from typing import IO
 from segidx.model.errors import InvalidArgument
 from segidx.model.results import Reject
 
-HEADER = ["row", "contact_id", "field", "reason", "message"]
+CONTACT_ID = "contact_id"
+HEADER = ["row", CONTACT_ID, "field", "reason", "message"]
 
 
 def default_reject_path(source: Path) -> Path:
@@ -29,10 +30,10 @@ class RejectFile:
     that is not one of ours is never touched (InvalidArgument).
     """
 
-    def __init__(self, path: Path, *, id_column: str = HEADER[1]) -> None:
+    def __init__(self, path: Path, *, id_column: str = CONTACT_ID) -> None:
         """`id_column` is how the column of ids is headed."""
         self.path = path
-        self._header = [id_column if name == HEADER[1] else name for name in HEADER]
+        self._header = [id_column if name == CONTACT_ID else name for name in HEADER]
         self.count = 0
         self._partial = path.with_name(path.name + ".partial")
         self._file: IO[str] | None = None

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from segidx.database import Account, Database
-from segidx.ingest.import_contacts import SHOWN_REJECTS
+from segidx.ingest.importing import SHOWN_REJECTS
 from segidx.model.errors import TooManyRejects
 from segidx.model.events import Event, EventType, Retraction
 from segidx.model.expression import Expression

@@ -63,7 +63,7 @@ def test_smoke_run_agrees_and_reports_in_the_common_shape(
             assert peers["duckdb"] == min(peers["duckdb_by_time"], peers["duckdb_by_contact"]) > 0
     printed = capsys.readouterr().out
     assert "producer_10: sum of producer 10 > 300 in 6 months" in printed
-    assert printed.count("answers agree: 20 expressions") == 2
+    assert printed.count(f"answers agree: {len(names)} expressions") == 2
     assert "unmerged: 285 orders" in printed
     assert "orders/s" in printed
 

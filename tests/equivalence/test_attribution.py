@@ -19,6 +19,7 @@ from segidx.model.syntax import parse
 from segidx.service.server import start
 from segidx.testing.account_lives import shrink
 from segidx.testing.checks import check_expression
+from segidx.testing.effort import seeds
 from segidx.testing.oracle import Oracle
 from segidx.testing.places import quick_directory
 
@@ -171,7 +172,7 @@ def place() -> Iterator[Path]:
         yield directory
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", seeds(3))
 def test_random_lives(place: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     shrink(monkeypatch.setattr)
     life = Life(place / "data", seed)

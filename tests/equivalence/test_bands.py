@@ -37,6 +37,7 @@ from segidx.model.windows import (
 from segidx.service.server import start
 from segidx.store import base
 from segidx.testing.checks import check_expression
+from segidx.testing.effort import seeds
 from segidx.testing.event_questions import random_bands
 from segidx.testing.oracle import Oracle
 
@@ -145,7 +146,7 @@ class Told:
             check_expression(self.account, self.oracle, question, at)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", seeds(3))
 def test_lives(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Merged and not, reopened, and in a database that is open for reading only."""
     monkeypatch.setattr(merger, "MERGE_SECONDS", 100_000.0)

@@ -20,6 +20,7 @@ from segidx.model.schema import AccountInfo, Field, FieldType, Schema
 from segidx.model.values import Constant
 from segidx.model.windows import to_millis
 from segidx.testing.checks import check_expression
+from segidx.testing.effort import seeds, times
 from segidx.testing.event_lives import random_life
 from segidx.testing.event_questions import random_event_expression, random_event_group
 from segidx.testing.oracle import Oracle
@@ -44,7 +45,7 @@ def import_both(account: Account, oracle: Oracle, orders: list[Order], now: int)
     assert [(r.index, r.field) for r in got.rejects] == [(r.index, r.field) for r in wanted.rejects]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", seeds(3))
 def test_lives_of_orders_agree_with_the_oracle(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     zone = ZONES[seed % len(ZONES)]
@@ -107,7 +108,7 @@ def test_ranges_and_months_of_many_contacts(tmp_path: Path) -> None:
         for orders in life:
             import_both(account, oracle, orders, now)
         pools = pools_for(at, "Europe/Warsaw")
-        for _ in range(25):
+        for _ in range(times(12)):
             asked = random_event_expression(rng, schema, pools, max_leaves=3)
             narrowed: Expression = And((field_of("n") < rng.choice((1, 30)), asked))
             check_expression(account, oracle, asked, at)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from segidx.database import Account, Database
 from segidx.model.schema import AccountInfo, Field, FieldType, Schema
 from segidx.testing.checks import check_expression
+from segidx.testing.effort import times
 from segidx.testing.oracle import Oracle
 from segidx.testing.pools import ZONES, pools_for
 from segidx.testing.strategies import (
@@ -29,7 +30,7 @@ from segidx.testing.strategies import (
     random_expression,
 )
 
-SLOW = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=150)
+SLOW = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=times(60))
 
 
 @contextmanager
@@ -98,7 +99,7 @@ def test_many_contacts_agree_with_the_oracle(seed: int) -> None:
     with account_of(EVERY_TYPE, zone) as account:
         for first in range(0, len(rows), 25_000):
             account.upsert(rows[first : first + 25_000])
-        for _ in range(6 if seed == 0 else 40):
+        for _ in range(times(3 if seed == 0 else 20)):
             check_expression(account, oracle, random_expression(rng, EVERY_TYPE, pools, max_leaves=6), at)
 
 

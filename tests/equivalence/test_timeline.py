@@ -20,6 +20,7 @@ from segidx.model.windows import from_millis, to_millis
 from segidx.store.environment import WriteTransaction
 from segidx.testing import oracle_writes
 from segidx.testing.account_lives import AT, BULK
+from segidx.testing.effort import seeds
 from segidx.testing.event_files import write_events_file
 from segidx.testing.event_pools import DECLARED
 from segidx.testing.generator import RandomChooser
@@ -208,7 +209,7 @@ STEPS = (
 )
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(2))
 def test_a_random_life(place: Path, seed: int) -> None:
     with closing(TimelineLife(place / "d", seed)) as life:
         for step in range(40):

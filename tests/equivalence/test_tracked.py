@@ -26,6 +26,7 @@ from segidx.store import feed
 from segidx.testing import oracle_writes
 from segidx.testing.account_lives import AT, EVERYTHING, Life, live, shrink
 from segidx.testing.checks import check_expression
+from segidx.testing.effort import seeds
 from segidx.testing.generator import Generator, RandomChooser
 from segidx.testing.generator_writes import WRITTEN, WriteGenerator
 from segidx.testing.oracle import Oracle
@@ -103,7 +104,7 @@ class TrackedLife(Life):
                     assert self.reader.members(expression, at) == wanted
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds(2))
 def test_a_random_life(place: Path, seed: int) -> None:
     with closing(TrackedLife(place / "d", seed)) as life:
         live(life, 60, WEIGHTED)

@@ -16,6 +16,7 @@ from segidx.model.results import WriteResult
 from segidx.model.writes import ContactWrite
 from segidx.testing import oracle_writes
 from segidx.testing.account_lives import EVERYTHING, Life, live, shrink
+from segidx.testing.effort import seeds
 from segidx.testing.generator import RandomChooser
 from segidx.testing.generator_writes import WRITTEN, WriteGenerator
 from segidx.testing.oracle_writes import Step
@@ -34,7 +35,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     shrink(monkeypatch.setattr)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(2))
 def test_a_random_life(place: Path, seed: int) -> None:
     with closing(Life(place / "d", seed)) as life:
         live(life, 42, EVERYTHING)

@@ -32,6 +32,7 @@ from segidx.kernels.events import (
     merge_layers,
     select,
 )
+from segidx.testing.effort import seeds
 from segidx.testing.event_months import both, month, months
 
 MAY = 1_777_593_600_000
@@ -367,7 +368,7 @@ def check_random(seed: int, rounds: int) -> None:
     assert found > rounds, "most questions should find something"
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(4))
 def test_random_layers(seed: int) -> None:
     check_random(seed, 12)
 
@@ -376,7 +377,7 @@ def test_random_layers(seed: int) -> None:
 def test_every_simd_level_gives_the_same_answers(level: str) -> None:
     code = (
         f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); import test_event_layers_random as t;"
-        "t.check_random(11, 10); t.test_sizes(16385); print(t.simd_level())"
+        "t.check_random(11, 4); t.test_sizes(16385); print(t.simd_level())"
     )
     environment = {**os.environ, "SEGIDX_SIMD": level}
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

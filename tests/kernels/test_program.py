@@ -15,6 +15,7 @@ from pyroaring import BitMap
 
 from segidx.kernels.bitmaps import Column, CorruptPosting, Posting, Program, Stop, Stopped, simd_level
 from segidx.kernels.columns import CHUNK_ROWS, decode_chunk, encode_chunk
+from segidx.testing.effort import times
 
 SHARD = 1 << 20
 SIZE = 3 * 65_536 + 1000  # four containers, the last one short
@@ -160,14 +161,14 @@ def check_random_trees(seed: int, rounds: int) -> None:
 
 
 def test_random_trees() -> None:
-    check_random_trees(7, 60)
+    check_random_trees(7, times(25))
 
 
 @pytest.mark.parametrize("level", ["scalar", "avx2"])
 def test_every_simd_level_gives_the_same_answers(level: str) -> None:
     code = (
         f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); import test_program as t;"
-        "t.check_random_trees(11, 20); print(t.simd_level())"
+        "t.check_random_trees(11, 8); print(t.simd_level())"
     )
     environment = {**os.environ, "SEGIDX_SIMD": level}
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

@@ -14,6 +14,7 @@ from segidx.database import Account, Database
 from segidx.ingest.writes import batches_from_writes
 from segidx.model.schema import AccountInfo, Field, FieldType, Schema
 from segidx.service.plain_rows import PlainRows
+from segidx.testing.effort import times
 from segidx.v1 import ingest_pb2 as pb
 from segidx.wire.writes import read_writes
 
@@ -93,7 +94,7 @@ def contacts(account: Account) -> dict[str, object]:
 made = 0
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=times(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(some=[])
 @given(some=st.lists(requests, max_size=3))
 def test_both_ways_leave_the_same_contacts(database: Database, some: list[pb.StreamWritesRequest]) -> None:
