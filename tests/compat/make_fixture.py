@@ -20,7 +20,9 @@ import lmdb
 
 from segidx.database import Account, Database
 from segidx.model.events import LINE, Event, EventProperty, EventType, Order, OrderLine, Retraction
+from segidx.model.products import ProductWrite
 from segidx.model.schema import AccountInfo, Field, FieldType
+from segidx.model.source_settings import SourceSettings
 from segidx.model.writes import Channel, ChannelFlag, ContactWrite
 from segidx.store import base
 from segidx.store.environment import WriteTransaction
@@ -132,12 +134,36 @@ EVENTS_LOGGED = [
     Event("task", "zadanie", "contact-6", DUE, {"kind": "mail", "cost": Decimal("1.25"), "urgent": False}, revision=1),
     Retraction("task", "never seen", 9),
 ]
+# Since format 5: numbers kept beside the events, what dropped events came to, and what came to format 4 late: a
+# catalogue, tracked fields, bands, groups and settings. The orders of contact-N are N, of 100 each, from 2023 on.
+TRACKED = Field("stage", FieldType.CATEGORY, tracked=True)
+HORIZON = datetime(2023, 6, 1, tzinfo=UTC)
+KEPT_CONTACTS = 12
+KEPT_ORDERS = [
+    Order(
+        f"kept {i}-{n}",
+        f"contact-{i}",
+        datetime(2023, 1 + n, 1 + i, 12, tzinfo=UTC),
+        "shop",
+        n % 2 == 0,
+        Decimal(100),
+        lines=[OrderLine("rope", amount=Decimal(100))],
+    )
+    for i in range(KEPT_CONTACTS)
+    for n in range(i)
+]
+KEPT_LOGGED = [
+    Order("kept 11-10", "contact-0", datetime(2023, 12, 31, tzinfo=UTC), "shop", True, Decimal(700)),
+    Retraction("order", "kept 9-7"),
+    Event("visit", "kept visit", "contact-1", DUE, {"source": "email"}),
+    Order("of a visit", "contact-1", DUE, amount=Decimal("0.5")),
+]
 
 
 def main(place: Path) -> None:
     with tempfile.TemporaryDirectory() as build:
         write(Path(build))
-        for name in ("default", "shop", "half"):
+        for name in ("default", "shop", "half", "kept"):
             target = place / "accounts" / name
             target.mkdir(parents=True)
             source = Path(build) / "accounts" / name
@@ -174,6 +200,22 @@ def write(directory: Path) -> None:
         half.write_events(EVENTS_LOGGED)
         cut_short(half)
         half.write_events([Event("visit", "behind the cut", "contact-3", DUE)])
+        keep(database.create_account(replace(ACCOUNT, name="kept")))
+
+
+def keep(account: Account) -> None:
+    account.update_schema([TRACKED])
+    account.upsert([(f"contact-{i}", {"stage": "new"}) for i in range(KEPT_CONTACTS)])
+    account.upsert([("contact-3", {"stage": "mql"})])
+    account.import_orders(KEPT_ORDERS)
+    account.declare_bands("spend", "sum(order.amount)", [100, 500, 1000])
+    account.declare_derived("large", "count(order where amount >= 100)")
+    account.set_event_group("touch", ["order", "cart"])
+    account.set_source_settings(SourceSettings(order_minutes=10, own_hosts=("example.com",)))
+    account.write_products([ProductWrite("rope", {"producer": "ACME"})])
+    account.merge()
+    account.prune(HORIZON, ["order"])
+    account.write_events(KEPT_LOGGED)
 
 
 def cut_short(account: Account) -> None:
