@@ -68,6 +68,7 @@ class Import:
         self.source = open_source(path)
         self.rows = self.rejected = self.created = self.generation = 0
         self.shown: list[Reject] = []
+        self._late: list[Reject] = []  # of the batch in hand
         self._where = reject_path or default_reject_path(self.source.path)
         self._id_column = id_column
         self._tell = progress or (lambda _phase, _done, _total: None)
@@ -104,10 +105,12 @@ class Import:
         message begins (by default with the number of rows).
         """
         for count, batch in ahead(batches):
-            self._refuse(batch.rejects)
             if not self.rows and batch.rejects and not len(batch.ids):
+                self._refuse(batch.rejects)
                 raise self._all_refused(batch.rejects, said)
+            self._late = []
             yield batch
+            self._refuse(sorted([*batch.rejects, *self._late], key=lambda reject: reject.index))
             self.rows += count
             self._tell("importing", self.rows, self.source.rows)
 
@@ -119,7 +122,7 @@ class Import:
     def also_refused(self, batch: Batch, rejects: Sequence[Reject]) -> None:
         """Counts what an account refused of a batch's rows when it wrote them, beside what the batch did."""
         own = set(batch.rejects)
-        self._refuse([reject for reject in rejects if reject not in own])
+        self._late += [reject for reject in rejects if reject not in own]
 
     def refuse_late(self, batch: Batch, rejects: Sequence[Reject]) -> None:
         """Counts what an account refused beyond what the batch did: it was accepted by the schema as it was when the

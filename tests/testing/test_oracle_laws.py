@@ -245,7 +245,8 @@ def test_every_kind_of_node_and_window_is_generated() -> None:
             nodes[type(node)] += 1
             if isinstance(node, InWindow):
                 windows[type(node.window)] += 1
-    of_events = {Did, Never, Only, EventHas, HasValue, Overdue, asked.Sequence, asked.BandIs, asked.Crossed}
+    of_events = {Did, Never, Only, EventHas, HasValue, Overdue}
+    of_events |= {asked.Sequence, asked.BandIs, asked.Crossed, asked.TimeInWindow}
     assert set(nodes) == set(NODE_NAMES) - {Unfinished, *of_events}
     assert set(windows) == {Rolling, OlderThan, Ago, Calendar, Absolute, AllTime}
     assert min(nodes.values()) >= 5
