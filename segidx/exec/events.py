@@ -113,6 +113,15 @@ def numbers_of_ranges(value: BoundAggregate, ranges: Ranges, context: BindContex
     return ordinals, numbers
 
 
+def numbers_in_log(
+    value: BoundAggregate, events: BoundEvents, among: Ordinals, context: BindContext
+) -> tuple[Ordinals, Numbers]:
+    """What those of the events come to that are in the log alone, not in the base yet; as `numbers_of`."""
+    ask = _Asked.about(value, events, among, context)
+    ask = ask._replace(held=ask.held._replace(months=()))
+    return _together(ask.parts(lambda ranges: ask.run(collect, ranges)))
+
+
 def contacts_with(events: Selections, among: Ordinals | None, context: BindContext) -> Ordinals:
     """The contacts that have one of the events, of `among` where it is given; both ascending. Raises Stopped."""
     return counts(events, among, context)[0]
@@ -311,6 +320,10 @@ def _collected_of(
     else:
         ask = _Asked.about(aggregate, events, among, context)
         parts = ask.parts(lambda ranges: ask.run(collect, ranges))
+    return _together(parts)
+
+
+def _together(parts: Sequence[ContactNumbers]) -> ContactNumbers:
     if not parts:
         return np.zeros(0, np.uint32), np.zeros(0, np.int64)
     return np.concatenate([ordinals for ordinals, _ in parts]), np.concatenate([numbers for _, numbers in parts])

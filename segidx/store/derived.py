@@ -314,8 +314,18 @@ def _touched(snapshot: Snapshot, type: EventType) -> Ordinals:
         return np.zeros(0, np.uint32)
     folded, below = snapshot.events_folded(type)
     owners, _ = collect((), None, -_ALWAYS, _ALWAYS, -1, layers=layers, folded=(folded, below))
-    parts = [owners]
-    for place, layer in enumerate(layers):
+    return np.union1d(owners, voided(snapshot, type))
+
+
+def voided(snapshot: Snapshot, type: EventType) -> Ordinals:
+    """Those of them of whose events in the base the log voids some, ascending."""
+    return snapshot.remembered((META_KEPT, type.number, "voided"), lambda: _voided(snapshot, type), base=False)
+
+
+def _voided(snapshot: Snapshot, type: EventType) -> Ordinals:
+    folded, below = snapshot.events_folded(type)
+    parts = [np.zeros(0, np.uint32)]
+    for place, layer in enumerate(snapshot.event_layers(type)):
         contacts, _, _ = layer.stale_places()
         parts.append(contacts[contacts.astype(np.int64) >= below << RANGE_BITS] if place < folded else contacts)
     return np.unique(np.concatenate(parts))
