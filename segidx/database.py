@@ -41,9 +41,9 @@ from segidx.ingest.derived import bind_kept
 from segidx.ingest.event_batch import EventBatch
 from segidx.ingest.event_rows import events_from_rows, orders_from_rows
 from segidx.ingest.group import Batch
-from segidx.ingest.import_contacts import Progress
 from segidx.ingest.import_events import EventImportReport, import_events
 from segidx.ingest.import_products import ProductImportReport, import_products
+from segidx.ingest.importing import Progress
 from segidx.ingest.mapping import Overrides
 from segidx.ingest.product_batch import ProductBatch, products_from_rows
 from segidx.ingest.prune import count_before
