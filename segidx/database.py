@@ -503,6 +503,13 @@ class Account:
         self._check_writable()
         self._writer.remove_derived(check_name(name))
 
+    def keep_derived(self) -> None:
+        """Build now what the columns of derived numbers lack behind events that were written in bulk. Without it that
+        is done some seconds later, or when the data are opened for writing again; until then conditions are answered
+        from the events. Raises StorageFull, CorruptData."""
+        self._check_writable()
+        self._writer.merger.build()
+
     @property
     def source_settings(self) -> SourceSettings:
         """What the account says of where visits and orders come from."""
@@ -583,7 +590,9 @@ class Account:
         `segidx.ingest.import_events`."""
         self._check_writable()
         where = None if reject_path is None else Path(reject_path)
-        return import_events(self, type, Path(path), columns=columns, reject_path=where, progress=progress)
+        report = import_events(self, type, Path(path), columns=columns, reject_path=where, progress=progress)
+        self.keep_derived()
+        return report
 
     def import_orders(self, orders: Iterable[Order]) -> WriteResult:
         """Write orders with their lines; an id that is known replaces its order and all its lines. The valid ones

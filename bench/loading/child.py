@@ -58,6 +58,7 @@ def _segidx(contacts: Path, orders: Path, target: Path) -> dict[str, float]:
         report = import_orders(account, orders)
         if report.rejected:
             raise RuntimeError(f"{report.rejected} rows were refused, {report.rejects[0].message}")
+        account.keep_derived()
     phases["orders"] = time.perf_counter() - began - phases["contacts"]
     return phases
 

@@ -88,6 +88,7 @@ def import_events(
                 reports.append({"file": str(file), **_entry(report)})
             else:
                 _print(file, report)
+        account.keep_derived()
     if as_json:
         render.print_json({"files": reports})
 

@@ -35,6 +35,8 @@ MERGE_SECONDS = 60.0
 # Commits wait for the merge when the log holds so much: what readers hold in memory stays bounded.
 ROOM_BYTES = 128 << 20
 _RETRY_SECONDS = 5.0
+# Columns that a bulk commit has left behind are built when none has come for so long: imports make many.
+QUIET_SECONDS = 3.0
 # As in nice(1). A tenth of a busy processor is left to a merge: what waits for the write lock must not wait for long.
 _NICENESS = 10
 
@@ -54,6 +56,7 @@ class Merger:
         self._closed: int | None = None  # the generation up to which segments are; None until it was looked up
         self._failure: Exception | None = None
         self._to_build = False  # whether columns of derived numbers are to be begun or gone on with
+        self._build_at = 0.0  # not before this instant of the monotonic clock
 
     @contextlib.contextmanager
     def choosing(self) -> Iterator[None]:
@@ -109,11 +112,21 @@ class Merger:
                 self._start()
                 self._changed.notify_all()
 
-    def _build(self) -> None:
+    def keep_derived_later(self) -> None:
+        """Columns of derived numbers were left behind by a bulk commit: see to them when no more come."""
+        with self._changed:
+            self._to_build, self._build_at = True, time.monotonic() + QUIET_SECONDS
+            self._start()
+
+    def build(self) -> None:
+        """Build what columns of derived numbers lack, on this thread. Raises StorageFull, CorruptData."""
         with self._merging:
             keep_all(self._store, lambda: self._closing)
         with self._changed:
             self._to_build = False
+
+    def _build_due(self) -> bool:
+        return self._to_build and time.monotonic() >= self._build_at
 
     def wait_for_room(self) -> None:
         """Return when the log may grow. Raises why merging fails, while it is too large."""
@@ -130,14 +143,16 @@ class Merger:
             self._thread = threading.Thread(target=self._run, name="segidx-merger", daemon=True)
             self._thread.start()
 
-    def merge_all(self) -> None:
-        """Fold all that is committed into the base now. Raises StorageFull, CorruptData."""
+    def merge_all(self, *, build: bool = True) -> None:
+        """Fold all that is committed into the base now, and build what columns of derived numbers lack. Raises
+        StorageFull, CorruptData."""
         with self._merging:
             merge(self._store, self._clock(), self._close, bind_kept)
-            keep_all(self._store)
+            if build:
+                keep_all(self._store)
             self._store.clear_stale_readers()
         with self._changed:
-            self._to_build = False
+            self._to_build = self._to_build and not build
             self._log_bytes = None  # counted anew: an earlier merge may have failed behind its merge point
             self._failure = None
             self._changed.notify_all()
@@ -174,16 +189,13 @@ class Merger:
         _stand_back()
         while True:
             with self._changed:
-                while not self._closing and not self._unmerged() and not self._to_build:
-                    self._changed.wait()
-                building = self._to_build and not self._closing
+                while not self._closing and not self._unmerged() and not self._build_due():
+                    self._changed.wait(max(0.0, self._build_at - time.monotonic()) if self._to_build else None)
+                building = self._build_due() and not self._closing
                 # Whatever has come by the end of the wait is merged, so that readers need no log for long.
                 end = time.monotonic() + MERGE_SECONDS
                 while (
-                    not self._closing
-                    and not self._to_build
-                    and 0 < self._unmerged() < MERGE_BYTES
-                    and time.monotonic() < end
+                    not self._closing and not building and 0 < self._unmerged() < MERGE_BYTES and time.monotonic() < end
                 ):
                     self._changed.wait(end - time.monotonic())
                 if self._closing:
@@ -192,7 +204,7 @@ class Merger:
                     continue
             try:
                 if building:
-                    self._build()
+                    self.build()
                     continue
                 self.merge_all()
             except Exception as error:  # whatever it is, a merger that died would let the log fill up for good

@@ -75,6 +75,8 @@ _Done = TypeVar("_Done")
 
 # Batches from so many contacts on go straight to the base: their own log record would be as large as what it spares.
 BULK_CONTACTS = 20_000
+# Behind a commit of so many events the columns of derived numbers are built anew, instead of following it.
+BULK_EVENTS = 20_000
 # Contacts, events and lines that may wait in the queue; then `submit` waits.
 QUEUE_CONTACTS = 40_000
 # Those of one commit, so that none takes long.
@@ -478,8 +480,10 @@ class Writer:
         """Events straight into the base, after all that the log holds and after the contacts that are new."""
         given = waiting.events
         created = 0
+        # So many events touch most ranges: columns would be written again by every batch of an import.
+        follow = len(given.ids) < BULK_EVENTS
         try:
-            self.merger.merge_all()
+            self.merger.merge_all(build=follow)
             with self._store.snapshot() as snapshot:
                 if given.type.name not in snapshot.catalog.event_types:
                     raise UnknownEventType(given.type.name, [each.name for each in snapshot.catalog.event_types])
@@ -496,10 +500,12 @@ class Writer:
             if len(events.ids):
                 with self._store.write() as write:
                     generation = write.state.generation + 1
-                    ordinals = apply_events(write, effect, bind_kept)
+                    ordinals = apply_events(write, effect, *([bind_kept] if follow else []))
                     kinds = np.full(len(ordinals), KIND_BITS[ChangeKind.EVENTS], np.uint8)
                     append_changes(write.txn, write.dbs[DB_CHANGES], generation, self._clock(), ordinals, kinds)
                     write.save_state(replace(write.state, generation=generation, merged=generation))
+                if not follow:
+                    self.merger.keep_derived_later()
         except StorageFull as error:
             if not created:
                 raise
