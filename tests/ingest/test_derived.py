@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from segidx.database import Account, Database
-from segidx.ingest import writer
+from segidx.ingest import merger, writer
 from segidx.model.derived import BUILT_IN
 from segidx.model.errors import (
     CorruptData,
@@ -21,6 +25,7 @@ from segidx.model.errors import (
     UnknownEventType,
     UnknownProperty,
 )
+from segidx.model.events import Order
 from segidx.model.schema import Field, FieldType
 from segidx.store.layout import DB_META, META_DERIVED
 
@@ -119,3 +124,48 @@ def test_damaged_ones_are_named(tmp_path: Path, stored: bytes) -> None:
         write.txn.put(META_DERIVED, stored, db=write.dbs[DB_META])
     with opened(tmp_path, read_only=True) as database, pytest.raises(CorruptData, match="cannot be read"):
         database.account().count("everyone")
+
+
+def uses_column(account: Account) -> bool:
+    return "derived" in str(account.explain("sum(order.amount) >= 100"))
+
+
+def test_columns_are_built_behind_bulk_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events in large numbers are not followed: questions are answered from them until the columns are built, on the
+    merger's thread when no more come, or when that is asked for."""
+    monkeypatch.setattr(writer, "BULK_EVENTS", 10)
+    monkeypatch.setattr(merger, "QUIET_SECONDS", 3600.0)
+    with opened(tmp_path) as database:
+        account = database.account()
+        few = [Order(f"few {i}", f"c{i}", datetime(2025, 1, 1, tzinfo=UTC), amount=Decimal(100)) for i in range(9)]
+        account.import_orders(few)
+        account.keep_derived()
+        assert uses_column(account)
+        account.import_orders([replace(few[0], order_id="followed")])
+        assert uses_column(account)
+        many = [replace(few[i % 9], order_id=f"many {i}", amount=Decimal(i)) for i in range(40)]
+        account.import_orders(many)
+        assert not uses_column(account)
+        before = account.count("sum(order.amount) >= 200").count
+        assert list(account.verify()) == []
+        account.import_orders(many[:12])  # again, over columns that are not there
+        account.keep_derived()
+        assert uses_column(account)
+        assert account.count("sum(order.amount) >= 200").count == before == 3
+        assert account.count("count(order) >= 5").count == 9
+        assert list(account.verify()) == []
+        monkeypatch.setattr(merger, "QUIET_SECONDS", 0.05)
+        account.import_orders([replace(order, order_id=f"again {order.order_id}") for order in many])
+        end = time.monotonic() + 60
+        while not uses_column(account):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert list(account.verify()) == []
+        monkeypatch.setattr(merger, "QUIET_SECONDS", 3600.0)
+        account.import_orders(many)
+        assert not uses_column(account)
+    with opened(tmp_path) as database:  # closed before they were built: they are when it is opened for writing
+        account = database.account()
+        account.merge()
+        assert uses_column(account)
+        assert list(account.verify()) == []
