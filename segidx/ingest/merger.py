@@ -117,6 +117,7 @@ class Merger:
         with self._changed:
             self._to_build, self._build_at = True, time.monotonic() + QUIET_SECONDS
             self._start()
+            self._changed.notify_all()
 
     def build(self) -> None:
         """Build what columns of derived numbers lack, on this thread. Raises StorageFull, CorruptData."""
