@@ -33,6 +33,7 @@ from segidx.kernels.deltas import (
 )
 from segidx.kernels.events import (
     BLOCK_ROWS,
+    LINE,
     CorruptEvents,
     EventBlock,
     EventFilter,
@@ -47,6 +48,7 @@ from segidx.kernels.events import (
     take,
     verify_block,
 )
+from segidx.testing.event_months import orders_of
 from segidx.v1 import ingest_pb2
 
 ROWS = 65536
@@ -182,7 +184,9 @@ def _read_events(pick: random.Random) -> None:
         block.decode()
     for chosen in (None, candidates, few):
         with contextlib.suppress(OverflowError):
-            rows = pick.choice([None, EventFilter(ops)])
+            bounds = [found for block in blocks if (found := block.zone(LINE + 1)) is not None]
+            value = pick.choice(bounds)[pick.randrange(2)] if bounds else 0
+            rows = pick.choice([None, EventFilter(ops), EventFilter([("range", LINE + 1, value, value)])])
             end = pick.choice([1 << 10, 1 << 60])
             months = [EventMonth((number, block) for number in (0, 2) for block in blocks)]
             folded = pick.randrange(len(layers) + 1), pick.randrange(4)
@@ -190,7 +194,10 @@ def _read_events(pick: random.Random) -> None:
             how = pick.choice(["sum", "min", "max", "distinct"] if measure >= 0 else ["sum", "distinct_days"])
             where = zone if how == "distinct_days" else None
             held = {"layers": layers, "folded": folded}
-            pick.choice([collect, collect_set])(months, rows, 0, end, measure, chosen, how=how, zone=where, **held)
+            ask = pick.choice([collect, collect_set])
+            equals = [equal.column for equal in rows.equals] if rows else []
+            with orders_of(months, equals, [measure] if measure >= 0 else []):
+                ask(months, rows, 0, end, measure, chosen, how=how, zone=where, **held)
             select(months, rows, 0, end, [0, pick.randrange(least)], chosen, **held)
             where = (months, rows, 0, end, layers, folded)
             columns = pick.randrange(least), pick.randrange(least)
