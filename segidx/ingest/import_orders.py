@@ -33,8 +33,9 @@ from segidx.model.results import Horizon, Reject, WriteResult
 from segidx.model.retention import horizon_of
 from segidx.model.schema import AccountInfo, FieldType
 
-# Some 200,000 orders of a few lines each: a transaction rewrites much of what it touches, so it should bring much.
-BATCH_LINES = 600_000
+# Some 200,000 orders of a few lines each: a transaction rewrites much of what it touches, so it should bring much;
+# what it brings is in memory a few times over.
+BATCH_LINES = 500_000
 # Rows that are converted at once: few enough to stay in the processor's caches.
 _PIECE_ROWS = 200_000
 # Rows that are held at most while an order does not end; one of so many is refused.
