@@ -16,6 +16,7 @@ ROUNDS       ?= 8
 IMAGES       ?= 40
 TESTS        ?=
 EFFORT       ?= 1
+JOBS         ?= logical
 
 # Pip takes these for what it installs and for what it builds with (grpcio-tools must not be newer than protobuf); one
 # name is that of older pips, one that of newer ones.
@@ -62,8 +63,9 @@ build: $(STAMPS)/dev  ## a wheel in dist/
 
 # --- what developers do ---
 
-test: $(STAMPS)/dev  ## the test suite (TESTS=tests/ingest for a part, EFFORT=10 for ten times the random tests)
-	SEGIDX_TEST_EFFORT=$(EFFORT) $(BIN)/python -m pytest $(TESTS)
+# A file's tests run in one process, so that they share what it has built for all of them.
+test: $(STAMPS)/dev  ## the test suite (TESTS=tests/ingest for a part, EFFORT=10 for ten times the random tests, JOBS=1)
+	SEGIDX_TEST_EFFORT=$(EFFORT) $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist loadfile $(TESTS)
 
 lint: $(STAMPS)/dev  ## ruff: rules and format
 	$(BIN)/ruff check .
