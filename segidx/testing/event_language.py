@@ -36,9 +36,10 @@ from segidx.model.expression import (
 from segidx.model.schema import FieldType, Schema
 from segidx.model.values import Arithmetic, ArithmeticOperator, Constant, FieldValue, Value
 from segidx.model.windows import AllTime
+from segidx.testing.event_filters import FilterGenerator
 from segidx.testing.event_lives import SeededChooser
 from segidx.testing.event_pools import ABSENT_EVENT_STRINGS, strings_of
-from segidx.testing.event_questions import EventGenerator, FilterGenerator
+from segidx.testing.event_questions import EventGenerator
 from segidx.testing.generator import Chooser
 from segidx.testing.generator_events import EventRowGenerator
 from segidx.testing.pools import Pools, pools_for
