@@ -93,116 +93,53 @@ Readings chosen where the words are silent (a test that meets another reading ha
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from fractions import Fraction
-from typing import Any
 
-from segidx.model import expression as asked
 from segidx.model.bands import Bands, bands, check_decimals
 from segidx.model.derived import DerivedNumber
-from segidx.model.errors import (
-    ContactNotFound,
-    InvalidArgument,
-    PrunedHistory,
-    SegidxError,
-    TypeMismatch,
-)
+from segidx.model.errors import ContactNotFound, InvalidArgument, PrunedHistory, SegidxError, TypeMismatch
 from segidx.model.event_groups import GROUPS, EventGroup, event_group
 from segidx.model.events import EventType, EventTypes
 from segidx.model.expression import (
     Aggregate,
-    AggregateFunction,
     And,
-    Anniversary,
     AtLeast,
-    BandIs,
     Became,
-    Between,
     Comparison,
-    Crossed,
-    DaysSinceEvent,
     Did,
-    EventHas,
     Events,
     Everyone,
     Expression,
-    HasTags,
-    HasValue,
-    In,
-    InWindow,
-    IsSet,
-    Never,
     Nobody,
     Not,
     OnChannel,
-    Only,
     Operator,
     Or,
-    Overdue,
     Tagged,
-    TextMatch,
     check,
 )
 from segidx.model.results import FieldData, Reject
 from segidx.model.schema import Field, FieldType, Schema
 from segidx.model.source_settings import SourceSettings
-from segidx.model.values import Age, Arithmetic, ArithmeticOperator, Constant, DaysSince, FieldValue, Negative, Value
+from segidx.model.values import Constant
 from segidx.model.values import scalar as to_scalar
 from segidx.model.writes import ADDRESS_FIELDS, Channel, ChannelFlag
 from segidx.testing import oracle_time
-from segidx.testing.oracle_bands import label_of, number_of, times_crossed
 from segidx.testing.oracle_channels import Flags, is_on_channel, set_flags
+from segidx.testing.oracle_conditions import Conditions
 from segidx.testing.oracle_event_rows import EventRefused, EventRow, Taken, take
-from segidx.testing.oracle_event_values import (
-    Root,
-    expected_of,
-    favourite_of,
-    gap_deviation_of,
-    in_order,
-    mean_gap_of,
-    signed_square,
-)
-from segidx.testing.oracle_events import (
-    Event,
-    Kept,
-    Subject,
-    average_of,
-    count_of,
-    days_of,
-    end_of,
-    population_of,
-    seen,
-    sum_of,
-    time_of,
-    values_in,
-    with_sources,
-)
+from segidx.testing.oracle_events import Kept, Subject, with_sources
 from segidx.testing.oracle_history import Change, changes_between, has_become, is_tagged
 from segidx.testing.oracle_horizons import Account, Horizons
 from segidx.testing.oracle_products import OracleCatalogue
 from segidx.testing.oracle_rows import check_contact_id, clean_tags, clean_value
-from segidx.testing.oracle_sequences import ends_of_chains, stays_away
-from segidx.testing.oracle_strings import fold, for_one_of_the_tags, has_tags, text_condition
 from segidx.testing.oracle_types import check_types
-from segidx.testing.pools import from_millis
 
 Row = tuple[str, Mapping[str, object]]
-# What a value is while it is compared: numbers are exact fractions; None is missing.
-Evaluated = Fraction | Root | str | bool | date | datetime | None
-Condition = Callable[[Subject], bool]
-
-_HOLDS = {
-    Operator.EQ: operator.eq,
-    Operator.LT: operator.lt,
-    Operator.LE: operator.le,
-    Operator.GT: operator.gt,
-    Operator.GE: operator.ge,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -472,7 +409,10 @@ class Oracle:
         assert isinstance(instant, datetime)
         at = oracle_time.millis(instant)
         self.horizons.check(expression, at, self._account())
-        return self._members(expression, at)
+        conditions = Conditions(
+            self.schema, self.event_types, self.event_groups, self.bands, self.catalogue, self.local, at
+        )
+        return self._members(expression, conditions)
 
     def prune(self, types: Iterable[str], before: int) -> None:
         """Forget nothing, and refuse what reaches behind an instant, in ms."""
@@ -489,7 +429,7 @@ class Oracle:
             self.local,
         )
 
-    def _members(self, node: Expression, at: int) -> set[str]:
+    def _members(self, node: Expression, conditions: Conditions) -> set[str]:
         everyone = set(self.contacts)
         match node:
             case Everyone():
@@ -497,21 +437,21 @@ class Oracle:
             case Nobody():
                 return set()
             case Not(operand=operand):
-                return everyone - self._members(operand, at)
+                return everyone - self._members(operand, conditions)
             case And(operands=operands):
-                return everyone.intersection(*(self._members(operand, at) for operand in operands))
+                return everyone.intersection(*(self._members(operand, conditions) for operand in operands))
             case Or(operands=operands):
-                return set().union(*(self._members(operand, at) for operand in operands))
+                return set().union(*(self._members(operand, conditions) for operand in operands))
             case AtLeast(count=count, operands=operands):
-                audiences = [self._members(operand, at) for operand in operands]
+                audiences = [self._members(operand, conditions) for operand in operands]
                 return {c for c in everyone if sum(c in audience for audience in audiences) >= count}
             case OnChannel(channel=channel, state=state):
                 return {c for c in everyone if is_on_channel(self.flags.get(c, set()), channel, state)}
             case Became():
-                return {c for c in everyone if has_become(node, self.history.get(c, ()), at, self.local)}
+                return {c for c in everyone if has_become(node, self.history.get(c, ()), conditions.at, self.local)}
             case Tagged():
-                return {c for c in everyone if is_tagged(node, self.history.get(c, ()), at, self.local)}
-        holds = self._predicate(node, at)
+                return {c for c in everyone if is_tagged(node, self.history.get(c, ()), conditions.at, self.local)}
+        holds = conditions.of(node)
         ids_of: dict[str, list[tuple[str, Kept]]] = {}
         for (_, event_id), held in self.held.items():
             if held.kept is not None:
@@ -525,281 +465,3 @@ class Oracle:
             for c, fields in self.contacts.items()
             if (holds(Subject(fields, kept_of.get(c, ()))) if fields or c in kept_of else of_nothing)
         }
-
-    def _predicate(self, node: Expression, at: int) -> Condition:
-        """The condition that a leaf puts on one contact, or on one event."""
-        match node:
-            case IsSet(field=field):
-                return lambda subject: field in subject.fields
-            case HasTags():
-                return lambda subject: has_tags(node, subject.fields.get(node.field, frozenset()))
-            case TextMatch():
-                return text_condition(node)
-            case Comparison():
-                left, right = self._value(node.left, at), self._value(node.right, at)
-                return lambda subject: self._compare(left(subject), node.operator, right(subject), node.ci)
-            case Between():
-                value, low, high = (self._value(v, at) for v in (node.value, node.low, node.high))
-                return lambda subject: (
-                    self._compare(value(subject), Operator.GE, low(subject))
-                    and self._compare(value(subject), Operator.LE, high(subject))
-                )
-            case In(options=options, ci=ci):
-                value = self._value(node.value, at)
-                constants = [_exact(option) for option in options]
-                return lambda subject: any(
-                    self._compare(value(subject), Operator.EQ, constant, ci) for constant in constants
-                )
-            case InWindow(field=field, window=window) if self.schema[field].type is FieldType.DATE:
-                days = oracle_time.window_of_days(window, self.local.day(at))
-                return lambda subject: (
-                    (born := self._day(field, subject)) is not None and oracle_time.within(born, days)
-                )
-            case InWindow(field=field, window=window):
-                instants = oracle_time.window_of_instants(window, at, self.local)
-                return lambda subject: (
-                    isinstance(when := subject.fields.get(field), datetime)
-                    and oracle_time.within(oracle_time.millis(when), instants)
-                )
-            case Anniversary(field=field, window=window):
-                wanted = oracle_time.window_of_days(window, self.local.day(at))
-                return lambda subject: (
-                    (born := self._day(field, subject)) is not None and oracle_time.has_anniversary_within(born, wanted)
-                )
-            case Did(events=events):
-                selected = self._selection(events, at)
-                return lambda subject: any(event.counts for event in selected(subject))
-            case Never(events=events):
-                selected = self._selection(events, at)
-                return lambda subject: not any(event.counts for event in selected(subject))
-            case Only(events=events, that=that):
-                selected, passes = self._selection(events, at), self._filter(that, at)
-
-                def only(subject: Subject) -> bool:
-                    held = population_of(selected(subject), filtered=events.where is not None)
-                    return bool(held) and all(passes(self._seen(event)) for event in held)
-
-                return only
-            case EventHas(event=event, that=that):
-                return self._has(event, that, at)
-            case HasValue(value=asked_for):
-                of_events = self._value(asked_for, at)
-                return lambda subject: of_events(subject) is not None
-            case asked.TimeInWindow(value=asked_for, window=window):
-                time_of_event = self._value(asked_for, at)
-                within = oracle_time.window_of_instants(window, at, self.local)
-                return lambda subject: (
-                    isinstance(when := time_of_event(subject), datetime)
-                    and oracle_time.within(oracle_time.millis(when), within)
-                )
-            case Overdue(events=events):
-                selected = self._selection(events, at)
-                return lambda subject: (due := expected_of(selected(subject))) is not None and due < at
-            case asked.Sequence():
-                return self._followed(node, at)
-            case BandIs(name=name, labels=labels):
-                of = self.bands[name]
-                selected = self._selection(of.value.events, at)
-                return lambda subject: label_of(of, number_of(of, selected(subject))) in labels
-            case Crossed(name=name, threshold=threshold):
-                of = self.bands[name]
-                selected = self._selection(of.value.events, at)
-                when = oracle_time.window_of_instants(node.window, at, self.local)
-                return lambda subject: any(
-                    oracle_time.within(time, when) for time in times_crossed(of, Fraction(threshold), selected(subject))
-                )
-        raise AssertionError(f"no such node: {node!r}")
-
-    def _has(self, event: Aggregate, that: Expression, at: int) -> Condition:
-        """That the first or the last of the events passes a filter."""
-        selected, passes = self._selection(event.events, at), self._filter(that, at)
-        group = self.event_groups.get(event.events.type)
-        types = [event.events.type] if group is None else [member.type for member in group.members]
-
-        def has(subject: Subject) -> bool:
-            events = in_order(selected(subject), types)
-            if not events:
-                return False
-            chosen = events[0 if event.function is AggregateFunction.FIRST else -1]
-            return passes(self._seen(chosen))
-
-        return has
-
-    def _followed(self, node: asked.Sequence, at: int) -> Condition:
-        """That events of the steps followed one another in the window, or that one stayed away."""
-        steps = [self._selection(replace(step.events, window=node.window), at) for step in node.steps]
-        _, end = oracle_time.window_of_instants(node.window, at, self.local)
-        end_of_time = at if end is None else min(end, at)
-        within, last = [step.within for step in node.steps], node.steps[-1]
-
-        def followed(subject: Subject) -> bool:
-            times = [[event.time for event in selected(subject) if event.counts] for selected in steps]
-            if not last.absent:
-                return bool(ends_of_chains(times, within))
-            assert last.within is not None
-            return stays_away(ends_of_chains(times[:-1], within[:-1]), times[-1], last.within, end_of_time)
-
-        return followed
-
-    def _selection(self, events: Events, at: int) -> Callable[[Subject], list[Event]]:
-        """The events of a contact that are selected, those that do not count too."""
-        group = self.event_groups.get(events.type)
-        passes = self._filter(events.where, at)
-        if group is not None:
-            each = [self._selection(Events(m.type, m.where, events.window), at) for m in group.members]
-            return lambda subject: [
-                event for selected in each for event in selected(subject) if passes(self._seen(event))
-            ]
-        window = oracle_time.window_of_instants(events.window, at, self.local)
-        return lambda subject: [
-            event
-            for kept in subject.kept
-            for event in kept.events(events.type)
-            if event.time < at and oracle_time.within(event.time, window) and passes(self._seen(event))
-        ]
-
-    def _seen(self, event: Event) -> Subject:
-        """An event as filters see it."""
-        of = self.event_types[event.type]
-        return seen(event, of, self.local, self.catalogue.seen(of, event.properties))
-
-    def _filter(self, node: Expression | None, at: int) -> Condition:
-        """The condition that a filter puts on one event."""
-        match node:
-            case None:
-                return lambda _: True
-            case Not(operand=operand):
-                holds = self._filter(operand, at)
-                return lambda event: not holds(event)
-            case And(operands=operands):
-                every = [self._filter(operand, at) for operand in operands]
-                return lambda event: all(holds(event) for holds in every)
-            case Or(operands=operands):
-                some = [self._filter(operand, at) for operand in operands]
-                return lambda event: any(holds(event) for holds in some)
-            case AtLeast(count=count, operands=operands):
-                several = [self._filter(operand, at) for operand in operands]
-                return lambda event: sum(holds(event) for holds in several) >= count
-            case Comparison(operator=Operator.NE):
-                equal = self._filter(replace(node, operator=Operator.EQ), at)
-                return lambda event: not equal(event)
-        return for_one_of_the_tags(node, self._predicate(node, at))
-
-    def _day(self, field: str, contact: Subject) -> int | None:
-        """The local day of a date or timestamp field."""
-        when = contact.fields.get(field)
-        if when is None:
-            return None
-        assert isinstance(when, date)
-        return self._day_of(when)
-
-    def _day_of(self, when: date) -> int:
-        return self.local.day(oracle_time.millis(when)) if isinstance(when, datetime) else when.toordinal()
-
-    def _value(self, node: Value, at: int) -> Callable[[Subject], Evaluated]:
-        """What a value is for one contact, or for one event; None where it is missing."""
-        match node:
-            case Constant(value=constant):
-                exact = _exact(constant)
-                return lambda _: exact
-            case FieldValue(field=field):
-                return lambda subject: _exact(subject.fields.get(field))
-            case Age(field=field):
-                return lambda subject: (
-                    None
-                    if (born := self._day(field, subject)) is None
-                    else Fraction(oracle_time.age(born, self.local.day(at)))
-                )
-            case DaysSince(field=field):
-                return lambda subject: (
-                    None if (then := self._day(field, subject)) is None else Fraction(self.local.day(at) - then)
-                )
-            case Aggregate(function=AggregateFunction.FIRST | AggregateFunction.LAST):
-                when = self._time(node, at)
-                return lambda subject: None if (ms := when(subject)) is None else from_millis(ms)
-            case Aggregate(function=AggregateFunction.EXPECTED):
-                selected = self._selection(node.events, at)
-                return lambda subject: None if (ms := expected_of(selected(subject))) is None else from_millis(ms)
-            case Aggregate(function=AggregateFunction.FAVOURITE, property=str(name), by=by):
-                selected = self._selection(node.events, at)
-                return lambda subject: favourite_of(selected(subject), name, by)
-            case Aggregate():
-                return self._number_of(node, at)
-            case DaysSinceEvent(event=event):
-                when = self._time(event, at)
-                return lambda subject: (
-                    None if (ms := when(subject)) is None else Fraction(self.local.day(at) - self.local.day(ms))
-                )
-            case Negative(operand=operand):
-                positive = self._value(operand, at)
-                return lambda subject: -number if isinstance(number := positive(subject), Fraction) else None
-            case Arithmetic():
-                left, right = self._value(node.left, at), self._value(node.right, at)
-                return lambda subject: _arithmetic(node.operator, left(subject), right(subject))
-        raise AssertionError(f"no such value: {node!r}")
-
-    def _time(self, node: Aggregate, at: int) -> Callable[[Subject], int | None]:
-        selected = self._selection(node.events, at)
-        return lambda subject: time_of(selected(subject), first=node.function is AggregateFunction.FIRST)
-
-    def _number_of(self, node: Aggregate, at: int) -> Callable[[Subject], Evaluated]:
-        selected, type, name = self._selection(node.events, at), node.events.type, node.property or ""
-        match node.function:
-            case AggregateFunction.COUNT:
-                return lambda subject: count_of(selected(subject))
-            case AggregateFunction.DISTINCT:
-                return lambda subject: Fraction(len(values_in(selected(subject), name)))
-            case AggregateFunction.DISTINCT_DAYS:
-                return lambda subject: Fraction(len(days_of(selected(subject), self.local)))
-            case AggregateFunction.SUM:
-                return lambda subject: sum_of(selected(subject), name)
-            case AggregateFunction.AVERAGE:
-                return lambda subject: average_of(selected(subject), name, type)
-            case AggregateFunction.MEAN_GAP:
-                return lambda subject: mean_gap_of(selected(subject))
-            case AggregateFunction.GAP_DEVIATION:
-                return lambda subject: gap_deviation_of(selected(subject))
-        return lambda subject: end_of(selected(subject), name, least=node.function is AggregateFunction.MIN)
-
-    def _compare(self, left: Evaluated, operator: Operator, right: Evaluated, ci: bool = False) -> bool:
-        if operator is Operator.NE:
-            return not self._compare(left, Operator.EQ, right, ci)
-        if left is None or right is None:
-            return False
-        a, b = self._comparable(left, right, ci)
-        return bool(_HOLDS[operator](a, b))
-
-    def _comparable(self, left: Evaluated, right: Evaluated, ci: bool) -> tuple[Any, Any]:
-        """Both sides as things Python orders as we do: bytes of strings, local days where one side is a date."""
-        if isinstance(left, str) and isinstance(right, str):
-            return (fold(left), fold(right)) if ci else (left.encode(), right.encode())
-        if isinstance(left, date) and isinstance(right, date):
-            if isinstance(left, datetime) and isinstance(right, datetime):
-                return left, right
-            return self._day_of(left), self._day_of(right)
-        if isinstance(left, Root) or isinstance(right, Root):
-            assert isinstance(left, Fraction | Root)
-            assert isinstance(right, Fraction | Root)
-            return signed_square(left), signed_square(right)
-        return left, right
-
-
-# --- numbers -----------------------------------------------------------------------------------------------
-
-
-def _exact(value: FieldData | None) -> Evaluated:
-    assert not isinstance(value, frozenset)
-    return value if value is None or isinstance(value, bool | str | date) else Fraction(value)
-
-
-def _arithmetic(operator: ArithmeticOperator, left: Evaluated, right: Evaluated) -> Fraction | None:
-    if not isinstance(left, Fraction) or not isinstance(right, Fraction):
-        return None
-    match operator:
-        case ArithmeticOperator.ADD:
-            return left + right
-        case ArithmeticOperator.SUBTRACT:
-            return left - right
-        case ArithmeticOperator.MULTIPLY:
-            return left * right
-    return left / right if right else None
