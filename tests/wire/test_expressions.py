@@ -81,6 +81,7 @@ from segidx.wire import expressions as wire
 from segidx.wire import values as wire_values
 from segidx.wire import windows as wire_windows
 from segidx.wire.decode import decode
+from segidx.wire.expressions import enums
 
 _SEARCHES = tuple(operator for operator in TextOperator if operator is not TextOperator.LIKE)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -214,11 +215,11 @@ def test_names_of_kinds_are_names_in_paths() -> None:
 
 def test_every_enum_value_is_known_both_ways() -> None:
     tables = {
-        "ComparisonOperator": (wire.OPERATORS, Operator),
-        "TagMode": (wire.TAG_MODES, TagMode),
-        "TextOperator": (wire.TEXT_OPERATORS, TextOperator),
-        "ChannelState": (wire.CHANNEL_STATES, ChannelState),
-        "ArithmeticOperator": (wire.ARITHMETIC_OPERATORS, ArithmeticOperator),
+        "ComparisonOperator": (enums.OPERATORS, Operator),
+        "TagMode": (enums.TAG_MODES, TagMode),
+        "TextOperator": (enums.TEXT_OPERATORS, TextOperator),
+        "ChannelState": (enums.CHANNEL_STATES, ChannelState),
+        "ArithmeticOperator": (enums.ARITHMETIC_OPERATORS, ArithmeticOperator),
         "AggregateFunction": (wire_events.FUNCTIONS, AggregateFunction),
         "TimeUnit": (wire_windows.UNITS, Unit),
         "RollingDirection": (wire_windows.DIRECTIONS, Direction),

@@ -1,7 +1,7 @@
-"""Expressions of the protocol to and from the model. Imports only v1 and the model.
+"""Expressions of the protocol, made into the model's. Imports only v1 and the model.
 
 What an editor has not filled in becomes `Unfinished`; what is wrong raises a typed error with the node's path, the
-same path that evaluation reports. Both ways refuse trees beyond the limits before they cost memory or stack.
+same path that evaluation reports. Trees beyond the limits are refused before they cost memory or stack.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from typing import Final
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from segidx.model.errors import ExpressionTooDeep, ExpressionTooLarge, InvalidExpression, SegidxError
+from segidx.model.errors import InvalidExpression, SegidxError
 from segidx.model.expression import (
     MAX_DEPTH,
     MAX_NODES,
-    NODE_NAMES,
     Aggregate,
     And,
     Anniversary,
@@ -24,7 +23,6 @@ from segidx.model.expression import (
     BandIs,
     Became,
     Between,
-    ChannelState,
     Comparison,
     Crossed,
     DaysSinceEvent,
@@ -43,102 +41,22 @@ from segidx.model.expression import (
     Not,
     OnChannel,
     Only,
-    Operator,
     Or,
     Overdue,
-    Sequence,
     Tagged,
-    TagMode,
     TextMatch,
-    TextOperator,
     TimeInWindow,
     Unfinished,
 )
-from segidx.model.values import (
-    Age,
-    Arithmetic,
-    ArithmeticOperator,
-    Constant,
-    DaysSince,
-    FieldValue,
-    Negative,
-    Scalar,
-    Value,
-)
+from segidx.model.values import Age, Arithmetic, Constant, DaysSince, FieldValue, Negative, Scalar, Value
 from segidx.model.windows import AllTime, Window
 from segidx.v1 import expressions_pb2 as pb
 from segidx.v1 import values_pb2
-from segidx.wire.events import (
-    ReadFilter,
-    WriteFilter,
-    read_aggregate,
-    read_events,
-    read_sequence,
-    write_aggregate,
-    write_events,
-    write_sequence,
-)
-from segidx.wire.values import CHANNEL_NUMBERS, CHANNELS, read_scalar, write_scalar
-from segidx.wire.windows import Missing, read_enum, read_window, write_window
-
-OPERATORS: Final[dict[int, Operator]] = {
-    pb.COMPARISON_OPERATOR_EQUAL: Operator.EQ,
-    pb.COMPARISON_OPERATOR_NOT_EQUAL: Operator.NE,
-    pb.COMPARISON_OPERATOR_LESS: Operator.LT,
-    pb.COMPARISON_OPERATOR_LESS_OR_EQUAL: Operator.LE,
-    pb.COMPARISON_OPERATOR_GREATER: Operator.GT,
-    pb.COMPARISON_OPERATOR_GREATER_OR_EQUAL: Operator.GE,
-}
-TAG_MODES: Final[dict[int, TagMode]] = {
-    pb.TAG_MODE_ANY: TagMode.ANY,
-    pb.TAG_MODE_ALL: TagMode.ALL,
-    pb.TAG_MODE_NONE: TagMode.NONE,
-}
-TEXT_OPERATORS: Final[dict[int, TextOperator]] = {
-    pb.TEXT_OPERATOR_CONTAINS: TextOperator.CONTAINS,
-    pb.TEXT_OPERATOR_STARTS_WITH: TextOperator.STARTS_WITH,
-    pb.TEXT_OPERATOR_ENDS_WITH: TextOperator.ENDS_WITH,
-    pb.TEXT_OPERATOR_MATCHES: TextOperator.MATCHES,
-    pb.TEXT_OPERATOR_LIKE: TextOperator.LIKE,
-}
-CHANNEL_STATES: Final[dict[int, ChannelState]] = {
-    pb.CHANNEL_STATE_CONSENTED: ChannelState.CONSENTED,
-    pb.CHANNEL_STATE_UNSUBSCRIBED: ChannelState.UNSUBSCRIBED,
-    pb.CHANNEL_STATE_HARD_BOUNCED: ChannelState.HARD_BOUNCED,
-    pb.CHANNEL_STATE_COMPLAINED: ChannelState.COMPLAINED,
-    pb.CHANNEL_STATE_SUPPRESSED: ChannelState.SUPPRESSED,
-    pb.CHANNEL_STATE_REACHABLE: ChannelState.REACHABLE,
-}
-ARITHMETIC_OPERATORS: Final[dict[int, ArithmeticOperator]] = {
-    pb.ARITHMETIC_OPERATOR_ADD: ArithmeticOperator.ADD,
-    pb.ARITHMETIC_OPERATOR_SUBTRACT: ArithmeticOperator.SUBTRACT,
-    pb.ARITHMETIC_OPERATOR_MULTIPLY: ArithmeticOperator.MULTIPLY,
-    pb.ARITHMETIC_OPERATOR_DIVIDE: ArithmeticOperator.DIVIDE,
-}
-_OPERATOR_NUMBERS = {v: pb.ComparisonOperator.ValueType(k) for k, v in OPERATORS.items()}
-_TAG_MODE_NUMBERS = {v: pb.TagMode.ValueType(k) for k, v in TAG_MODES.items()}
-_TEXT_OPERATOR_NUMBERS = {v: pb.TextOperator.ValueType(k) for k, v in TEXT_OPERATORS.items()}
-_CHANNEL_STATE_NUMBERS = {v: pb.ChannelState.ValueType(k) for k, v in CHANNEL_STATES.items()}
-_ARITHMETIC_NUMBERS = {v: pb.ArithmeticOperator.ValueType(k) for k, v in ARITHMETIC_OPERATORS.items()}
-
-
-def too_deep(path: str) -> ExpressionTooDeep:
-    """The error of a node below the deepest level allowed."""
-    return ExpressionTooDeep(
-        f"the expression is deeper than {MAX_DEPTH}; group or shorten it", path=path, limit=MAX_DEPTH
-    )
-
-
-def too_large(path: str) -> ExpressionTooLarge:
-    """The error of a tree with more nodes than are allowed."""
-    return ExpressionTooLarge(
-        f"the expression has more than {MAX_NODES} nodes; put the values in a tag or a field instead",
-        path=path,
-        limit=MAX_NODES,
-    )
-
-
-# --- from the protocol -------------------------------------------------------------------------------------
+from segidx.wire.events import ReadFilter, read_aggregate, read_events, read_sequence
+from segidx.wire.expressions.enums import ARITHMETIC_OPERATORS, CHANNEL_STATES, OPERATORS, TAG_MODES, TEXT_OPERATORS
+from segidx.wire.expressions.limits import too_deep, too_large
+from segidx.wire.values import CHANNELS, read_scalar
+from segidx.wire.windows import Missing, read_enum, read_window
 
 
 def read_expression(message: pb.Expression) -> Expression:
@@ -421,153 +339,3 @@ def _refuse_unknown(message: Message, path: str) -> None:
         raise InvalidExpression(
             "the condition is of a kind this release does not know; the client is newer than the server", path=path
         )
-
-
-# --- to the protocol ---------------------------------------------------------------------------------------
-
-
-def write_expression(expression: Expression, message: pb.Expression) -> None:
-    """Fills `message` with the expression. Raises ExpressionTooDeep and ExpressionTooLarge as evaluation would."""
-    _Writer().expression(expression, message, "expression", 1)
-
-
-def write_member(events: Events, message: pb.Events) -> None:
-    """Fills `message` with a selection that is in no expression; as `write_expression`."""
-    writer = _Writer()
-    writer.spend(1, "expression")
-    write_events(events, message, writer.filter("expression.did.events", 1))
-
-
-def write_value(value: Aggregate, message: pb.Aggregate) -> None:
-    """Fills `message` with what events come to, in no expression; as `write_expression`."""
-    writer = _Writer()
-    writer.spend(2, "expression")
-    write_aggregate(value, message, writer.filter("expression.comparison.left.aggregate.events", 1))
-
-
-class _Writer:
-    __slots__ = ("nodes",)
-
-    def __init__(self) -> None:
-        self.nodes = 0
-
-    def expression(self, node: Expression, message: pb.Expression, path: str, depth: int) -> None:
-        if depth > MAX_DEPTH:
-            raise too_deep(path)
-        self.spend(1, path)
-        name = NODE_NAMES.get(type(node))
-        if name is None:
-            raise InvalidExpression(f"{type(node).__name__} is not an expression that can be sent", path=path)
-        part = getattr(message, name)
-        # A node without any part set must still say its kind.
-        part.SetInParent()
-        match node:
-            case And() | Or() | AtLeast():
-                if isinstance(node, AtLeast):
-                    part.count = node.count
-                for i, operand in enumerate(node.operands):
-                    self.expression(operand, part.operands.add(), f"{path}.{name}.operands[{i}]", depth + 1)
-            case Not():
-                self.expression(node.operand, part, f"{path}.negation", depth + 1)
-            case HasTags():
-                self.spend(max(0, len(node.tags) - 1), path)
-                part.field, part.mode, part.ignore_case = node.field, _TAG_MODE_NUMBERS[node.mode], node.ci
-                part.tags.extend(node.tags)
-            case IsSet():
-                part.field = node.field
-            case Comparison():
-                self.value(node.left, part.left, path, "comparison.left", depth)
-                part.operator, part.ignore_case = _OPERATOR_NUMBERS[node.operator], node.ci
-                self.value(node.right, part.right, path, "comparison.right", depth)
-            case Between():
-                self.value(node.value, part.value, path, "between.value", depth)
-                self.value(node.low, part.low, path, "between.low", depth)
-                self.value(node.high, part.high, path, "between.high", depth)
-            case In():
-                self.spend(max(0, len(node.options) - 1), path)
-                self.value(node.value, part.value, path, "in.value", depth)
-                for option in node.options:
-                    write_scalar(option, part.options.add())
-                part.ignore_case = node.ci
-            case TextMatch():
-                part.field, part.operator = node.field, _TEXT_OPERATOR_NUMBERS[node.operator]
-                part.pattern, part.ignore_case = node.pattern, node.ci
-            case InWindow() | Anniversary():
-                part.field = node.field
-                write_window(node.window, part.window)
-            case OnChannel():
-                part.channel = CHANNEL_NUMBERS[node.channel]
-                part.state = _CHANNEL_STATE_NUMBERS[node.state]
-            case Became() | Tagged():
-                part.field = node.field
-                if isinstance(node, Became):
-                    write_scalar(node.value, part.value)
-                else:
-                    part.tag = node.tag
-                if not isinstance(node.window, AllTime):
-                    write_window(node.window, part.window)
-            case BandIs():
-                self.spend(max(0, len(node.labels) - 1), path)
-                part.name = node.name
-                part.labels.extend(node.labels)
-            case Crossed():
-                part.name = node.name
-                write_scalar(node.threshold, part.threshold)
-                if not isinstance(node.window, AllTime):
-                    write_window(node.window, part.window)
-            case Did() | Never() | Overdue():
-                write_events(node.events, part.events, self.filter(f"{path}.{name}.events", depth))
-            case Only():
-                write_events(node.events, part.events, self.filter(f"{path}.only.events", depth))
-                if node.that is not None:
-                    self.expression(node.that, part.that, f"{path}.only.that", depth + 1)
-            case EventHas():
-                write_aggregate(node.event, part.event, self.filter(f"{path}.event_has.event.events", depth))
-                self.expression(node.that, part.that, f"{path}.event_has.that", depth + 1)
-            case HasValue():
-                self.value(node.value, part.value, path, "has_value.value", depth)
-            case TimeInWindow():
-                self.value(node.value, part.value, path, "time_in_window.value", depth)
-                write_window(node.window, part.window)
-            case Sequence():
-                write_sequence(node, part, lambda place: self.filter(f"{path}.sequence.{place}", depth))
-
-    def spend(self, nodes: int, path: str) -> None:
-        self.nodes += nodes
-        if self.nodes > MAX_NODES:
-            raise too_large(path)
-
-    def filter(self, path: str, depth: int) -> WriteFilter:
-        return lambda where, message: self.expression(where, message, f"{path}.where", depth + 1)
-
-    def value(self, value: Value, message: pb.Value, path: str, place: str, depth: int) -> None:
-        if depth > MAX_DEPTH:
-            raise too_deep(path)
-        match value:
-            case FieldValue():
-                message.field = value.field
-            case Constant():
-                write_scalar(value.value, message.constant)
-            case Age():
-                message.age = value.field
-            case DaysSince():
-                message.days_since = value.field
-            case Arithmetic():
-                self.spend(1, path)
-                self.value(value.left, message.arithmetic.left, path, f"{place}.arithmetic.left", depth + 1)
-                message.arithmetic.operator = _ARITHMETIC_NUMBERS[value.operator]
-                self.value(value.right, message.arithmetic.right, path, f"{place}.arithmetic.right", depth + 1)
-            case Negative():
-                self.spend(1, path)
-                message.negative.SetInParent()
-                self.value(value.operand, message.negative, path, f"{place}.negative", depth + 1)
-            case Aggregate():
-                self.spend(1, path)
-                events = f"{path}.{place}.aggregate.events"
-                write_aggregate(value, message.aggregate, self.filter(events, depth))
-            case DaysSinceEvent():
-                self.spend(1, path)
-                message.days_since_event.SetInParent()
-                self.value(value.event, message.days_since_event, path, f"{place}.days_since_event", depth + 1)
-            case _:
-                raise InvalidExpression(f"{type(value).__name__} is not a value that can be sent", path=path)
