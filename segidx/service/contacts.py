@@ -1,4 +1,4 @@
-"""ContactService. Messages are made and read by `convert`."""
+"""ContactService. Messages are made and read by `convert` and `convert_contacts`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from segidx.model.errors import SegidxError
-from segidx.service import convert
+from segidx.service import convert, convert_contacts
 from segidx.service.calls import StreamBound, await_generation, check_alive, stop_for
 from segidx.v1 import contacts_pb2_grpc
 
@@ -29,14 +29,14 @@ class ContactService(contacts_pb2_grpc.ContactServiceServicer):
     ) -> contacts_pb2.UpsertContactsResponse:
         check_alive(context)
         account = self._database.account(convert.account_of(request))
-        rows, errors = convert.rows_of(request)
-        return convert.upsert_response(errors.merge_rejects(account.upsert(rows)))
+        rows, errors = convert_contacts.rows_of(request)
+        return convert_contacts.upsert_response(errors.merge_rejects(account.upsert(rows)))
 
     def StreamUpsertContacts(
         self, requests: Iterator[contacts_pb2.StreamUpsertContactsRequest], context: grpc.ServicerContext
     ) -> contacts_pb2.StreamUpsertContactsResponse:
         check_alive(context)
-        totals = convert.StreamTotals()
+        totals = convert_contacts.StreamTotals()
         with self._streams.opened():
             try:
                 self._write_stream(requests, context, totals)
@@ -50,7 +50,7 @@ class ContactService(contacts_pb2_grpc.ContactServiceServicer):
         self,
         requests: Iterator[contacts_pb2.StreamUpsertContactsRequest],
         context: grpc.ServicerContext,
-        totals: convert.StreamTotals,
+        totals: convert_contacts.StreamTotals,
     ) -> None:
         account: Account | None = None
         named = ""
@@ -60,7 +60,7 @@ class ContactService(contacts_pb2_grpc.ContactServiceServicer):
                 account, named = self._database.account(convert.account_of(request)), request.account
             else:
                 convert.check_same_account(request, named)
-            rows, errors = convert.rows_of(request)
+            rows, errors = convert_contacts.rows_of(request)
             totals.add(errors.seen, errors.merge_rejects(account.upsert(rows)))
 
     def TagContacts(
@@ -68,8 +68,8 @@ class ContactService(contacts_pb2_grpc.ContactServiceServicer):
     ) -> contacts_pb2.TagContactsResponse:
         check_alive(context)
         account = self._database.account(convert.account_of(request))
-        change = convert.tag_change_of(request)
-        return convert.tag_response(
+        change = convert_contacts.tag_change_of(request)
+        return convert_contacts.tag_response(
             account.tag(
                 change.contact_ids, field=change.field, add=change.add, remove=change.remove, replace=change.replace
             )
@@ -81,14 +81,14 @@ class ContactService(contacts_pb2_grpc.ContactServiceServicer):
         stop = stop_for(context)
         account = self._database.account(convert.account_of(request))
         await_generation(account, request.min_generation, context, stop)
-        return convert.contact_response(account.get(request.contact_id))
+        return convert_contacts.contact_response(account.get(request.contact_id))
 
     def ListContactEvents(
         self, request: contacts_pb2.ListContactEventsRequest, context: grpc.ServicerContext
     ) -> contacts_pb2.ListContactEventsResponse:
         stop = stop_for(context)
         account = self._database.account(convert.account_of(request))
-        start_time, end_time = convert.event_times_of(request)
+        start_time, end_time = convert_contacts.event_times_of(request)
         await_generation(account, request.min_generation, context, stop)
         found = account.contact_events(
             request.contact_id,
@@ -100,7 +100,7 @@ class ContactService(contacts_pb2_grpc.ContactServiceServicer):
             page_token=request.page_token,
             stop=stop,
         )
-        return convert.contact_events_response(found)
+        return convert_contacts.contact_events_response(found)
 
     def PreviewContacts(
         self, request: contacts_pb2.PreviewContactsRequest, context: grpc.ServicerContext
@@ -111,9 +111,9 @@ class ContactService(contacts_pb2_grpc.ContactServiceServicer):
         await_generation(account, request.min_generation, context, stop)
         preview = account.preview(
             query,
-            fields=convert.preview_fields_of(request),
+            fields=convert_contacts.preview_fields_of(request),
             limit=convert.limit_of(request.limit, convert.DEFAULT_PREVIEW),
             allow_unfinished=request.allow_unfinished,
             stop=stop,
         )
-        return convert.preview_response(preview)
+        return convert_contacts.preview_response(preview)

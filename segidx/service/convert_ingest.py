@@ -1,4 +1,4 @@
-"""Messages of IngestService, to arguments and from results; with `convert` the only importer of messages here."""
+"""Messages of IngestService, to arguments and from results."""
 
 from __future__ import annotations
 

@@ -1,14 +1,13 @@
-"""Messages of ProductService, to arguments and from results; with `convert` the only importer of messages here."""
+"""Messages of ProductService, to arguments and from results."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from segidx.model.errors import InvalidArgument
 from segidx.model.products import Product, ProductWrite
 from segidx.model.results import ProductWriteResult
 from segidx.model.schema import Field, Schema
-from segidx.service.convert import DEFAULT_PAGE, MAX_PAGE, check_rows, read_token, write_token
+from segidx.service.convert import check_rows, page_size_of, read_token, write_token
 from segidx.v1 import products_pb2
 from segidx.wire import products, results, writes
 from segidx.wire.contacts import RowErrors
@@ -52,10 +51,8 @@ def product_response(product: Product) -> products_pb2.GetProductResponse:
 
 def page_of(request: products_pb2.ListProductsRequest) -> tuple[int, str | None]:
     """How many products a page has, and the last of the page before. Raises InvalidArgument."""
-    if request.page_size < 0:
-        raise InvalidArgument(f"page size {request.page_size} is below 0", argument="page_size")
-    after = read_token(request.page_token) or request.after_product_id
-    return min(request.page_size or DEFAULT_PAGE, MAX_PAGE), after or None
+    size = page_size_of(request.page_size)
+    return size, read_token(request.page_token) or request.after_product_id or None
 
 
 def list_response(found: Sequence[Product], *, whole: bool) -> products_pb2.ListProductsResponse:

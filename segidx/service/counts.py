@@ -1,4 +1,4 @@
-"""CountService. Messages are made and read by `convert`."""
+"""CountService. Messages are made and read by `convert` and `convert_counts`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from segidx.model.errors import Cancelled, DeadlineExceeded, SegidxError
-from segidx.service import convert
+from segidx.service import convert, convert_counts
 from segidx.service.calls import await_generation, stop_for
 from segidx.v1 import counts_pb2_grpc
 
@@ -31,7 +31,7 @@ class CountService(counts_pb2_grpc.CountServiceServicer):
         account = self._database.account(convert.account_of(request))
         query = convert.query_of(request)
         await_generation(account, request.min_generation, context, stop)
-        return convert.count_response(account.count(query, allow_unfinished=request.allow_unfinished, stop=stop))
+        return convert_counts.count_response(account.count(query, allow_unfinished=request.allow_unfinished, stop=stop))
 
     def BatchCountContacts(
         self, request: counts_pb2.BatchCountContactsRequest, context: grpc.ServicerContext
@@ -39,7 +39,7 @@ class CountService(counts_pb2_grpc.CountServiceServicer):
         began = time.perf_counter()
         stop = stop_for(context)
         account = self._database.account(convert.account_of(request))
-        queries = convert.queries_of(request)
+        queries = convert_counts.queries_of(request)
         await_generation(account, request.min_generation, context, stop)
         readable = [query for query in queries if not isinstance(query, SegidxError)]
         counted = iter(
@@ -51,7 +51,7 @@ class CountService(counts_pb2_grpc.CountServiceServicer):
             if isinstance(outcome, DeadlineExceeded | Cancelled):
                 raise outcome
             outcomes.append(outcome)
-        return convert.batch_response(outcomes, (time.perf_counter() - began) * 1000)
+        return convert_counts.batch_response(outcomes, (time.perf_counter() - began) * 1000)
 
     def ExplainExpression(
         self, request: counts_pb2.ExplainExpressionRequest, context: grpc.ServicerContext
@@ -63,4 +63,4 @@ class CountService(counts_pb2_grpc.CountServiceServicer):
         explanation = account.explain(
             query, counts=request.counts, allow_unfinished=request.allow_unfinished, stop=stop
         )
-        return convert.explain_response(explanation)
+        return convert_counts.explain_response(explanation)

@@ -24,7 +24,7 @@ from grpc_reflection.v1alpha import reflection
 from segidx.model.errors import ServerUnavailable
 from segidx.model.syntax import parse
 from segidx.service import convert
-from segidx.service.accounts import AccountService, SchemaService
+from segidx.service.accounts import AccountService
 from segidx.service.calls import StreamBound
 from segidx.service.contacts import ContactService
 from segidx.service.counts import CountService
@@ -34,6 +34,7 @@ from segidx.service.health import SERVICE_NAME as HEALTH
 from segidx.service.health import Health
 from segidx.service.ingest import IngestService
 from segidx.service.products import ProductService
+from segidx.service.schema import SchemaService
 from segidx.serving import (
     DEFAULT_GRACE_SECONDS,
     DEFAULT_HOST,
