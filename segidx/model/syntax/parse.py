@@ -18,27 +18,28 @@ from segidx.model.syntax.words import RESERVED, is_reserved, readable
 if TYPE_CHECKING:
     from lark import Lark, Token, UnexpectedInput
 
-    from segidx.model.syntax.build import Builder
+    from segidx.model.syntax.items import Items
 
 MAX_BYTES = 1_000_000
 
 
 @cache
-def _parser() -> tuple[Lark, Builder]:
+def _parser() -> tuple[Lark, Items]:
     from lark import Lark
 
-    from segidx.model.syntax.build import Builder
+    from segidx.model.syntax.build import callbacks
+    from segidx.model.syntax.items import Items
 
     grammar = Path(__file__).with_name("grammar.lark").read_text(encoding="utf-8")
-    builder = Builder()
+    items = Items()
     lark = Lark(
         grammar.replace("@RESERVED@", "|".join(RESERVED)),
         parser="lalr",
         lexer="contextual",
-        transformer=builder,  # lark only looks up methods by the rules' names
+        transformer=callbacks(items),  # lark only looks up methods by the rules' names
         maybe_placeholders=False,
     )
-    return lark, builder
+    return lark, items
 
 
 def parse(
@@ -66,14 +67,14 @@ def parse(
 
     from lark import UnexpectedInput
 
-    lark, builder = _parser()
-    limits = builder.limits
+    lark, items = _parser()
+    limits = items.limits
     limits.max_depth, limits.max_nodes, limits.leaves, limits.type = max_depth, max_nodes, 0, ""
     try:
         item = lark.parse(text)
     except UnexpectedInput as error:
         raise _syntax_error(error, text) from None
-    node = builder.condition(item).node  # type: ignore[arg-type]
+    node = items.condition(item).node  # type: ignore[arg-type]
     assert isinstance(node, Expression)
     return node
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lark import Token
 
 from segidx.model.syntax.tokens import make, moment, whole_number
@@ -68,3 +70,8 @@ class WindowRules:
 
     def all_time(self, _tokens: list[Token]) -> Window:
         return AllTime()
+
+
+def window_of(parts: list[Any]) -> Window:
+    """The window among the parts of a rule; all time where there is none."""
+    return next((part for part in parts if isinstance(part, Window)), AllTime())
