@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import Message
 
 from segidx.client.arguments import as_generation, as_limit, as_page_size, as_text
 from segidx.client.streams import read_changes_stream
@@ -72,43 +75,19 @@ class RemoteAccount(RemoteWrites):
         channel = client._channel
         self._counts = counts_pb2_grpc.CountServiceStub(channel)
         self._schemas = schema_pb2_grpc.SchemaServiceStub(channel)
-        # A plan nests as deep as its expression, deeper than the usual parser goes.
-        self._explain = channel.unary_unary(
-            "/segidx.v1.CountService/ExplainExpression",
-            request_serializer=counts_pb2.ExplainExpressionRequest.SerializeToString,
-            response_deserializer=decoder(counts_pb2.ExplainExpressionResponse),
-        )
-        # So do the filters in groups of events, and those of the values of bands.
-        self._list_event_types = channel.unary_unary(
-            "/segidx.v1.SchemaService/ListEventTypes",
-            request_serializer=schema_pb2.ListEventTypesRequest.SerializeToString,
-            response_deserializer=decoder(schema_pb2.ListEventTypesResponse),
-        )
-        self._set_event_group = channel.unary_unary(
-            "/segidx.v1.SchemaService/SetEventGroup",
-            request_serializer=schema_pb2.SetEventGroupRequest.SerializeToString,
-            response_deserializer=decoder(schema_pb2.SetEventGroupResponse),
-        )
-        self._set_bands = channel.unary_unary(
-            "/segidx.v1.SchemaService/SetBands",
-            request_serializer=schema_pb2.SetBandsRequest.SerializeToString,
-            response_deserializer=decoder(schema_pb2.SetBandsResponse),
-        )
-        self._list_bands = channel.unary_unary(
-            "/segidx.v1.SchemaService/ListBands",
-            request_serializer=schema_pb2.ListBandsRequest.SerializeToString,
-            response_deserializer=decoder(schema_pb2.ListBandsResponse),
-        )
-        self._set_derived = channel.unary_unary(
-            "/segidx.v1.SchemaService/SetDerivedNumber",
-            request_serializer=schema_pb2.SetDerivedNumberRequest.SerializeToString,
-            response_deserializer=decoder(schema_pb2.SetDerivedNumberResponse),
-        )
-        self._list_derived = channel.unary_unary(
-            "/segidx.v1.SchemaService/ListDerivedNumbers",
-            request_serializer=schema_pb2.ListDerivedNumbersRequest.SerializeToString,
-            response_deserializer=decoder(schema_pb2.ListDerivedNumbersResponse),
-        )
+
+        def deep(method: str, response: type[Message]) -> Any:
+            """A method whose answer nests deeper than protobuf's usual parser goes: as deep as an expression."""
+            serialize, read = methodcaller("SerializeToString"), decoder(response)
+            return channel.unary_unary(f"/segidx.v1.{method}", request_serializer=serialize, response_deserializer=read)
+
+        self._explain = deep("CountService/ExplainExpression", counts_pb2.ExplainExpressionResponse)
+        self._list_event_types = deep("SchemaService/ListEventTypes", schema_pb2.ListEventTypesResponse)
+        self._set_event_group = deep("SchemaService/SetEventGroup", schema_pb2.SetEventGroupResponse)
+        self._set_bands = deep("SchemaService/SetBands", schema_pb2.SetBandsResponse)
+        self._list_bands = deep("SchemaService/ListBands", schema_pb2.ListBandsResponse)
+        self._set_derived = deep("SchemaService/SetDerivedNumber", schema_pb2.SetDerivedNumberResponse)
+        self._list_derived = deep("SchemaService/ListDerivedNumbers", schema_pb2.ListDerivedNumbersResponse)
 
     @property
     def info(self) -> AccountInfo:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from segidx.model.bands import Bands, bands
-from segidx.model.errors import InvalidArgument, SegidxError
+from segidx.model.errors import InvalidArgument
 from segidx.v1 import schema_pb2 as pb
 from segidx.wire.expressions import read_value, write_value
+from segidx.wire.sending import sending
 from segidx.wire.values import read_decimal
 from segidx.wire.windows import Missing
 
@@ -13,12 +14,14 @@ from segidx.wire.windows import Missing
 def read_bands(message: pb.Bands) -> Bands:
     """The bands, with the labels that are generated where none is given. Raises InvalidArgument, InvalidValue for a
     threshold that is no number, and what `read_expression` raises for a filter."""
-    if not message.HasField("value"):
-        raise _unfinished(message.name)
     try:
         value = read_value(message.value)
     except Missing:
-        raise _unfinished(message.name) from None
+        raise InvalidArgument(
+            f"bands {message.name!r} have no value, or one that is unfinished: a COUNT of events of a type, or a SUM"
+            " over them",
+            bands=message.name,
+        ) from None
     thresholds = [read_decimal(each) for each in message.thresholds]
     return bands(message.name, value, thresholds, list(message.labels) or None)
 
@@ -26,20 +29,9 @@ def read_bands(message: pb.Bands) -> Bands:
 def write_bands(of: Bands, message: pb.Bands) -> None:
     """Fills `message`. Raises InvalidArgument for what cannot be sent, and what `write_expression` raises for a
     filter."""
-    try:
+    with sending(f"bands {of.name!r}", "Bands"):
         message.name = of.name
         # Filled in place: protobuf copies by parsing, which a deep filter would not survive.
         write_value(of.value, message.value)
         message.thresholds.extend(str(each) for each in of.thresholds)
         message.labels.extend(of.labels)
-    except SegidxError:
-        raise
-    except (UnicodeEncodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidArgument(f"bands {of.name!r} cannot be sent: {error}; see Bands for what it takes") from error
-
-
-def _unfinished(name: str) -> InvalidArgument:
-    return InvalidArgument(
-        f"bands {name!r} have no value, or one that is unfinished: a COUNT of events of a type, or a SUM over them",
-        bands=name,
-    )

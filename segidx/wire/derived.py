@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from segidx.model.derived import BUILT_IN, DerivedNumber, derived_number
-from segidx.model.errors import InvalidArgument, SegidxError
+from segidx.model.errors import InvalidArgument
 from segidx.v1 import schema_pb2 as pb
 from segidx.wire.expressions import read_value, write_value
+from segidx.wire.sending import sending
 from segidx.wire.windows import Missing
 
 
 def read_derived(message: pb.DerivedNumber) -> DerivedNumber:
     """A number that may be declared. Raises InvalidArgument, and what `read_expression` raises for a filter."""
-    if not message.HasField("value"):
-        raise _unfinished(message.name)
     try:
         value = read_value(message.value)
     except Missing:
-        raise _unfinished(message.name) from None
+        raise InvalidArgument(
+            f"derived number {message.name!r} has no value, or one that is unfinished: a COUNT, SUM, MIN, MAX, FIRST or"
+            " LAST of events of a type",
+            derived=message.name,
+        ) from None
     return derived_number(message.name, value)
 
 
@@ -28,22 +31,8 @@ def read_listed(message: pb.DerivedNumber) -> DerivedNumber:
 def write_derived(of: DerivedNumber, message: pb.DerivedNumber) -> None:
     """Fills `message`. Raises InvalidArgument for what cannot be sent, and what `write_expression` raises for a
     filter."""
-    try:
+    with sending(f"derived number {of.name!r}", "DerivedNumber"):
         message.name = of.name
         # Filled in place: protobuf copies by parsing, which a deep filter would not survive.
         write_value(of.value, message.value)
         message.built_in = BUILT_IN.get(of.name) == of
-    except SegidxError:
-        raise
-    except (UnicodeEncodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidArgument(
-            f"derived number {of.name!r} cannot be sent: {error}; see DerivedNumber for what it takes"
-        ) from error
-
-
-def _unfinished(name: str) -> InvalidArgument:
-    return InvalidArgument(
-        f"derived number {name!r} has no value, or one that is unfinished: a COUNT, SUM, MIN, MAX, FIRST or LAST of"
-        " events of a type",
-        derived=name,
-    )

@@ -6,6 +6,7 @@ from segidx.model.errors import InvalidArgument
 from segidx.model.event_groups import EventGroup
 from segidx.v1 import schema_pb2 as pb
 from segidx.wire.expressions import read_member, write_member
+from segidx.wire.sending import sending
 from segidx.wire.windows import Missing
 
 
@@ -28,12 +29,8 @@ def read_event_group(message: pb.EventGroup) -> EventGroup:
 def write_event_group(group: EventGroup, message: pb.EventGroup) -> None:
     """Fills `message`. Raises InvalidArgument for what cannot be sent, and what `write_expression` raises for a
     filter."""
-    try:
+    with sending(f"event group {group.name!r}", "EventGroup"):
         message.name = group.name
         for member in group.members:
             # Filled in place: protobuf copies by parsing, which a deep filter would not survive.
             write_member(member, message.members.add())
-    except (UnicodeEncodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidArgument(
-            f"event group {group.name!r} cannot be sent: {error}; see EventGroup for what it takes"
-        ) from error

@@ -11,6 +11,7 @@ from segidx.model.events import BUILT_IN, FIRST_DECLARED, EventProperty, EventTy
 from segidx.model.schema import FieldType
 from segidx.v1 import schema_pb2 as pb
 from segidx.wire.results import FIELD_TYPE_NUMBERS, FIELD_TYPES
+from segidx.wire.sending import sending
 
 _BUILT_IN = frozenset(each.name for each in BUILT_IN)
 
@@ -41,13 +42,9 @@ def read_event_types(messages: Iterable[pb.EventType]) -> EventTypes:
 def write_event_types(types: Iterable[EventType], messages: Any) -> None:
     """Adds the types to a repeated field. Raises InvalidSchema for what cannot be sent."""
     for each in types:
-        try:
+        with sending(f"event type {each.name!r}", "EventType", InvalidSchema):
             message = messages.add(name=each.name, built_in=each.name in _BUILT_IN)
             for held in each.properties:
                 written = message.properties.add(name=held.name, type=FIELD_TYPE_NUMBERS[held.type])
                 if held.scale is not None and (held.type is FieldType.NUMBER or held.scale):
                     written.scale = held.scale
-        except (UnicodeEncodeError, KeyError, TypeError, ValueError) as error:
-            raise InvalidSchema(
-                f"event type {each.name!r} cannot be sent: {error}; see EventType for what it takes"
-            ) from error

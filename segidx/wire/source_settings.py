@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from segidx.model.errors import InvalidArgument
 from segidx.model.source_settings import SourceSettings
 from segidx.v1 import schema_pb2 as pb
+from segidx.wire.sending import sending
 
 
 def read_source_settings(message: pb.SourceSettings) -> SourceSettings:
@@ -16,10 +16,6 @@ def read_source_settings(message: pb.SourceSettings) -> SourceSettings:
 
 def write_source_settings(settings: SourceSettings, message: pb.SourceSettings) -> None:
     """Fills `message`. Raises InvalidArgument for what cannot be sent."""
-    try:
+    with sending("source settings", "SourceSettings"):
         message.order_minutes = settings.order_minutes
         message.own_hosts.extend(settings.own_hosts)
-    except (UnicodeEncodeError, TypeError, ValueError) as error:
-        raise InvalidArgument(
-            f"source settings cannot be sent: {error}; see SourceSettings for what they take"
-        ) from error
