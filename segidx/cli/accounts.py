@@ -36,14 +36,15 @@ def list_(as_json: bool, target: Target) -> None:
     """List the accounts."""
     with target.database() as database:
         found = database.accounts()
-    if as_json:
-        entries = [
-            {"name": a.name, "zone": a.zone, "currency": a.currency, "money_scale": a.money_scale} for a in found
-        ]
-        render.print_json({"accounts": entries})
-    else:
-        for info in found:
-            click.echo(f"{info.name}  {info.zone}  {info.currency}")
+    render.print_all("accounts", found, _entry, _line, as_json=as_json)
+
+
+def _entry(of: AccountInfo) -> dict[str, object]:
+    return {"name": of.name, "zone": of.zone, "currency": of.currency, "money_scale": of.money_scale}
+
+
+def _line(of: AccountInfo) -> str:
+    return f"{of.name}  {of.zone}  {of.currency}"
 
 
 @click.group()

@@ -53,20 +53,7 @@ def list_(as_json: bool, target: Target) -> None:
     """List the bands that are declared."""
     with target.account() as opened:
         found = list(opened.bands.values())
-    if as_json:
-        entries = [
-            {
-                "name": each.name,
-                "value": value_text(each.value),
-                "thresholds": [threshold_text(threshold) for threshold in each.thresholds],
-                "labels": list(each.labels),
-            }
-            for each in found
-        ]
-        render.print_json({"bands": entries})
-    else:
-        for each in found:
-            click.echo(describe(each))
+    render.print_all("bands", found, _entry, describe, as_json=as_json)
 
 
 @bands.command("remove")
@@ -83,6 +70,11 @@ def _number(text: str) -> Decimal:
         return Decimal(text)
     except InvalidOperation:
         raise click.UsageError(f"THRESHOLD {text!r} is not a number, such as 500 or 99.95") from None
+
+
+def _entry(of: Bands) -> dict[str, object]:
+    thresholds = [threshold_text(threshold) for threshold in of.thresholds]
+    return {"name": of.name, "value": value_text(of.value), "thresholds": thresholds, "labels": list(of.labels)}
 
 
 def describe(of: Bands) -> str:

@@ -41,14 +41,7 @@ def list_(as_json: bool, target: Target) -> None:
     """List the derived numbers, those that every account has among them."""
     with target.account() as opened:
         found = list(opened.derived.values())
-    if as_json:
-        entries = [
-            {"name": each.name, "value": value_text(each.value), "built_in": each.name in BUILT_IN} for each in found
-        ]
-        render.print_json({"derived": entries})
-    else:
-        for each in found:
-            click.echo(describe(each))
+    render.print_all("derived", found, _entry, describe, as_json=as_json)
 
 
 @derived.command("remove")
@@ -58,6 +51,10 @@ def remove(name: str, target: Target) -> None:
     """Take the number NAME away: it is no longer kept."""
     with target.account(write=True) as opened:
         opened.remove_derived(name)
+
+
+def _entry(of: DerivedNumber) -> dict[str, object]:
+    return {"name": of.name, "value": value_text(of.value), "built_in": of.name in BUILT_IN}
 
 
 def describe(of: DerivedNumber) -> str:

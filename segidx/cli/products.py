@@ -72,7 +72,7 @@ def get(product_id: str, as_json: bool, target: Target) -> None:
     if as_json:
         render.print_json(_entry(found))
     else:
-        _print(found)
+        click.echo(_line(found))
 
 
 @products.command("list")
@@ -84,11 +84,7 @@ def list_(after: str | None, limit: int, as_json: bool, target: Target) -> None:
     """List products in byte order of their ids."""
     with target.account() as opened:
         found = _listed(opened, after, limit)
-    if as_json:
-        render.print_json({"products": [_entry(each) for each in found]})
-    else:
-        for each in found:
-            _print(each)
+    render.print_all("products", found, _entry, _line, as_json=as_json)
 
 
 def _listed(account: AnyAccount, after: str | None, limit: int) -> list[Product]:
@@ -107,6 +103,6 @@ def _entry(of: Product) -> dict[str, object]:
     return {"product_id": of.product_id, "properties": {n: render.plain(v) for n, v in sorted(of.properties.items())}}
 
 
-def _print(of: Product) -> None:
+def _line(of: Product) -> str:
     held = ", ".join(f"{name} {render.text(value)}" for name, value in sorted(of.properties.items()))
-    click.echo(f"{of.product_id}  {held}".rstrip())
+    return f"{of.product_id}  {held}".rstrip()

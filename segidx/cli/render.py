@@ -7,9 +7,10 @@ instants are UTC with milliseconds and `Z`; tags are sorted lists.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.tree import Tree
 
+
+T = TypeVar("T")
 
 WIDEST = 200  # characters of a line that is not on a terminal
 
@@ -53,6 +56,17 @@ def text(value: object) -> str:
 
 def print_json(value: object) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, default=plain))
+
+
+def print_all(
+    name: str, found: Iterable[T], entry: Callable[[T], object], line: Callable[[T], str], *, as_json: bool
+) -> None:
+    """A line for each of them, or one JSON object with their entries under the name."""
+    if as_json:
+        print_json({name: [entry(each) for each in found]})
+    else:
+        for each in found:
+            click.echo(line(each))
 
 
 def evaluation_entries(evaluation: Evaluation) -> dict[str, Any]:
