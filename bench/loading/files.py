@@ -17,16 +17,14 @@ from bench.orders.corpus import (
     CORPUS_VERSION,
     MISSING,
     MONEY_SCALE,
-    PRODUCERS,
-    PRODUCTS,
     QUANTITY_SCALE,
     TAG,
     Ints,
     OrderCorpus,
     Orders,
     category_names,
-    producer_name,
-    product_name,
+    producer_names,
+    product_names,
     source_names,
 )
 from bench.systems import stored
@@ -86,8 +84,8 @@ class _Names:
 
     def __init__(self) -> None:
         self._source = pa.array(source_names())
-        self._product = pa.array([product_name(number + 1) for number in range(PRODUCTS)])
-        self._producer = pa.array([producer_name(number + 1) for number in range(PRODUCERS)])
+        self._product = pa.array(product_names())
+        self._producer = pa.array(producer_names())
         self._category = pa.array(category_names())
         text = pa.string()
         self.schema = pa.schema(
@@ -119,7 +117,7 @@ class _Names:
         return pa.table(
             [
                 pa.array(piece.ids()).take(of_order),
-                pa.array([f"c{row:09d}" for row in piece.contact.tolist()]).take(of_order),
+                pa.array(piece.contact_ids()).take(of_order),
                 pa.array(piece.time, pa.timestamp("ms", "UTC")).take(of_order),
                 _named(piece.source, self._source).take(of_order),
                 paid.take(of_order),

@@ -14,15 +14,13 @@ from chdb import session
 
 from bench.orders.corpus import (
     CORPUS_VERSION,
-    PRODUCERS,
-    PRODUCTS,
     TAG,
     Ints,
     OrderCorpus,
     Orders,
     category_names,
-    producer_name,
-    product_name,
+    producer_names,
+    product_names,
     source_names,
 )
 from bench.orders.sql import count_query
@@ -89,8 +87,8 @@ def _lines(piece: Orders) -> pa.Table:
         {
             "contact": piece.contact[owner],
             "time": _times(piece.time[owner]),
-            "product": _named(piece.product, [product_name(number + 1) for number in range(PRODUCTS)]),
-            "producer": _named(piece.producer, [producer_name(number + 1) for number in range(PRODUCERS)]),
+            "product": _named(piece.product, product_names()),
+            "producer": _named(piece.producer, producer_names()),
             "category": _named(piece.category, category_names()),
             "quantity": piece.quantity,
             "unit_price": piece.unit_price,

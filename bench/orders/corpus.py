@@ -71,6 +71,10 @@ class Orders:
     def ids(self) -> list[str]:
         return [f"order-{number:09d}" for number in range(self.first, self.first + len(self.contact))]
 
+    def contact_ids(self) -> list[str]:
+        """The id of each order's contact."""
+        return [contact_id(row) for row in self.contact.tolist()]
+
 
 @dataclass(frozen=True, slots=True)
 class OrderCorpus:
@@ -91,7 +95,7 @@ class OrderCorpus:
 
     def ids(self, first: int, last: int) -> list[str]:
         """The contact ids of the rows first..last, last excluded."""
-        return [f"c{row:09d}" for row in range(first, last)]
+        return [contact_id(row) for row in range(first, last)]
 
     def pieces(self) -> Iterator[Orders]:
         """All orders, a piece of the two years after the other. Each piece has a random stream of its own."""
@@ -104,6 +108,10 @@ class OrderCorpus:
         return _piece(self, self.orders, self.orders + orders, shares(PRODUCTS, 9), AT_MS - _LATE_MS)
 
 
+def contact_id(row: int) -> str:
+    return f"c{row:09d}"
+
+
 def product_name(rank: int) -> str:
     """The product of the `rank`-th best sales, from 1."""
     return f"sku-{rank:05d}"
@@ -112,6 +120,16 @@ def product_name(rank: int) -> str:
 def producer_name(rank: int) -> str:
     """The producer of the `rank`-th best sales, from 1."""
     return f"maker {rank:03d}"
+
+
+def product_names() -> list[str]:
+    """The products by their numbers, which are from 0."""
+    return [product_name(number + 1) for number in range(PRODUCTS)]
+
+
+def producer_names() -> list[str]:
+    """The producers by their numbers, which are from 0."""
+    return [producer_name(number + 1) for number in range(PRODUCERS)]
 
 
 def category_names() -> list[str]:

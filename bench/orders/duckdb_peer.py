@@ -15,15 +15,13 @@ import pyarrow as pa
 from bench.orders.corpus import (
     CORPUS_VERSION,
     MISSING,
-    PRODUCERS,
-    PRODUCTS,
     TAG,
     Ints,
     OrderCorpus,
     Orders,
     category_names,
-    producer_name,
-    product_name,
+    producer_names,
+    product_names,
     source_names,
 )
 from bench.orders.sql import count_query
@@ -80,8 +78,8 @@ def _load(corpus: OrderCorpus, path: Path) -> None:
 def _names() -> dict[str, list[str]]:
     return {
         "source": source_names(),
-        "product": [product_name(number + 1) for number in range(PRODUCTS)],
-        "producer": [producer_name(number + 1) for number in range(PRODUCERS)],
+        "product": product_names(),
+        "producer": producer_names(),
         "category": category_names(),
     }
 

@@ -18,8 +18,6 @@ from bench.orders.corpus import (
     CORPUS_VERSION,
     MISSING,
     MONEY_SCALE,
-    PRODUCERS,
-    PRODUCTS,
     QUANTITY_SCALE,
     TAG,
     Ints,
@@ -27,7 +25,9 @@ from bench.orders.corpus import (
     Orders,
     category_names,
     producer_name,
+    producer_names,
     product_name,
+    product_names,
     source_names,
 )
 from bench.own import BATCH_ROWS
@@ -111,11 +111,12 @@ def _orders(late: Orders) -> Iterator[Order]:
         )
     )
     sources, names = source_names(), category_names()
+    contacts = late.contact_ids()
     for row, order_id in enumerate(late.ids()):
         source, paid = int(late.source[row]), int(late.paid[row])
         yield Order(
             order_id,
-            f"c{int(late.contact[row]):09d}",
+            contacts[row],
             from_millis(int(late.time[row])),
             amount=Decimal(int(late.amount[row])).scaleb(-MONEY_SCALE),
             source=None if source == MISSING else sources[source],
@@ -147,8 +148,8 @@ def order_batch(piece: Orders) -> EventBatch:
     """A piece as the writer takes it."""
     lines = with_counts_of_lines(
         (
-            _named(piece.product, [product_name(number + 1) for number in range(PRODUCTS)]),
-            _named(piece.producer, [producer_name(number + 1) for number in range(PRODUCERS)]),
+            _named(piece.product, product_names()),
+            _named(piece.producer, producer_names()),
             _named(piece.category, category_names()),
             _numbers(piece.quantity),
             _numbers(piece.unit_price),
@@ -163,7 +164,7 @@ def order_batch(piece: Orders) -> EventBatch:
     return EventBatch(
         type=ORDER,
         ids=pa.array(piece.ids(), pa.string()),
-        contacts=pa.array([f"c{row:09d}" for row in piece.contact.tolist()], pa.string()),
+        contacts=pa.array(piece.contact_ids(), pa.string()),
         times=piece.time,
         properties=with_counts_of_orders(properties, piece.line_counts, lines[-1]),
         revisions=np.zeros(len(piece.time), np.int64),
