@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from segidx.cli import render
-from segidx.cli.imports import print_rejects, progress_bar
+from segidx.cli.import_reports import print_rejects, progress_bar
 from segidx.cli.queries import json_option
 from segidx.cli.target import Target, target_options
 from segidx.model.errors import InvalidArgument

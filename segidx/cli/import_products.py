@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from segidx.cli import render
-from segidx.cli.imports import print_rejects, progress_bar
+from segidx.cli.import_reports import entry_of, progress_bar, tell
 from segidx.cli.queries import json_option
 from segidx.cli.target import Target, target_options
-from segidx.model.schema import describe
-
-if TYPE_CHECKING:
-    from segidx.ingest.import_products import ProductImportReport
 
 
 @click.command("products")
@@ -92,35 +87,8 @@ def import_products(
                     tag_separator=tag_separator,
                 )
             if as_json:
-                reports.append(_entry(file, report))
+                reports.append(entry_of(file, report, "properties", report.properties))
             else:
-                _print(file, report)
+                tell(file, report, "products", "properties", report.properties)
     if as_json:
         render.print_json({"files": reports})
-
-
-def _entry(file: Path, report: ProductImportReport) -> dict[str, object]:
-    return {
-        "file": str(file),
-        "rows": report.rows,
-        "accepted": report.accepted,
-        "created": report.created,
-        "duplicates": report.duplicates,
-        "rejected": report.rejected,
-        "rejects": None if report.reject_path is None else str(report.reject_path),
-        "properties": {p.name: describe(p) for p in report.properties},
-        "empty_columns": list(report.empty_columns),
-        "generation": report.generation,
-        "seconds": round(report.seconds, 3),
-    }
-
-
-def _print(file: Path, report: ProductImportReport) -> None:
-    click.echo(
-        f"{file}: {report.rows:,} rows; {report.accepted:,} products written ({report.created:,} new),"
-        f" {report.duplicates:,} duplicates, {report.rejected:,} refused; {report.seconds:.1f} s"
-    )
-    click.echo("properties: " + (", ".join(f"{p.name} {describe(p)}" for p in report.properties) or "none"))
-    if report.empty_columns:
-        click.echo(f"left out, being empty: {', '.join(report.empty_columns)}")
-    print_rejects(report)

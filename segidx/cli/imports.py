@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from segidx.cli import render
+from segidx.cli.import_reports import entry_of, progress_bar, tell
 from segidx.cli.queries import json_option
 from segidx.cli.target import Target, target_options
-from segidx.model.schema import declaration
-
-if TYPE_CHECKING:
-    from segidx.ingest.import_contacts import ImportReport
-    from segidx.ingest.import_events import EventImportReport
-    from segidx.ingest.import_orders import OrderImportReport
-    from segidx.ingest.import_products import ProductImportReport
 
 
 @click.group("import")
@@ -97,64 +87,6 @@ def contacts(
             tag_separator=tag_separator,
         )
     if as_json:
-        _print_json(file, report)
+        render.print_json(entry_of(file, report, "fields", report.fields))
     else:
-        _print(file, report)
-
-
-def _print_json(file: Path, report: ImportReport) -> None:
-    render.print_json(
-        {
-            "file": str(file),
-            "rows": report.rows,
-            "accepted": report.accepted,
-            "created": report.created,
-            "duplicates": report.duplicates,
-            "rejected": report.rejected,
-            "rejects": None if report.reject_path is None else str(report.reject_path),
-            "fields": {f.name: declaration(f) for f in report.fields},
-            "empty_columns": list(report.empty_columns),
-            "generation": report.generation,
-            "seconds": round(report.seconds, 3),
-        }
-    )
-
-
-def _print(file: Path, report: ImportReport) -> None:
-    click.echo(
-        f"{file}: {report.rows:,} rows; {report.accepted:,} contacts written ({report.created:,} new),"
-        f" {report.duplicates:,} duplicates, {report.rejected:,} refused; {report.seconds:.1f} s"
-    )
-    click.echo("fields: " + (", ".join(f"{f.name} {declaration(f)}" for f in report.fields) or "none"))
-    if report.empty_columns:
-        click.echo(f"left out, being empty: {', '.join(report.empty_columns)}")
-    print_rejects(report)
-
-
-def print_rejects(report: ImportReport | OrderImportReport | EventImportReport | ProductImportReport) -> None:
-    """Tells of the first refused rows, and where all are listed."""
-    if report.reject_path is not None:
-        for reject in report.rejects[:5]:
-            click.echo(f"refused {reject.message}", err=True)
-        click.echo(f"all refused rows are listed in {report.reject_path}", err=True)
-
-
-@contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int | None], None] | None]:
-    """A bar on the terminal; nothing where nobody watches."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks = {}
-
-        def tell(phase: str, done: int, total: int | None) -> None:
-            if phase not in tasks:
-                tasks[phase] = bar.add_task(phase, total=total)
-            bar.update(tasks[phase], completed=done)
-
-        yield tell
+        tell(file, report, "contacts", "fields", report.fields)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 
-def test_they_are_set_listed_and_asked_for(segidx, target):
+def test_they_are_set_listed_asked_for_and_taken_away(segidx, target):
     assert segidx("bands", "list", *target).out == ""
     found = segidx("bands", "set", "spend", "sum( order.amount )", "100", "99.5e1", *target)
     assert (found.code, found.err) == (0, "")
@@ -24,6 +24,9 @@ def test_they_are_set_listed_and_asked_for(segidx, target):
     assert segidx("count", "crossed(spend, 995) during last 1 day", *target).out == "0\n"
     again = segidx("bands", "set", "spend", "sum(order.amount)", *target, "--", "-5", "0")
     assert again.out == "spend, of sum(order.amount) at -5, 0: none, <-5, -5-0, 0+\n"
+    assert segidx("bands", "remove", "spend", *target).code == 0
+    assert segidx("bands", "remove", "spend", *target).code == 2
+    assert segidx("bands", "list", *target).out == often.out
 
 
 @pytest.mark.parametrize(

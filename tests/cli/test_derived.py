@@ -23,9 +23,6 @@ def test_they_are_set_listed_and_taken_away(segidx, target):
     assert segidx("derived", "remove", "a_visit", *target).code == 0
     assert segidx("derived", "remove", "a_visit", *target).code == 2
     assert "a_visit" not in segidx("derived", "list", *target).out
-    assert segidx("bands", "set", "spend", "sum(order.amount)", "100", *target).code == 0
-    assert segidx("bands", "remove", "spend", *target).code == 0
-    assert segidx("bands", "list", *target).out == ""
 
 
 @pytest.mark.parametrize(

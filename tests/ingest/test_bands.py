@@ -1,4 +1,5 @@
-"""Bands that an account declares: kept, seen at once, replaced under their name, refused, and named where damaged."""
+"""Bands that an account declares: kept, seen at once, replaced under their name, taken away, refused, and named where
+damaged."""
 
 from __future__ import annotations
 
@@ -80,6 +81,20 @@ def test_they_are_asked_for_at_once(account: Account) -> None:
     assert account.count('band(spend) = "zero"').count == 1
     with pytest.raises(UnknownBand):
         account.count('band(spend) = "none"')
+
+
+def test_they_are_taken_away(account: Account) -> None:
+    account.upsert([("ann", {})])
+    account.declare_bands("spend", "sum(order.amount)", [100])
+    often = account.declare_bands("often", "count(order)", [1])
+    account.remove_bands("spend")
+    assert account.bands == {"often": often}
+    with pytest.raises(UnknownBands):
+        account.count('band(spend) = "none"')
+    with pytest.raises(UnknownBands):
+        account.remove_bands("spend")
+    account.declare_bands("spend", "count(order)", [1])
+    assert account.count('band(spend) = "none"').count == 1
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ from segidx.model.errors import (
     ReadOnly,
     SegidxError,
     TypeMismatch,
-    UnknownBands,
     UnknownDerived,
     UnknownEventType,
     UnknownProperty,
@@ -71,20 +70,6 @@ def test_they_are_kept_replaced_and_taken_away(tmp_path: Path) -> None:
         account.remove_derived("a_touch")
         with pytest.raises(UnknownDerived, match="none are declared"):
             account.remove_derived("a_touch")
-
-
-def test_bands_are_taken_away(account: Account) -> None:
-    account.upsert([("ann", {})])
-    account.declare_bands("spend", "sum(order.amount)", [100])
-    often = account.declare_bands("often", "count(order)", [1])
-    account.remove_bands("spend")
-    assert account.bands == {"often": often}
-    with pytest.raises(UnknownBands):
-        account.count('band(spend) = "none"')
-    with pytest.raises(UnknownBands):
-        account.remove_bands("spend")
-    account.declare_bands("spend", "count(order)", [1])
-    assert account.count('band(spend) = "none"').count == 1
 
 
 @pytest.mark.parametrize(
