@@ -61,6 +61,12 @@ def shrink(set_attribute: Callable[[object, str, object], None]) -> None:
         set_attribute(module, name, value)
 
 
+def leave_unmerged(set_attribute: Callable[[object, str, object], None]) -> None:
+    """No merge begins by itself, and the overlay has all that is written in one segment."""
+    for name, value in (("SEGMENT_BYTES", 1 << 22), ("MERGE_BYTES", 1 << 22), ("MERGE_SECONDS", 1000.0)):
+        set_attribute(merger, name, value)
+
+
 class Life:
     """An account and the oracle, told the same."""
 

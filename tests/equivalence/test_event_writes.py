@@ -34,7 +34,7 @@ from segidx.model.values import Constant
 from segidx.model.windows import AllTime, OlderThan, Unit, from_millis, to_millis
 from segidx.model.writes import ChangeKind
 from segidx.testing import oracle_writes
-from segidx.testing.account_lives import AT, EVERYTHING, Life, live, shrink
+from segidx.testing.account_lives import AT, EVERYTHING, Life, leave_unmerged, live, shrink
 from segidx.testing.checks import check_expression
 from segidx.testing.event_files import write_events_file
 from segidx.testing.event_pools import DECLARED
@@ -259,9 +259,7 @@ def test_a_life_that_another_process_reads(place: Path) -> None:
 
 def test_a_life_in_one_segment(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many small commits over a few contacts, nothing merged: the overlay has it all."""
-    monkeypatch.setattr(merger, "SEGMENT_BYTES", 1 << 22)
-    monkeypatch.setattr(merger, "MERGE_BYTES", 1 << 22)
-    monkeypatch.setattr(merger, "MERGE_SECONDS", 1000.0)
+    leave_unmerged(monkeypatch.setattr)
     with closing(EventLife(place / "d", 61)) as life:
         life.event_rows.orders.contact_ids = life.event_rows.orders.contact_ids[:5]
         weighted = (("write_events", 5), ("write_single_events", 3), ("write_both", 2), ("write_waves_of_both", 2))

@@ -14,7 +14,6 @@ import pytest
 
 from segidx.client import connect
 from segidx.database import Database
-from segidx.ingest import merger
 from segidx.model.errors import SegidxError
 from segidx.model.expression import Expression, Not, Or
 from segidx.model.schema import AccountInfo
@@ -24,7 +23,7 @@ from segidx.model.writes import ContactWrite
 from segidx.service.server import start
 from segidx.store import feed
 from segidx.testing import oracle_writes
-from segidx.testing.account_lives import AT, EVERYTHING, Life, live, shrink
+from segidx.testing.account_lives import AT, EVERYTHING, Life, leave_unmerged, live, shrink
 from segidx.testing.checks import check_expression
 from segidx.testing.effort import seeds
 from segidx.testing.generator import Generator, RandomChooser
@@ -118,9 +117,7 @@ def test_a_life_that_another_process_reads(place: Path) -> None:
 
 def test_a_life_in_one_segment(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many small commits over a few contacts, nothing merged: the overlay has it all."""
-    monkeypatch.setattr(merger, "SEGMENT_BYTES", 1 << 20)
-    monkeypatch.setattr(merger, "MERGE_BYTES", 1 << 20)
-    monkeypatch.setattr(merger, "MERGE_SECONDS", 1000.0)
+    leave_unmerged(monkeypatch.setattr)
     with closing(TrackedLife(place / "d", 60)) as life:
         life.ids = life.ids[:5]
         weighted = (("write", 5), ("write_in_waves", 2), ("write_apart", 2), ("tag", 5), ("track", 1), ("reopen", 1))

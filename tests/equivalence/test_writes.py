@@ -11,11 +11,10 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from segidx.ingest import merger
 from segidx.model.results import WriteResult
 from segidx.model.writes import ContactWrite
 from segidx.testing import oracle_writes
-from segidx.testing.account_lives import EVERYTHING, Life, live, shrink
+from segidx.testing.account_lives import EVERYTHING, Life, leave_unmerged, live, shrink
 from segidx.testing.effort import seeds
 from segidx.testing.generator import RandomChooser
 from segidx.testing.generator_writes import WRITTEN, WriteGenerator
@@ -49,9 +48,7 @@ def test_a_life_that_another_process_reads(place: Path) -> None:
 
 def test_a_life_of_single_rows_in_one_segment(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many small commits over a few contacts, nothing merged: the overlay has it all."""
-    monkeypatch.setattr(merger, "SEGMENT_BYTES", 1 << 20)
-    monkeypatch.setattr(merger, "MERGE_BYTES", 1 << 20)
-    monkeypatch.setattr(merger, "MERGE_SECONDS", 1000.0)
+    leave_unmerged(monkeypatch.setattr)
     with closing(Life(place / "d", 60)) as life:
         life.ids = life.ids[:7]
         live(life, 60, (("write", 5), ("write_in_waves", 2), ("write_apart", 2), ("tag", 3), ("reopen", 1)))

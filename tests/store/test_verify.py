@@ -63,6 +63,7 @@ from segidx.store.log import NewStrings, Record, encode_record, read_log
 from segidx.store.merge import merge
 from segidx.store.postings import read_shard, shard_value
 from segidx.store.strings import StringTable
+from segidx.testing.damage import clear, flip, get, put
 
 FIELDS = [
     Field("n", FieldType.NUMBER, 2),
@@ -360,27 +361,6 @@ def test_stopping(account: Account) -> None:
 
 
 # --- damaging ----------------------------------------------------------------------------------------------
-
-
-def put(account: Account, database: bytes, key: bytes, value: bytes) -> None:
-    with account._store.write() as w:
-        w.txn.put(key, value, db=w.dbs[database])
-
-
-def clear(account: Account, database: bytes, key: bytes) -> None:
-    with account._store.write() as w:
-        assert w.txn.delete(key, db=w.dbs[database])
-
-
-def get(account: Account, database: bytes, key: bytes) -> bytes:
-    with account._store.begin() as txn:
-        return bytes(txn.get(key, db=account._store.databases[database]))
-
-
-def flip(account: Account, database: bytes, key: bytes, at: int, bits: int = 1) -> None:
-    value = bytearray(get(account, database, key))
-    value[at] ^= bits
-    put(account, database, key, bytes(value))
 
 
 def posting(account: Account, field: int, code: int, change: Callable[[BitMap], object]) -> None:

@@ -38,6 +38,7 @@ from segidx.store.layout import (
     event_table,
 )
 from segidx.store.strings import StringTable
+from segidx.testing.damage import clear, flip, get, put
 from segidx.testing.stored_orders import StoredLine, StoredOrder, put_orders
 
 ORDERS, LINES = 1, 2  # the numbers of the types
@@ -96,27 +97,6 @@ def problems(account: Account) -> list[str]:
 
 
 # --- damaging ----------------------------------------------------------------------------------------------
-
-
-def put(account: Account, database: bytes, key: bytes, value: bytes) -> None:
-    with account._store.write() as w:
-        w.txn.put(key, value, db=w.dbs[database])
-
-
-def clear(account: Account, database: bytes, key: bytes) -> None:
-    with account._store.write() as w:
-        assert w.txn.delete(key, db=w.dbs[database])
-
-
-def get(account: Account, database: bytes, key: bytes) -> bytes:
-    with account._store.begin() as txn:
-        return bytes(txn.get(key, db=account._store.databases[database]))
-
-
-def flip(account: Account, database: bytes, key: bytes, at: int, bits: int = 1) -> None:
-    value = bytearray(get(account, database, key))
-    value[at] ^= bits
-    put(account, database, key, bytes(value))
 
 
 Cells = list[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]
