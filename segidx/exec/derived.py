@@ -1,4 +1,4 @@
-"""Scans of derived numbers: columns where they know, events where they do not.
+"""Scans of derived numbers: columns where they know, or the bitmaps of their bands, and events where they do not.
 
 A column says what the events in the blocks come to, all of them. Of contacts to whom the log only adds, that is joined
 with what it adds. Those of whose events the log voids some, and those of ranges with an event at the instant of
@@ -19,7 +19,7 @@ from segidx.model.events import EventType
 from segidx.model.expression import AggregateFunction
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import DerivedScan
-from segidx.store.derived import late_ranges, touched, voided
+from segidx.store.derived import kept_bands, kept_numbers, late_ranges, touched, voided
 from segidx.store.layout import RANGE_BITS, derived_column
 from segidx.store.postings import bitmap_of
 
@@ -41,16 +41,38 @@ def derived_node(program: Program, plan: DerivedScan, context: BindContext) -> i
     others, numbers, present = _not_in_columns(plan, columns, context)
     added, removed = None, None
     if len(others):
-        within = others[present & (numbers >= low) & (numbers <= high)]
-        added = bytes(bitmap_of(within).serialize())
-        removed = bytes(bitmap_of(others).serialize())
+        within = present & (numbers >= low) & (numbers <= high)
+        added = bytes(bitmap_of(others[within]).serialize())
+        removed = bytes(bitmap_of(others[~within]).serialize())
+    if plan.pieces is not None:
+        return _banded(program, plan.pieces, _bands(plan, context), added, removed)
     if len(columns) == 1:
         return program.range(columns[0], low, high, added, removed)
     node = _joined(program, plan.aggregate.function, columns, low, high)
-    if added is None or removed is None:
-        return node
+    return node if added is None or removed is None else _replaced(program, node, added, removed)
+
+
+def _replaced(program: Program, node: int, added: bytes, removed: bytes) -> int:
+    """A set without some, and with others."""
     known = program.all_of([node, program.negate(program.posting(Posting([removed])))])
     return program.any_of([known, program.posting(Posting([added]))])
+
+
+def _bands(plan: DerivedScan, context: BindContext) -> list[Posting]:
+    (number,) = plan.columns
+    (kept,) = (each for each in kept_numbers(context.snapshot) if each.number == number)
+    return kept_bands(context.snapshot, kept)
+
+
+def _banded(
+    program: Program, pieces: tuple[int, int], bands: Sequence[Posting], added: bytes | None, removed: bytes | None
+) -> int:
+    """The contacts of the pieces from the first to the last, those that the column does not know replaced."""
+    first, last = pieces
+    if first == last:
+        return program.posting(bands[first] if added is None else bands[first].overlaid(added, removed))
+    node = program.any_of([program.posting(each) for each in bands[first : last + 1]])
+    return node if added is None or removed is None else _replaced(program, node, added, removed)
 
 
 def _not_in_columns(

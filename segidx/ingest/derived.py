@@ -3,16 +3,18 @@ to be and are not yet.
 
 A column is built range by range from the blocks, in transactions of its own: nothing asks for it before it is whole,
 and whoever changes a range that is built already changes its chunk too. So it may be built at any time, beside commits
-and behind a merge that was cut short.
+and behind a merge that was cut short. The bitmaps of its bands are made of it then (`segidx.ingest.bands`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import lmdb
 import numpy as np
 
+from segidx.ingest.bands import begin_bands, build_more_bands, other_bands, without_other_bands
 from segidx.kernels.columns import CHUNK_ROWS, encode_chunk
 from segidx.kernels.events import EventFilter
 from segidx.model.derived import members_of
@@ -22,6 +24,7 @@ from segidx.plan.context import BindContext
 from segidx.plan.derived import HOW, foreign_field
 from segidx.plan.events import bind_aggregate
 from segidx.plan.values import BoundAggregate
+from segidx.store import bands
 from segidx.store.catalog import Catalog
 from segidx.store.columns import stored_chunks
 from segidx.store.derived import (
@@ -36,7 +39,16 @@ from segidx.store.derived import (
 )
 from segidx.store.environment import AccountStore
 from segidx.store.event_blocks import LAST_MONTH
-from segidx.store.layout import DB_COLUMNS, DB_EVENTS, DB_META, balance_column, block_key, derived_column
+from segidx.store.layout import (
+    DB_COLUMNS,
+    DB_EVENTS,
+    DB_META,
+    DB_POSTINGS,
+    Handle,
+    balance_column,
+    block_key,
+    derived_column,
+)
 from segidx.store.snapshot import Snapshot
 
 # Ranges of one transaction: chunks of at most 128 KiB each, so 4 MB.
@@ -70,19 +82,37 @@ def bind_kept(snapshot: Snapshot) -> tuple[Maintained, ...]:
 
 def bound(kept: KeptNumber, snapshot: Snapshot) -> Maintained:
     """A column with its filter bound to the strings that the snapshot sees, over all time."""
+    value = _bound_value(kept, snapshot)
+    events = value.events
+    where = EventFilter(events.where) if events.where else None
+    thresholds = bands.in_units(kept.bands.thresholds, value.scale) if kept.bands else None
+    return Maintained(
+        kept,
+        events.type,
+        HOW[value.function],
+        value.measure,
+        where,
+        events.start,
+        events.end,
+        events.opening,
+        thresholds,
+    )
+
+
+def _bound_value(kept: KeptNumber, snapshot: Snapshot) -> BoundAggregate:
     context = BindContext(snapshot, MAX_INSTANT, snapshot.catalog.account.tz)
     value = bind_aggregate(kept.value, context, "derived")
     assert isinstance(value, BoundAggregate)
     assert not value.also
-    events = value.events
-    where = EventFilter(events.where) if events.where else None
-    return Maintained(
-        kept, events.type, HOW[value.function], value.measure, where, events.start, events.end, events.opening
-    )
+    return value
+
+
+def _scale(kept: KeptNumber, snapshot: Snapshot) -> int:
+    return _bound_value(kept, snapshot).scale
 
 
 def lacks_columns(store: AccountStore) -> bool:
-    """Whether there are events, and other columns than there are to be."""
+    """Whether there are events, and other columns, or bitmaps of bands, than there are to be."""
     with store.snapshot() as snapshot:
         if DB_EVENTS not in snapshot.dbs or not store.writable:
             return False
@@ -91,8 +121,10 @@ def lacks_columns(store: AccountStore) -> bool:
                 return False
         kept = read_kept(snapshot.txn, snapshot.dbs[DB_META])
         wanted = numbers_to_keep(snapshot.catalog)
-        return {each.value for each in kept} != set(wanted) or any(
-            each.built is not None and not each.too_large for each in kept
+        return (
+            {each.value for each in kept} != set(wanted)
+            or any(each.built is not None and not each.too_large for each in kept)
+            or other_bands(kept, snapshot.catalog)
         )
 
 
@@ -100,20 +132,27 @@ def keep_all(store: AccountStore, stop: Callable[[], bool] = lambda: False) -> N
     """Keep what is to be kept and nothing else: begin columns, build them, delete what is left of others. Until `stop`
     says so. Nobody else builds or merges meanwhile. Raises CorruptData and StorageFull."""
     _begin(store)
-    while not stop() and not _drop_leftovers(store):
+    while not (stopped := stop()) and not _drop_leftovers(store):
         pass
+    if not stopped:
+        begin_bands(store)
     while not stop() and not _build_more(store):
+        pass
+    while not stop() and not build_more_bands(store, _scale):
         pass
 
 
 def _begin(store: AccountStore) -> None:
     with store.snapshot() as snapshot:
         before = read_kept(snapshot.txn, snapshot.dbs[DB_META])
-        if {each.value for each in before} == set(numbers_to_keep(snapshot.catalog)):
+        if {each.value for each in before} == set(numbers_to_keep(snapshot.catalog)) and all(
+            without_other_bands(each, snapshot.catalog) is each for each in before
+        ):
             return
     with store.write() as write:
         before = read_kept(write.txn, write.dbs[DB_META])
-        wanted = numbers_to_keep(write.catalog())
+        catalog = write.catalog()
+        wanted = numbers_to_keep(catalog)
         held = {each.value: each for each in before}
         taken = {each.number for each in before}
         after = []
@@ -125,24 +164,30 @@ def _begin(store: AccountStore) -> None:
                     continue  # answered from the events
                 taken.add(number)
                 kept = KeptNumber(number, value, 0)
-            after.append(kept)
+            after.append(without_other_bands(kept, catalog))
         write_kept(write, after)
         write.changed_base()
 
 
 def _drop_leftovers(store: AccountStore) -> bool:
-    """Delete some of what is left of columns that are kept no more; whether that was all."""
+    """Delete some of what is left of columns and bands that are kept no more; whether that was all."""
     with store.begin() as txn:
-        kept = {each.number for each in read_kept(txn, store.databases[DB_META]) if not each.too_large}
-        if not leftovers(txn, store.databases[DB_COLUMNS], kept, 1):
+        if not _leftovers(txn, store.databases, 1):
             return True
     with store.write() as write:
-        kept = {each.number for each in read_kept(write.txn, write.dbs[DB_META]) if not each.too_large}
-        keys = leftovers(write.txn, write.dbs[DB_COLUMNS], kept, _LEFTOVERS)
-        for key in keys:
-            write.txn.delete(key, db=write.dbs[DB_COLUMNS])
+        found = _leftovers(write.txn, write.dbs, _LEFTOVERS)
+        for database, key in found:
+            write.txn.delete(key, db=write.dbs[database])
         write.changed_base()
-    return len(keys) < _LEFTOVERS
+    return len(found) < _LEFTOVERS
+
+
+def _leftovers(txn: lmdb.Transaction, dbs: Mapping[bytes, Handle], most: int) -> list[tuple[bytes, bytes]]:
+    """Databases and keys of what is left, at most so many."""
+    kept = [each for each in read_kept(txn, dbs[DB_META]) if not each.too_large]
+    found = [(DB_COLUMNS, key) for key in leftovers(txn, dbs[DB_COLUMNS], {each.number for each in kept}, most)]
+    banded = {each.number for each in kept if each.bands}
+    return found + [(DB_POSTINGS, key) for key in bands.leftovers(txn, dbs[DB_POSTINGS], banded, most - len(found))]
 
 
 def _build_more(store: AccountStore) -> bool:

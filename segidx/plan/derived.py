@@ -1,5 +1,5 @@
 """Derived numbers in plans: which of an account's can be kept, being made of what is said in the events alone, and the
-scans of events that columns of them answer.
+scans of events that columns of them answer, or bitmaps of their bands where a scan's bounds are thresholds of these.
 
 A column answers for the contacts of a range if the range's blocks hold no event at the instant of evaluation or later;
 and not for contacts of whom the log holds more.
@@ -22,12 +22,16 @@ from segidx.plan.events import bind_aggregate
 from segidx.plan.nodes import DerivedScan, EventScan, Plan
 from segidx.plan.product_filters import named
 from segidx.plan.values import BoundAggregate, BoundEvents
+from segidx.store.bands import in_units
 from segidx.store.catalog import Catalog
-from segidx.store.derived import KeptNumber, kept_numbers, late_ranges, touched
+from segidx.store.derived import KeptNumber, kept_bands, kept_numbers, late_ranges, touched
 from segidx.store.layout import RANGE_BITS, derived_column
 
 # The share of contacts in ranges that no column answers for above which the events are read at once.
 _MOST_LATE = 0.5
+# Bitmaps of so many pieces take no longer than to read the column: one of sums has four bytes a contact, of counts one
+# (docs/adr/009-derived-columns.md).
+_MOST_PIECES = {AggregateFunction.SUM: 8, AggregateFunction.COUNT: 3}
 
 # What the kernel calls the functions that numbers come to when they are bound; a count is a sum without a measure.
 HOW = {
@@ -93,8 +97,9 @@ class _Columns:
         if scan.aggregate.function not in HOW:
             return scan
         selections = (scan.aggregate.events, *scan.aggregate.also)
-        columns = [self._column(scan.aggregate, events) for events in selections]
-        if any(number is None for number in columns):
+        found = [self._column(scan.aggregate, events) for events in selections]
+        columns = [each for each in found if each is not None]
+        if len(columns) < len(found):
             return scan
         snapshot = self._context.snapshot
         types = dict.fromkeys(events.type for events in selections)
@@ -106,19 +111,24 @@ class _Columns:
             late.update(ranges)
         if len(late) << RANGE_BITS > _MOST_LATE * snapshot.base_size:
             return scan
-        numbers = tuple(number for number in columns if number is not None)
-        estimate = scan.estimate
-        if len(numbers) == 1:
-            column = snapshot.base_column(derived_column(numbers[0]))
-            low, expected, high = column.estimate_range(*_ends(scan))
+        numbers = tuple(kept.number for kept in columns)
+        estimate, pieces = scan.estimate, None
+        if len(columns) == 1:
+            pieces = _pieces(columns[0], scan)
+            if pieces is None:
+                column = snapshot.base_column(derived_column(numbers[0]))
+                low, expected, high = column.estimate_range(*_ends(scan))
+            else:
+                low = high = sum(map(len, kept_bands(snapshot, columns[0])[pieces[0] : pieces[1] + 1]))
+                expected = float(low)
             others = (len(late) << RANGE_BITS) + sum(len(touched(snapshot, type)) for type in types)
             total = self._context.total
             high = min(total, high + others)
             estimate = Estimate(0 if others or low > total else low, min(high, round(expected)), high)
-        return DerivedScan(estimate, scan.path, scan.aggregate, numbers, scan.low, scan.high, scan.label)
+        return DerivedScan(estimate, scan.path, scan.aggregate, numbers, scan.low, scan.high, scan.label, pieces)
 
-    def _column(self, aggregate: BoundAggregate, events: BoundEvents) -> int | None:
-        """The number of the column that answers for a selection of an aggregate."""
+    def _column(self, aggregate: BoundAggregate, events: BoundEvents) -> KeptNumber | None:
+        """The column that answers for a selection of an aggregate."""
         if events.start != MIN_INSTANT or events.end != min(self._context.at, MAX_INSTANT):
             return None
         for kept in self._kept:
@@ -129,7 +139,7 @@ class _Columns:
                     and (value.function, value.measure) == (aggregate.function, aggregate.measure)
                     and value.events == events
                 ):
-                    return kept.number
+                    return kept
         return None
 
     def _value(self, kept: KeptNumber) -> BoundAggregate | None:
@@ -142,6 +152,26 @@ class _Columns:
                     found = bound if isinstance(bound, BoundAggregate) else None
             self._bound[kept.number] = found
         return self._bound[kept.number]
+
+
+def _pieces(kept: KeptNumber, scan: EventScan) -> tuple[int, int] | None:
+    """The first and the last piece between a column's thresholds of the values within a scan's bounds; None where these
+    are no thresholds, or the column is read sooner."""
+    bands, function = kept.bands, scan.aggregate.function
+    least = 1 if function is AggregateFunction.COUNT else None
+    if bands is None or bands.built is not None or (scan.high is None and scan.low in (None, least)):
+        return None  # whether there is any value, zone maps say
+    thresholds = in_units(bands.thresholds, scan.aggregate.scale).tolist()
+    first, last = 0, len(thresholds)
+    if scan.low in thresholds:
+        first = thresholds.index(scan.low) + 1
+    elif scan.low not in (None, least):
+        return None
+    if scan.high is not None:
+        if scan.high + 1 not in thresholds:
+            return None
+        last = thresholds.index(scan.high + 1)
+    return (first, last) if 0 <= last - first < _MOST_PIECES[function] else None
 
 
 def _ends(scan: EventScan) -> tuple[int, int]:

@@ -114,13 +114,15 @@ class EventScan(Plan):
 @dataclass(frozen=True, slots=True)
 class DerivedScan(Plan):
     """What an EventScan of the same aggregate holds, from columns that are kept of it: `columns` are their numbers, one
-    for each selection of the aggregate. Contacts whose columns cannot know are answered from their events."""
+    for each selection of the aggregate. Contacts whose columns cannot know are answered from their events. `pieces`:
+    the first and the last of the bitmaps of the one column's bands that hold just what lies in [low, high]."""
 
     aggregate: BoundAggregate
     columns: tuple[int, ...]
     low: int | None
     high: int | None
     label: str = field(compare=False)
+    pieces: tuple[int, int] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,26 +3,33 @@ one follows when its blocks change.
 
 What is kept is of one type of events; a number of a group is several. A chunk of a column and the blocks of its range
 (both of 16,384 ordinals) are changed in one transaction, so that a chunk always says what the events in the blocks of
-its range come to, whatever the log holds above them. Filters are bound above this floor: a `Maintained` comes from
-there. A column that did not follow is kept no more, until it is built anew under another number.
+its range come to, whatever the log holds above them; and so are the bitmaps of its bands (`segidx.store.bands`).
+Filters are bound above this floor: a `Maintained` comes from there. A column that did not follow is kept no more, until
+it is built anew under another number.
 """
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
 
 import lmdb
 import numpy as np
 import numpy.typing as npt
 
+from segidx.kernels.bitmaps import Posting
 from segidx.kernels.columns import VALUE_LIMIT, encode_chunk
 from segidx.kernels.events import TIME, EventFilter, EventLayer, EventMonth, collect
+from segidx.model.bands import threshold_text
 from segidx.model.derived import derived_value, value_text
 from segidx.model.errors import CorruptData, SegidxError
 from segidx.model.events import EventType
 from segidx.model.expression import Aggregate
+from segidx.store.bands import CHUNKS, KeptBands, Moves, band_key, changed_value, moves, open_bands
 from segidx.store.columns import read_chunk
 from segidx.store.environment import WriteTransaction
 from segidx.store.event_blocks import month_of, open_block
@@ -30,6 +37,7 @@ from segidx.store.layout import (
     DB_COLUMNS,
     DB_EVENTS,
     DB_META,
+    DB_POSTINGS,
     MAX_KEPT,
     META_KEPT,
     RANGE_BITS,
@@ -62,12 +70,13 @@ class NumberTooLarge(Exception):
 @dataclass(frozen=True, slots=True)
 class KeptNumber:
     """A number, of one type, and its column. `built`: the ranges below that one are in place; None: all are. One that
-    was too large is kept no more, and answered from the events."""
+    was too large is kept no more, and answered from the events. `bands`: those that it has bitmaps of."""
 
     number: int
     value: Aggregate
     built: int | None
     too_large: bool = False
+    bands: KeptBands | None = None
 
     def has(self, ordinals: int) -> bool:
         """Whether a range's chunk is in step with its blocks."""
@@ -91,6 +100,7 @@ class Maintained:
     start: int
     end: int
     opening: int | None = None  # the balance that holds what dropped events came to
+    thresholds: Numbers | None = None  # of its bands, in the column's units
 
     def collected(
         self,
@@ -156,20 +166,35 @@ def read_kept(txn: Reader, db: Handle) -> tuple[KeptNumber, ...]:
         return ()
     try:
         return tuple(
-            KeptNumber(row["number"], derived_value(row["value"]), row["built"], row.get("too_large", False))
+            KeptNumber(
+                row["number"],
+                derived_value(row["value"]),
+                row["built"],
+                row.get("too_large", False),
+                _bands(row.get("bands")),
+            )
             for row in json.loads(bytes(value))
         )
-    except (ValueError, TypeError, KeyError, SegidxError) as error:
+    except (ArithmeticError, ValueError, TypeError, KeyError, SegidxError) as error:
         raise CorruptData(f"the columns of derived numbers cannot be read ({error}); restore from a backup") from error
+
+
+def _bands(row: dict[str, Any] | None) -> KeptBands | None:
+    return None if row is None else KeptBands(tuple(map(Decimal, row["thresholds"])), row["built"])
 
 
 def write_kept(write: WriteTransaction, kept: Iterable[KeptNumber]) -> None:
     rows = [
         {"number": each.number, "value": value_text(each.value), "built": each.built}
         | ({"too_large": True} if each.too_large else {})
+        | ({"bands": _stored_bands(each.bands)} if each.bands else {})
         for each in kept
     ]
     write.txn.put(META_KEPT, json.dumps(rows, ensure_ascii=False).encode(), db=write.dbs[DB_META])
+
+
+def _stored_bands(bands: KeptBands) -> dict[str, Any]:
+    return {"thresholds": [threshold_text(each) for each in bands.thresholds], "built": bands.built}
 
 
 def free_number(txn: lmdb.Transaction, db: Handle, taken: set[int]) -> int | None:
@@ -208,6 +233,7 @@ class Followers:
 
     def __init__(self, maintained: Iterable[Maintained]) -> None:
         self._maintained = tuple(maintained)
+        self._moves: defaultdict[tuple[int, int], list[Moves]] = defaultdict(list)  # by number and stored value
         self._too_large: set[int] = set()
         self._types: set[str] = set()  # whose blocks were changed
 
@@ -233,13 +259,42 @@ class Followers:
         for each in self._maintained:
             if each.type != type or not each.kept.has(ordinals) or each.kept.number in self._too_large:
                 continue
+            field = derived_column(each.kept.number)
+            values, present = read_chunk(txn, dbs[DB_COLUMNS], field, ordinals)
+            before = values.copy(), present.copy()
             try:
-                value = _followed(each, txn, dbs, ordinals, layer, np.unique(stale).astype(np.uint32))
+                _follow(each, txn, dbs, ordinals, layer, np.unique(stale).astype(np.uint32), values, present)
             except NumberTooLarge:
                 self._too_large.add(each.kept.number)
                 continue
-            found.append((block_key(derived_column(each.kept.number), ordinals), value))
+            found.append((block_key(field, ordinals), encode_chunk(values, present) if present.any() else None))
+            self._move(each, ordinals, before, (values, present))
         return found
+
+    def _move(
+        self,
+        each: Maintained,
+        ordinals: int,
+        before: tuple[Numbers, npt.NDArray[np.uint8]],
+        after: tuple[Numbers, npt.NDArray[np.uint8]],
+    ) -> None:
+        """Note which contacts of a chunk change their bands."""
+        bands = each.kept.bands
+        if bands is None or not bands.has(ordinals):
+            return
+        assert each.thresholds is not None
+        moved = moves(each.thresholds, ordinals, before, after)
+        if moved is not None:
+            self._moves[each.kept.number, ordinals // CHUNKS].append(moved)
+
+    def bands(self, txn: lmdb.Transaction, dbs: dict[bytes, Handle]) -> list[tuple[bytes, bytes | None]]:
+        """Keys and values of the bitmaps of bands that belong to all chunks since the last time; `txn` sees them as
+        they were before those. Raises CorruptData."""
+        waiting, self._moves = self._moves, defaultdict(list)
+        return [
+            (band_key(number, place), changed_value(txn, dbs[DB_POSTINGS], number, place, parts))
+            for (number, place), parts in waiting.items()
+        ]
 
     def settle(self, write: WriteTransaction) -> None:
         """In the transaction that changes the blocks: end what is too large, and keep no more what did not follow."""
@@ -254,12 +309,18 @@ class Followers:
             write_kept(write, after)
 
 
-def _followed(
-    each: Maintained, txn: lmdb.Transaction, dbs: dict[bytes, Handle], ordinals: int, layer: EventLayer, stale: Ordinals
-) -> bytes | None:
-    """The chunk of a range under the layer: of contacts with a stale place made anew, of others added to."""
+def _follow(
+    each: Maintained,
+    txn: lmdb.Transaction,
+    dbs: dict[bytes, Handle],
+    ordinals: int,
+    layer: EventLayer,
+    stale: Ordinals,
+    values: Numbers,
+    mask: npt.NDArray[np.uint8],
+) -> None:
+    """Bring the chunk of a range under the layer: contacts with a stale place are made anew, others added to."""
     ranges, first = (ordinals, ordinals + 1), ordinals << RANGE_BITS
-    values, mask = read_chunk(txn, dbs[DB_COLUMNS], derived_column(each.kept.number), ordinals)
     owners, numbers = each.collected((), (layer,), ranges)
     if len(stale):
         added = ~np.isin(owners, stale)
@@ -277,7 +338,6 @@ def _followed(
         rows = owners.astype(np.int64) - first
         values[rows], mask[rows] = numbers, 1
         add_opening(each, txn, dbs[DB_COLUMNS], ordinals, values, mask, gone)
-    return encode_chunk(values, mask) if mask.any() else None
 
 
 def _months(txn: lmdb.Transaction, db: Handle, type: EventType, ordinals: int) -> list[EventMonth]:
@@ -301,6 +361,18 @@ def _months(txn: lmdb.Transaction, db: Handle, type: EventType, ordinals: int) -
 def kept_numbers(snapshot: Snapshot) -> tuple[KeptNumber, ...]:
     """The columns that a snapshot's base has. Raises CorruptData."""
     return snapshot.remembered(META_KEPT, lambda: read_kept(snapshot.txn, snapshot.dbs[DB_META]), base=True)
+
+
+def kept_bands(snapshot: Snapshot, kept: KeptNumber) -> list[Posting]:
+    """The contacts of each piece between the thresholds of a number's bands, by what the blocks hold; each lives as
+    long as the snapshot's other postings. Raises CorruptData."""
+    bands, number = kept.bands, kept.number
+    assert bands is not None
+    return snapshot.remembered(
+        (DB_POSTINGS, META_KEPT, number),
+        lambda: open_bands(snapshot.txn, snapshot.dbs[DB_POSTINGS], number, bands.pieces, snapshot.base_size),
+        base=True,
+    )
 
 
 def touched(snapshot: Snapshot, type: EventType) -> Ordinals:

@@ -22,7 +22,7 @@ from segidx.store.derived import Followers, Maintained
 from segidx.store.environment import AccountStore
 from segidx.store.event_blocks import check_layers
 from segidx.store.event_groups import Stale, change_groups
-from segidx.store.layout import DB_COLUMNS, DB_EVENTS, DB_META, RANGE_BITS
+from segidx.store.layout import DB_COLUMNS, DB_EVENTS, DB_META, DB_POSTINGS, RANGE_BITS
 from segidx.store.overlay import Segment, merged_layer
 
 
@@ -97,9 +97,11 @@ class _Slices:
         self._bytes += len(key) + len(value or b"")
 
     def commit(self) -> None:
-        self.close()
         if self._come_to is None:
             return
+        assert self._reader is not None
+        bands = self._followers.bands(self._reader, dict(self._store.databases))
+        self.close()
         with self._store.write() as write:
             for key, value in self._waiting:
                 if value is None:
@@ -111,6 +113,11 @@ class _Slices:
                     write.txn.delete(key, db=write.dbs[DB_COLUMNS])
                 else:
                     write.txn.put(key, value, db=write.dbs[DB_COLUMNS])
+            for key, value in bands:
+                if value is None:
+                    write.txn.delete(key, db=write.dbs[DB_POSTINGS])
+                else:
+                    write.txn.put(key, value, db=write.dbs[DB_POSTINGS])
             self._followers.settle(write)
             write_events_merged(write.txn, write.dbs[DB_META], self._come_to)
             write.changed_base()

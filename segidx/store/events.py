@@ -27,6 +27,7 @@ from segidx.store.layout import (
     DB_COLUMNS,
     DB_EVENTS,
     DB_META,
+    DB_POSTINGS,
     DB_STRINGS,
     IDS_TABLE,
     PLACE_CONTACT,
@@ -111,6 +112,7 @@ def write_events(
 
     followers = Followers(maintained)
     chunks = [chunk for each, its in rows.items() for chunk in _followed(followers, write, each, its, stale)]
+    bands = followers.bands(write.txn, write.dbs)
     for each, its in rows.items():
         change_groups(put, write.txn, write.dbs[DB_EVENTS], each, its.cells(), stale)
     for key, value in chunks:
@@ -118,6 +120,11 @@ def write_events(
             write.txn.delete(key, db=write.dbs[DB_COLUMNS])
         else:
             write.txn.put(key, value, db=write.dbs[DB_COLUMNS])
+    for key, value in bands:
+        if value is None:
+            write.txn.delete(key, db=write.dbs[DB_POSTINGS])
+        else:
+            write.txn.put(key, value, db=write.dbs[DB_POSTINGS])
     followers.settle(write)
     _place(write, type, events)
     newest, before = int(events.times.max()), read_newest_event(write.txn, write.dbs[DB_META])

@@ -13,12 +13,14 @@ from segidx.model.errors import CorruptData
 from segidx.model.events import ORDER, EventType
 from segidx.model.writes import Channel, ChannelFlag
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 
 # Ordinals of a shard; its postings are one value each: at most 16 containers of 8 KiB, far below 256 KiB.
 # Changing this WILL corrupt every data directory: shards are part of the keys.
 SHARD_BITS = 20
-SHARD_CONTAINERS = 1 << (SHARD_BITS - 16)
+# Ordinals of a Roaring container. The bands of a derived number have one value for so many.
+CONTAINER_BITS = 16
+SHARD_CONTAINERS = 1 << (SHARD_BITS - CONTAINER_BITS)
 MAX_ORDINALS = 1 << 32
 
 # Field 0 is the system's: its code 0 is the live universe, its code F says which contacts have field F set.
@@ -37,7 +39,7 @@ _TYPE_TABLES = 64  # of one type
 _EVENT_PLACES = 0x8000
 _TYPE_PLACES = 8  # columns of one type
 PLACE_CONTACT, PLACE_TIME, PLACE_REVISION = 1, 2, 3
-# Derived numbers are columns by contact, behind those (see `derived_column`).
+# Derived numbers are columns by contact, behind those (see `derived_column`); their bands are postings of the same ids.
 _DERIVED = 0xA000
 MAX_KEPT = 4096
 # Opening balances are columns by contact, behind those (see `balance_column`).

@@ -82,6 +82,8 @@ class Context:
 
     def value(self, field_id: int, code: int) -> str:
         """How problems call a value of a field; for the system's codes, what they mean."""
+        if derived_of(field_id) is not None and not code:
+            return f"bands of derived number {derived_of(field_id)}"
         meaning = ""
         if field_id == SYSTEM_FIELD and code == LIVE_CODE:
             meaning = " (live contacts)"
@@ -137,6 +139,8 @@ class Context:
         if field_id == SYSTEM_FIELD:
             known = code == LIVE_CODE or code in self.fields or code in CHANNEL_FLAGS
             return "" if known else "this code means nothing"
+        if derived_of(field_id) is not None:
+            return "" if code == 0 else "bands have the code 0 alone"
         field = self.fields.get(field_id)
         if field is None:
             return "there is no such field"

@@ -16,9 +16,11 @@ from segidx.kernels.columns import CHUNK_ROWS, decode_chunk, encode_chunk, verif
 from segidx.kernels.strings import BLOCK, place_range
 from segidx.model.errors import CorruptData
 from segidx.model.schema import FieldType
+from segidx.store.bands import MAX_PIECES
 from segidx.store.base import TEXT_POSTING_MIN
 from segidx.store.counts import BLOCK_CODES, HAS_POSTING
 from segidx.store.layout import (
+    CONTAINER_BITS,
     DB_COLUMNS,
     DB_COUNTS,
     DB_META,
@@ -128,7 +130,12 @@ def check_postings(c: Context) -> Iterator[str]:
             continue
         key, value = item
         field, code, shard = split_posting_key(key)
-        what = f"posting of {c.value(field, code)}, shard {shard}"
+        banded = derived_of(field) is not None
+        what = (
+            f"{c.value(field, code)}, contacts {shard}"
+            if banded
+            else f"posting of {c.value(field, code)}, shard {shard}"
+        )
         stray = c.stray(field, code, c.base_size(field))
         if stray:
             yield f"{what} is stored, and {stray}"
@@ -151,10 +158,22 @@ def check_postings(c: Context) -> Iterator[str]:
             c.lose(DB_POSTINGS, field, code)
         elif not bitmap:
             yield f"{what} is stored, though empty"
+        elif banded:
+            last = shard << CONTAINER_BITS | _last_low(bitmap)
+            if bitmap.max() >> CONTAINER_BITS >= MAX_PIECES:
+                yield f"{what}: has more bands than a number has"
+            if last >= c.base_ids:
+                yield f"{what}: holds ordinal {last}, and only {c.base_ids} were given out"
         elif bitmap.min() >> SHARD_BITS != shard or bitmap.max() >> SHARD_BITS != shard:
             yield f"{what}: ordinals {bitmap.min()} to {bitmap.max()} leave the shard"
         elif bitmap.max() >= c.base_ids:
             yield f"{what}: holds ordinal {bitmap.max()}, and only {c.base_ids} were given out"
+
+
+def _last_low(bitmap: BitMap) -> int:
+    """The greatest low half of its members."""
+    lows = np.frombuffer(bitmap.to_array(), np.uint32) & np.uint32((1 << CONTAINER_BITS) - 1)
+    return int(lows.max())
 
 
 # --- columns ---
