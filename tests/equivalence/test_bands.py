@@ -67,7 +67,13 @@ WINDOWS: list[Window] = [
     Absolute(AT - timedelta(days=7), AT - timedelta(days=2)),
     Absolute(AT - timedelta(milliseconds=1), None),
 ]
-INSTANTS = [AT + timedelta(milliseconds=1), AT, AT - timedelta(days=1), AT - timedelta(days=30, hours=5)]
+INSTANTS = [
+    AT + timedelta(hours=1),
+    AT + timedelta(milliseconds=1),
+    AT,
+    AT - timedelta(days=1),
+    AT - timedelta(days=30, hours=5),
+]
 
 
 class Killed(Exception):

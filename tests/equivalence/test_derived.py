@@ -1,6 +1,6 @@
 """Derived numbers: the oracle, the plan with and without rules, text and a server agree in lives in which events come
-late, are replaced, moved to another contact, retracted and stamped ahead, with columns that are declared before and
-after them, taken away and declared otherwise, as of instants before, at and behind the newest event."""
+late, are replaced, moved to another contact, retracted and stamped ahead, with columns and bands that are declared
+before and after them, taken away and declared otherwise, as of instants before, at and behind the newest event."""
 
 from __future__ import annotations
 
@@ -93,6 +93,14 @@ ASKED = [
     "sum(order.amount) > 2 * count(order)",
     'band(spend) = "none"',
     'band(spend) in ("<50", "200+")',
+    'band(spend) = "50-200" and n < 9',
+    'not band(spend) = "<50" and n >= 3',
+    'band(spend) in ("<50", "50-200")',
+    "sum(order.amount) >= 50",
+    "sum(order.amount) < 200",
+    "count(order) between 2 and 3",
+    'band(often) in ("few", "some", "many")',
+    'band(often) = "some" or band(spend) = "200+"',
     'band(clicks) = "1-2" and n < 9',
     "sum(order.amount) > 100 and not days_since(last(order)) > 6 or count(interaction) > 5",
 ]
@@ -120,15 +128,21 @@ class Told:
         contacts = [(contact_id, {"n": Decimal(n)}) for n, contact_id in enumerate([*CONTACTS, "nobody"])]
         account.upsert(contacts)
         self.oracle.upsert(contacts)
-        for name, value, thresholds in (
-            ("spend", "sum(order.amount)", (50, 200)),
-            ("clicks", 'count(message where kind = "clicked")', (1, 2)),
-        ):
-            of = account.declare_bands(name, value, thresholds)
-            self.oracle.declare_bands(name, of.value, of.thresholds, of.labels)
+        self.band("spend", "sum(order.amount)", (50, 200))
+        self.band("clicks", 'count(message where kind = "clicked")', (1, 2))
+        self.band("often", "count(order)", (2, 4), ("none", "few", "some", "many"))
+
+    def band(self, name: str, value: str, thresholds: tuple[int, ...], labels: tuple[str, ...] | None = None) -> None:
+        of = self.account.declare_bands(name, value, thresholds, labels)
+        self.oracle.declare_bands(name, of.value, of.thresholds, of.labels)
 
     def declare(self) -> None:
-        """Other numbers than before, under the same few names."""
+        """Other numbers than before, under the same few names, and other bands."""
+        self.band("often", "count(order)", self.rng.choice(((2, 4), (1, 3))), ("none", "few", "some", "many"))
+        if "more" in self.account.bands:
+            self.account.remove_bands("more")
+        elif self.rng.randrange(2):
+            self.account.declare_bands("more", "sum(order.amount)", self.rng.choice(((-20, 50, 60), (100,), (50, 200))))
         for name in ("one", "two", "three"):
             if self.rng.randrange(4) == 0 and name in self.account.derived:
                 self.account.remove_derived(name)
