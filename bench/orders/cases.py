@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from bench.cases import Case
-from bench.orders.corpus import TAG, producer_name, product_name
-from segidx.model.expression import And, Expression, field, lines, orders, tags
+from bench.orders.corpus import BAND, BANDS, TAG, producer_name, product_name
+from segidx.model.expression import And, Expression, band, field, lines, orders, tags
 from segidx.model.windows import Direction, Rolling, Unit
 
 PRODUCT_RANKS = (1, 10, 100, 1000)
@@ -39,6 +39,7 @@ def _questions() -> Iterator[tuple[str, str, Expression]]:
     yield "lifetime", "spent > 1000 ever, a derived number", orders().sum("amount") > Decimal(1000)
     yield "three_orders", "3 orders in 90 days", orders().during(_last(90, Unit.DAY)).count() >= 3
     yield "never", "never an order in 60 days", orders().during(_last(60, Unit.DAY)).never()
+    yield "band", "in the band 500 to 1000 of what was spent ever", band(BANDS) == BAND
 
 
 def _last(count: int, unit: Unit) -> Rolling:

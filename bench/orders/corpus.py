@@ -25,6 +25,9 @@ MONEY_SCALE, QUANTITY_SCALE = 2, 3
 TAGGED = 0.01  # share of the contacts that carry the tag
 TAG = "tagged"
 MISSING = -1
+# Bands of what a contact has ever spent, by their upper thresholds; the one that is asked for, and its ends.
+BANDS, THRESHOLDS = "spend", (100, 500, 1000)
+BAND, BAND_ENDS = "500-1000", (500, 1000)
 
 # Windows end at this instant, which is behind all orders, within a day and a month: no window is whole blocks.
 AT = datetime(2026, 1, 15, 12, tzinfo=UTC)

@@ -5,11 +5,12 @@ Covers what `bench.orders.cases` asks, and refuses the rest. Windows are left to
 
 from __future__ import annotations
 
-from bench.orders.corpus import AT, MONEY_SCALE, TAG
+from bench.orders.corpus import AT, BAND, BAND_ENDS, BANDS, MONEY_SCALE, TAG
 from segidx.model.expression import (
     Aggregate,
     AggregateFunction,
     And,
+    BandIs,
     Comparison,
     Did,
     Events,
@@ -42,6 +43,11 @@ def _query(expression: Expression, *, tagged: bool) -> str:
             # Up to three times as fast as NOT IN, NOT EXISTS or an anti join.
             all_contacts = f"SELECT count(*) FROM contacts{f' WHERE {TAG}' if tagged else ''}"
             return f"SELECT ({all_contacts}) - ({_query(Did(events), tagged=tagged)})"
+        case BandIs(name=name, labels=(label,)) if (name, label) == (BANDS, BAND):
+            low, high = (end * 10**MONEY_SCALE for end in BAND_ENDS)
+            spent = f"FROM {_rows(Events('order'), tagged=tagged)} GROUP BY contact"
+            chosen = f"SELECT contact {spent} HAVING sum(amount) >= {low} AND sum(amount) < {high}"
+            return f"SELECT count(*) FROM ({chosen})"
         case Comparison(left=Aggregate(function=function, events=events) as aggregate, operator=operator):
             bound = _bound(expression)
             if function is AggregateFunction.COUNT:

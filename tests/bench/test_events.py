@@ -202,7 +202,13 @@ def _rows(piece: Orders) -> Iterator[Order]:
 
 @pytest.mark.parametrize(
     "text",
-    ["count(order) > 0.5", "sum(line.amount) < 3", "did(line where quantity > 1)", "did(order older than 1 year)"],
+    [
+        "count(order) > 0.5",
+        "sum(line.amount) < 3",
+        "did(line where quantity > 1)",
+        "did(order older than 1 year)",
+        'band(spend) = "none"',
+    ],
 )
 def test_what_the_cases_do_not_ask_is_not_translated_wrongly(text: str) -> None:
     with pytest.raises(TypeError):

@@ -140,7 +140,7 @@ def test_an_account_of_a_newer_format_is_refused(tmp_path: Path) -> None:
     for read_only in (False, True):
         with Database.open(path, read_only=read_only) as database:
             for _ in range(2):  # the refusal leaves nothing open behind it
-                with pytest.raises(NewerFormat, match="has format 6; this segidx reads up to 5: upgrade") as caught:
+                with pytest.raises(NewerFormat, match="has format 7; this segidx reads up to 6: upgrade") as caught:
                     database.account()
             assert caught.value.metadata == {"found": "6", "supported": "5"}
     meta_of(path, META_FORMAT, struct.pack("<Q", FORMAT_VERSION))
