@@ -209,6 +209,7 @@ def keep(account: Account) -> None:
     account.upsert([("contact-3", {"stage": "mql"})])
     account.import_orders(KEPT_ORDERS)
     account.declare_bands("spend", "sum(order.amount)", [100, 500, 1000])
+    account.declare_bands("often", "count(order)", [2, 10])  # since format 6 bands are bitmaps
     account.declare_derived("large", "count(order where amount >= 100)")
     account.set_event_group("touch", ["order", "cart"])
     account.set_source_settings(SourceSettings(order_minutes=10, own_hosts=("example.com",)))

@@ -142,7 +142,7 @@ def test_an_account_of_a_newer_format_is_refused(tmp_path: Path) -> None:
             for _ in range(2):  # the refusal leaves nothing open behind it
                 with pytest.raises(NewerFormat, match="has format 7; this segidx reads up to 6: upgrade") as caught:
                     database.account()
-            assert caught.value.metadata == {"found": "6", "supported": "5"}
+            assert caught.value.metadata == {"found": "7", "supported": "6"}
     meta_of(path, META_FORMAT, struct.pack("<Q", FORMAT_VERSION))
     with Database.open(path) as database:
         assert database.account().count("everyone").count == 1
