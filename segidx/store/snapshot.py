@@ -449,7 +449,7 @@ class Snapshot:
         return int(np.count_nonzero(self.value_counts(field)[0]))
 
     def stored_postings(self) -> int:
-        """Stored values of postings: one for each shard of each."""
+        """Stored values of postings: one for each shard of each, and those of bands."""
         return int(self.txn.stat(self.dbs[DB_POSTINGS])["entries"])
 
     def close(self) -> None:
