@@ -38,6 +38,7 @@ def declare(account: Account) -> None:
         EventType(type, tuple(EventProperty(name, FieldType(of), scale) for name, (of, scale) in properties.items()))
         for type, properties in DECLARED.items()
     )
+    account.declare_bands("spend", "sum(order.amount)", (50, 100, 300))  # bitmaps, in step with the orders
 
 
 def use_small_pieces() -> None:

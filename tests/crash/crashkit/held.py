@@ -64,6 +64,7 @@ ORDER_QUESTIONS: Mapping[str, Callable[[list[Held]], bool]] = {
     ),
     "count(line) > count(order)": lambda orders: sum(len(o["lines"]) for o in orders) > sum(map(counts, orders)),
     "sum(order.amount) >= 100": lambda orders: sum(o["amount"] or 0 for o in orders) >= 10_000,
+    'band(spend) = "100-300"': lambda orders: 10_000 <= sum(o["amount"] or 0 for o in orders) < 30_000,
     "sum(line.quantity) < 3": lambda orders: (
         any(o["lines"] for o in orders) and sum(line[_QUANTITY] for o in orders for line in o["lines"]) < 3_000
     ),
