@@ -19,7 +19,7 @@ import numpy as np
 from pyroaring import BitMap
 
 from segidx.kernels import _rows
-from segidx.kernels.bitmaps import CorruptPosting, Posting, Program, validate
+from segidx.kernels.bitmaps import CorruptPosting, Posting, Program, open_banded, validate
 from segidx.kernels.columns import Column, CorruptColumn, decode_chunk, encode_chunk, verify_chunk
 from segidx.kernels.deltas import (
     ColumnChanges,
@@ -259,6 +259,14 @@ def _posting(pick: random.Random) -> Posting | None:
         return None
 
 
+def _banded(pick: random.Random) -> list[Posting]:
+    parts = [damage(posting_bytes(pick), pick) if pick.random() < 0.5 else posting_bytes(pick) for _ in range(3)]
+    try:
+        return open_banded(parts, sorted(pick.sample(range(6), 3)), pick.choice([1, 5, 8, 70_000]))[:5]
+    except CorruptPosting:
+        return []
+
+
 def _column(pick: random.Random) -> Column | None:
     try:
         return Column([damage(chunk_bytes(pick), pick) if pick.random() < 0.9 else None for _ in range(4)])
@@ -281,6 +289,7 @@ def once(pick: random.Random) -> bool:
     overlay_held(deltas, KEYS, ordinals, np.zeros(len(KEYS), np.uint8))
     overlay_counts(deltas, KEYS, np.zeros(len(KEYS), np.int64))
     postings = [p for p in (_posting(pick) for _ in range(4)) if p is not None]
+    postings += _banded(pick)
     postings += [p.overlaid(*overlay_bitmaps(deltas, int(key))) for p, key in zip(postings, KEYS, strict=False)]
     columns = [c.overlaid(FIELD, deltas) for c in (_column(pick) for _ in range(2)) if c is not None]
     if not postings:
