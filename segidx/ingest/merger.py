@@ -122,9 +122,17 @@ class Merger:
     def build(self) -> None:
         """Build what columns of derived numbers lack, on this thread. Raises StorageFull, CorruptData."""
         with self._merging:
-            keep_all(self._store, lambda: self._closing)
+            self._keep_all(lambda: self._closing)
+
+    def _keep_all(self, stop: Callable[[], bool] = lambda: False) -> None:
         with self._changed:
-            self._to_build = False
+            self._to_build = False  # what is declared from now on sets it again
+        try:
+            keep_all(self._store, stop)
+        except BaseException:
+            with self._changed:
+                self._to_build = True
+            raise
 
     def _build_due(self) -> bool:
         return self._to_build and time.monotonic() >= self._build_at
@@ -150,10 +158,9 @@ class Merger:
         with self._merging:
             merge(self._store, self._clock(), self._close, bind_kept)
             if build:
-                keep_all(self._store)
+                self._keep_all()
             self._store.clear_stale_readers()
         with self._changed:
-            self._to_build = self._to_build and not build
             self._log_bytes = None  # counted anew: an earlier merge may have failed behind its merge point
             self._failure = None
             self._changed.notify_all()

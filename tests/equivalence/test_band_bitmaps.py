@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,6 +151,35 @@ def test_declared_before_and_after(database: Database) -> None:
         assert [len(each.bands.thresholds) for each in kept_numbers(snapshot) if each.bands] == [2]
     assert checked(account, asked=['band(often) = "1"']) == 1
     assert list(account.verify()) == []
+
+
+def test_declared_while_others_are_built(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes when the thread is about to be done is built too, without another merge."""
+    account = begun(database)
+    account.write_events(orders(1, 100))
+    account.merge()
+    keep, later = merger.keep_all, [(10,), (20, 30)]
+
+    def kept(*arguments: Any) -> None:
+        keep(*arguments)
+        if later:
+            account.declare_bands("spend", "sum(order.amount)", later.pop())
+
+    monkeypatch.setattr(merger, "keep_all", kept)
+    account.declare_bands("spend", "sum(order.amount)", (5, 6, 7))
+    end = time.monotonic() + 60
+    while thresholds(account) != [Decimal(10)]:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert list(account.verify()) == []
+
+
+def thresholds(account: Account) -> list[Decimal]:
+    """Those of the bitmaps of spend, once all are there."""
+    with account._store.snapshot() as snapshot:
+        spend = BUILT_IN["lifetime_spend"].value
+        bands = next(each.bands for each in kept_numbers(snapshot) if each.value == spend)
+    return list(bands.thresholds) if bands is not None and bands.built is None else []
 
 
 def test_merged_range_by_range_and_killed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
