@@ -61,15 +61,18 @@ static int add_range(ev_call *x, const ev_held *h, const bm_stop *stop, uint32_t
     }
     int status = stop && ++*ticks % LOOK_EVERY == 0 ? bm_stop_look(stop) : BM_OK;
     if (status == BM_OK && x->nruns) status = ev_add_runs(x, &from);
+    if (status == BM_OK && x->nknown) status = ev_chosen_add(x, &from);
     if (status != BM_OK) return status;
     for (size_t m = 0; m < h->nmonths; m++) {
         const ev_month *month = h->months[m];
+        const ev_presence *known = x->nknown ? h->presences[m] : NULL;
         if (h->orders && h->orders[m]) continue;
         const uint32_t at = x->number - month->first;
         if (at >= month->n) continue;
         for (uint32_t i = month->starts[at]; i < month->starts[at + 1]; i++) {
             status = stop && ++*ticks % LOOK_EVERY == 0 ? bm_stop_look(stop) : BM_OK;
             if (status != BM_OK) return status;
+            if (known && known->at[i] != EV_NOT_THERE) continue;
             from.block = month->blocks[i];
             from.lo = (uint32_t)from.block->columns[EV_CONTACT].base;
             from.hi = (uint32_t)from.block->columns[EV_CONTACT].max;
@@ -147,7 +150,8 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
     ev_above *above = malloc((size_t)h->nlayers * sizeof *above + 1);
     int64_t *days = q->how == EV_DAYS ? malloc(BM_CHUNK_ROWS * sizeof *days) : NULL;
     ev_run *runs = malloc(h->nmonths * h->nvalues * sizeof *runs + 1);
-    if (!x || !masks || !above || !runs || (q->how == EV_DAYS && !days)) status = BM_NO_MEMORY;
+    ev_known *known = malloc(h->nmonths * sizeof *known + 1);
+    if (!x || !masks || !above || !runs || !known || (q->how == EV_DAYS && !days)) status = BM_NO_MEMORY;
     else {
         x->q = q;
         x->kind = kind_of(q);
@@ -158,8 +162,10 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
         x->narrowed = q->among != NULL;
         x->among = 0;
         x->runs = runs;
+        x->known = known;
         x->found = found;
         ev_runs_begin(x, h);
+        ev_chosen_begin(x, h);
         found->width = q->how == EV_ROWS ? q->nlisted : 1;
     }
     for (uint32_t number = h->first; status == BM_OK; number++) {
@@ -181,6 +187,7 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
     free(masks);
     free(above);
     free(runs);
+    free(known);
     return status;
 }
 

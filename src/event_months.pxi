@@ -11,6 +11,7 @@ cdef class EventMonth:
     cdef readonly uint64_t rows
     cdef dict orders  # by column; a call keeps those that it uses, and so it does the measures
     cdef dict measures  # by the order's column and their own
+    cdef EventPresence presence  # None where it is not made; a call keeps the one that it uses
     cdef object __weakref__
 
     def __cinit__(self, pairs):
@@ -114,6 +115,21 @@ cdef class EventMonth:
                 least = min(least, self.left(each))
         return least
 
+    # --- presence
+
+    def locate(self):
+        """Find the rows of a call's candidates by their presence from now on (ev_presence.h)."""
+        self.presence = EventPresence(self)
+
+    @property
+    def located(self):
+        """The memory that this takes; 0 where the contacts of all rows are looked at."""
+        return 0 if self.presence is None else ev_presence_bytes(&self.presence.c)
+
+    def lose(self):
+        """Look at the contacts of all rows again. Calls under way still find them."""
+        self.presence = None
+
     cdef uint64_t left(self, _Equal each):
         cdef EventOrder order = self.orders.get(each.column)
         return order.cost(each) if order is not None and order.few(each, self.rows) else self.rows
@@ -197,3 +213,19 @@ cdef class EventMeasure:
     def nbytes(self):
         """The memory that it takes, beside that of the order."""
         return 4 * <uint64_t>self.order.c.n
+
+
+cdef class EventPresence:
+    """Where the rows of contacts are in the blocks of a month. Borrows nothing of the month."""
+
+    cdef ev_presence c
+
+    def __cinit__(self, EventMonth month):
+        cdef int status
+        with nogil:
+            status = ev_presence_make(&self.c, &month.c)
+        if status == BM_NO_MEMORY:
+            raise MemoryError
+
+    def __dealloc__(self):
+        ev_presence_clear(&self.c)

@@ -6,6 +6,10 @@ the questions after it look at that value's rows alone: ordering never costs mor
 order is made of what is stored, and is not stored itself: a month that a merge has changed is scanned again until it is
 asked for often enough. Orders take a bounded amount of memory; those unused for longest give way.
 
+Questions about some contacts alone look at the contacts of all rows of a month to find theirs. Months that are asked so are
+located: it is kept where the rows of each page of contacts are. That takes less than two such questions do, and is made
+anew when the base has changed.
+
 Knows nothing of questions: it is told which columns they ask for by value.
 """
 
@@ -23,6 +27,8 @@ ORDERS_BYTES = 256 << 20
 
 # Scans of a column that take about as long as putting its month in order does.
 SCANS = 16
+# Questions about some contacts alone that take about as long as locating the rows of their month does.
+NARROWED = 2
 # A month of fewer rows is scanned faster than a question is asked.
 LEAST_ROWS = 1 << 16
 # Of fewer values each has so many rows that they are scanned anyway.
@@ -30,6 +36,7 @@ LEAST_VALUES = 16
 _NEVER = -(1 << 62)  # of a month as it is
 
 Key = tuple[int, int, int]  # type, month, column
+_CONTACTS = -1  # in place of the column: where contacts' rows are
 
 
 class _Kept:
@@ -48,6 +55,11 @@ class _Kept:
     def nbytes(self) -> int:
         measures = sum(measure.nbytes for measure in self.measures.values())
         return measures if self.order is None else measures + self.order.nbytes
+
+    @property
+    def located(self) -> int:
+        month = self.month()
+        return 0 if month is None else month.located
 
     def follow(self, month: EventMonth) -> None:
         """Go on with the month opened anew, since something has changed: perhaps not this month."""
@@ -92,6 +104,25 @@ class EventOrders:
             finally:
                 self._making.release()
 
+    def narrowed(self, type: int, months: Sequence[tuple[int, EventMonth]]) -> None:
+        """A question about some contacts alone is about to be put to these months of a type, each with its number: note it,
+        and locate the rows of one of them where that pays by now. Their blocks must stay open meanwhile."""
+        due: tuple[Key, EventMonth] | None = None
+        with self._lock:
+            for number, month in months:
+                key = (type, number, _CONTACTS)
+                if month.rows >= LEAST_ROWS and self._is_unlocated(key, month):
+                    due = due or (key, month)
+        if due is not None and self._making.acquire(blocking=False):
+            try:
+                due[1].locate()
+            finally:
+                self._making.release()
+            with self._lock:
+                if due[1].located > self._most:
+                    due[1].lose()
+                self._shrink(due[0])
+
     def clear(self) -> None:
         with self._lock:
             for key in list(self._kept):
@@ -111,6 +142,16 @@ class EventOrders:
             return False
         kept.summed[measure] = asked = kept.summed.get(measure, 0) + 1
         return asked >= SCANS
+
+    def _is_unlocated(self, key: Key, month: EventMonth) -> bool:
+        kept = self._kept.get(key)
+        if kept is None or kept.month() is not month:
+            kept = self._kept[key] = _Kept(month)
+        self._kept.move_to_end(key)
+        if month.located:
+            return False
+        kept.asked += 1
+        return kept.asked >= NARROWED
 
     def _make(self, key: Key, month: EventMonth, measure: int | None) -> None:
         with self._lock:
@@ -149,11 +190,15 @@ class EventOrders:
     def _drop(self, key: Key) -> None:
         kept = self._kept.pop(key)
         month = kept.month()
-        if month is not None:
+        if month is None:
+            return
+        if key[2] == _CONTACTS:
+            month.lose()
+        else:
             month.forget(key[2])
 
     def _bytes(self) -> int:
-        return sum(kept.nbytes for kept in self._kept.values())
+        return sum(kept.nbytes if key[2] != _CONTACTS else kept.located for key, kept in self._kept.items())
 
 
 def _worth(month: EventMonth, column: int) -> bool:

@@ -1,0 +1,38 @@
+/* Presence: where the rows of a block's contacts are.
+ *
+ * Of each page of 256 contacts it is known where their rows begin, and of each row the low byte of its contact. So rows of few
+ * candidates are found by looking at a byte a row, many at a time, and none where a page has no candidate. It is made in
+ * memory from the blocks of a month, and borrows nothing of them. */
+#ifndef EV_PRESENCE_H
+#define EV_PRESENCE_H
+
+#include "ev_block.h"
+
+#define EV_LINE_BYTES 64u /* of the cache */
+/* A block of fewer rows has none: its contacts are compared as fast. */
+#define EV_PRESENCE_ROWS 128u
+#define EV_NOT_THERE UINT32_MAX
+
+/* Of one block: in whole cache lines. */
+typedef struct {
+    uint16_t first[BM_PAGES + 1]; /* the first row of a contact from 256 * i on; the last is how many rows there are */
+    uint8_t lows[];               /* of each row, and 64 more */
+} ev_there;
+
+/* Of the blocks of a month. */
+typedef struct ev_presence {
+    uint8_t *there;
+    uint32_t *at; /* by block: where its own begins, in lines, or EV_NOT_THERE */
+    uint32_t nlines, nblocks; /* lines that the memory has */
+} ev_presence;
+
+/* Makes that of a month: BM_OK or BM_NO_MEMORY. The caller clears what was made, whatever is returned. */
+int ev_presence_make(ev_presence *p, const ev_month *m);
+void ev_presence_clear(ev_presence *p);
+size_t ev_presence_bytes(const ev_presence *p);
+
+static inline const ev_there *ev_there_of(const ev_presence *p, uint32_t block) {
+    return (const ev_there *)(p->there + (size_t)p->at[block] * EV_LINE_BYTES);
+}
+
+#endif
