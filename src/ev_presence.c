@@ -26,15 +26,13 @@ static void *allocate(size_t *lines) {
 
 static size_t lines_of(const ev_block *b) { return (sizeof(ev_there) + b->rows + 64 + LINE - 1) / LINE; }
 
-/* False where the contacts do not ascend, as those of damaged blocks may, or are not in 2 bytes. */
+/* False where the contacts do not ascend, as those of damaged blocks may. */
 static bool make(ev_there *to, const ev_block *b) {
     const bm_chunk *contacts = &b->columns[EV_CONTACT];
-    const bm_u16 *codes = (const bm_u16 *)contacts->codes;
     const uint32_t shift = (uint32_t)contacts->base - 1;
-    if (contacts->width != 2 || contacts->rows != b->rows) return false;
     uint32_t before = 0, page = 0; /* so many pages' first rows are known */
     for (uint32_t row = 0; row < b->rows; row++) {
-        const uint32_t contact = (codes[row] + shift) & (BM_CHUNK_ROWS - 1);
+        const uint32_t contact = ((uint32_t)ev_code(contacts, row) + shift) & (BM_CHUNK_ROWS - 1);
         if (contact < before) return false;
         before = contact;
         to->lows[row] = (uint8_t)contact;
@@ -45,13 +43,11 @@ static bool make(ev_there *to, const ev_block *b) {
     return true;
 }
 
-static bool wanted(const ev_block *b) { return b->rows >= EV_PRESENCE_ROWS; }
-
 int ev_presence_make(ev_presence *p, const ev_month *m) {
     memset(p, 0, sizeof *p);
     size_t lines = 0;
     p->nblocks = m->n ? m->starts[m->n] : 0;
-    for (uint32_t i = 0; i < p->nblocks; i++) lines += wanted(m->blocks[i]) ? lines_of(m->blocks[i]) : 0;
+    for (uint32_t i = 0; i < p->nblocks; i++) lines += lines_of(m->blocks[i]);
     p->at = malloc((size_t)p->nblocks * sizeof *p->at + 1);
     if (lines >= EV_NOT_THERE) return BM_NO_MEMORY;
     p->there = allocate(&lines);
@@ -60,7 +56,7 @@ int ev_presence_make(ev_presence *p, const ev_month *m) {
     uint32_t at = 0;
     for (uint32_t i = 0; i < p->nblocks; i++) {
         const ev_block *b = m->blocks[i];
-        const bool made = wanted(b) && make((ev_there *)(p->there + (size_t)at * LINE), b);
+        const bool made = make((ev_there *)(p->there + (size_t)at * LINE), b);
         p->at[i] = made ? at : EV_NOT_THERE;
         at += made ? (uint32_t)lines_of(b) : 0;
     }

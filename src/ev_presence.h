@@ -9,8 +9,6 @@
 #include "ev_block.h"
 
 #define EV_LINE_BYTES 64u /* of the cache */
-/* A block of fewer rows has none: its contacts are compared as fast. */
-#define EV_PRESENCE_ROWS 128u
 #define EV_NOT_THERE UINT32_MAX
 
 /* Of one block: in whole cache lines. */

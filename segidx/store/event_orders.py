@@ -115,13 +115,9 @@ class EventOrders:
                     due = due or (key, month)
         if due is not None and self._making.acquire(blocking=False):
             try:
-                due[1].locate()
+                self._locate(*due)
             finally:
                 self._making.release()
-            with self._lock:
-                if due[1].located > self._most:
-                    due[1].lose()
-                self._shrink(due[0])
 
     def clear(self) -> None:
         with self._lock:
@@ -152,6 +148,18 @@ class EventOrders:
             return False
         kept.asked += 1
         return kept.asked >= NARROWED
+
+    def _locate(self, key: Key, month: EventMonth) -> None:
+        month.locate()
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is None or kept.month() is not month:
+                month.lose()
+            elif month.located > self._most:
+                month.lose()
+                kept.asked = _NEVER
+            else:
+                self._shrink(key)
 
     def _make(self, key: Key, month: EventMonth, measure: int | None) -> None:
         with self._lock:
