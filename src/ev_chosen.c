@@ -75,6 +75,10 @@ static int settle(ev_call *x, ev_source *from) {
     return status;
 }
 
+bool ev_chosen_few(const ev_call *x) {
+    return x->nknown && x->nchosen <= EV_FOUND_OF;
+}
+
 int ev_chosen_add(ev_call *x, ev_source *from) {
     uint64_t pages = 0;
     for (uint32_t w = 0; w < BM_CHUNK_WORDS; w++) pages |= (uint64_t)(x->chosen[w] != 0) << (w / (BM_PAGE / 64));

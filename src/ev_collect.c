@@ -23,10 +23,12 @@ static uint32_t choose(ev_call *x, uint32_t number) {
     if (lo == q->namong) return EV_NUMBERS;
     number = q->among[lo] / BM_CHUNK_ROWS;
     memset(x->chosen, 0, sizeof x->chosen);
+    const size_t begin = lo;
     for (; lo < q->namong && q->among[lo] / BM_CHUNK_ROWS == number; lo++) {
         uint32_t contact = q->among[lo] & (BM_CHUNK_ROWS - 1);
         x->chosen[contact >> 6] |= 1ull << (contact & 63);
     }
+    x->nchosen = (uint32_t)(lo - begin);
     x->among = lo;
     return number;
 }
@@ -61,11 +63,12 @@ static int add_range(ev_call *x, const ev_held *h, const bm_stop *stop, uint32_t
     }
     int status = stop && ++*ticks % LOOK_EVERY == 0 ? bm_stop_look(stop) : BM_OK;
     if (status == BM_OK && x->nruns) status = ev_add_runs(x, &from);
-    if (status == BM_OK && x->nknown) status = ev_chosen_add(x, &from);
+    const bool few = ev_chosen_few(x);
+    if (status == BM_OK && few) status = ev_chosen_add(x, &from);
     if (status != BM_OK) return status;
     for (size_t m = 0; m < h->nmonths; m++) {
         const ev_month *month = h->months[m];
-        const ev_presence *known = x->nknown ? h->presences[m] : NULL;
+        const ev_presence *known = few ? h->presences[m] : NULL;
         if (h->orders && h->orders[m]) continue;
         const uint32_t at = x->number - month->first;
         if (at >= month->n) continue;

@@ -48,6 +48,9 @@ typedef struct {
 #define EV_FOUND_BLOCKS 32u
 #define EV_FOUND_ROWS 1024u
 
+/* Of more candidates in a range the rows are not found one by one: it costs as much as to look at the contacts of all. */
+#define EV_FOUND_OF (BM_CHUNK_ROWS / 3)
+
 /* A block with rows of candidates, x->rows_found[at] and the n - 1 behind it. */
 typedef struct {
     const ev_known *known;
@@ -63,7 +66,8 @@ typedef struct {
     ev_kind kind;
     ev_room room;
     bool narrowed;                         /* whether there are candidates */
-    uint64_t chosen[BM_CHUNK_WORDS + 1];   /* those of the range */
+    uint64_t chosen[BM_CHUNK_WORDS + 1];   /* those of the range, nchosen of them */
+    uint32_t nchosen;
     size_t among;                          /* where among the candidates the range begins */
     uint32_t number;                       /* of the range */
     /* of the range's contacts */
@@ -121,7 +125,9 @@ int ev_add_chosen(ev_call *x, const ev_source *from, uint32_t n);
 /* ev_chosen.c */
 /* Finds the months of the call whose presence is known, in x->known, which has room for them. */
 void ev_chosen_begin(ev_call *x, const ev_held *h);
-/* Adds the rows that the candidates of the range have in the blocks whose presence is known; a status. */
+/* Whether the candidates of the range are so few that this pays: then their rows in the months known are for ev_chosen_add,
+ * which adds them; a status. */
+bool ev_chosen_few(const ev_call *x);
 int ev_chosen_add(ev_call *x, ev_source *from);
 
 /* ev_run.c */
