@@ -190,12 +190,28 @@ INLINE void add_code(ev_call *x, const ev_measure *v, uint32_t contact, uint32_t
     x->numbers[contact] += code ? (int64_t)((uint64_t)v->base + code - 1) : 0;
 }
 
-bool ev_add_codes(ev_call *x, const ev_measure *v, const bm_u16 *contacts, const uint32_t *codes, uint32_t n,
-                  const uint64_t *mask) {
+/* Whether no sum can leave 64 bits when n more rows are added, which are counted as added then. */
+static bool in_reach(ev_call *x, const ev_measure *v, uint32_t n) {
     const double least = (double)v->base, most = (double)v->most;
     const double reach = x->reach + n * (most > -least ? most : -least);
     if (reach >= 0x1p62) return false;
     x->reach = reach;
+    return true;
+}
+
+bool ev_add_valued(ev_call *x, const ev_measure *v, const uint16_t *contacts, const uint16_t *rows, const uint32_t *codes,
+                   uint32_t n) {
+    if (!in_reach(x, v, n)) return false;
+    const bool few = x->nrows <= EV_FEW && n <= EV_FEW - x->nrows;
+    for (uint32_t i = 0; i < n; i++) add_code(x, v, contacts[i], codes[rows[i]]);
+    if (few) memcpy(x->few + x->nrows, contacts, n * sizeof *contacts);
+    x->nrows = few ? x->nrows + n : EV_FEW + 1;
+    return true;
+}
+
+bool ev_add_codes(ev_call *x, const ev_measure *v, const bm_u16 *contacts, const uint32_t *codes, uint32_t n,
+                  const uint64_t *mask) {
+    if (!in_reach(x, v, n)) return false;
     if (!mask) {
         const bool few = x->nrows <= EV_FEW && n <= EV_FEW - x->nrows;
         if (v->whole) {

@@ -168,6 +168,7 @@ typedef struct {
     const struct ev_order *const *orders; /* NULL for a month that has none */
     const struct ev_measure *const *measures; /* of the query's measure, in that order; NULL where it is not known */
     const struct ev_presence *const *presences; /* NULL, or NULL for a month that has none */
+    const struct ev_measure *const *valued; /* of the query's measure, by presence; NULL where it is not known */
     uint32_t by, nvalues;
     const int64_t *values;
     const struct ev_layer *const *layers;

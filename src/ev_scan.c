@@ -169,7 +169,7 @@ int ev_add_listed(ev_call *x, const ev_source *from, uint32_t n) {
     return left.n ? ev_add_rows(x, from->block, x->room.rows, NULL, left.n) : BM_OK;
 }
 
-int ev_add_chosen(ev_call *x, const ev_source *from, uint32_t n) {
+int ev_add_chosen(ev_call *x, const ev_source *from, uint32_t n, const ev_conjunct *answered) {
     const ev_query *q = x->q;
     const ev_filter *f = q->filter;
     const bm_scan window = {NULL, NULL, q->first, q->last};
@@ -179,6 +179,7 @@ int ev_add_chosen(ev_call *x, const ev_source *from, uint32_t n) {
     if (left.n && bm_chunk_zone(&window, &from->block->columns[EV_TIME], &lo, &hi) != BM_ZONE_ALL)
         keep_window(&left, &window, true);
     for (uint32_t i = 0; f && left.n && i < f->nconjuncts; i++) {
+        if (&f->conjuncts[i] == answered) continue;
         const int zone = ev_conjunct_zone(f, &f->conjuncts[i], from->block, x->room.zones);
         if (zone == BM_ZONE_NONE) return BM_OK;
         if (zone == BM_ZONE_SOME) keep_conjunct(&left, &f->conjuncts[i], true);

@@ -40,8 +40,10 @@ typedef struct {
 typedef struct {
     const ev_month *month;
     const ev_presence *presence;
-    bool inside; /* whether all of the month is in the window */
-    bool plain;  /* whether all of it passes the filter */
+    const ev_measure *measure; /* or NULL */
+    const ev_conjunct *counted; /* that of the filter which asks whether rows count, where it has one; or NULL */
+    bool inside;                /* whether all of the month is in the window */
+    bool plain;                 /* whether all of it passes the rest of the filter */
 } ev_known;
 
 /* So many blocks and rows are found before any is looked at. */
@@ -55,6 +57,7 @@ typedef struct {
 typedef struct {
     const ev_known *known;
     const ev_block *block;
+    const uint32_t *codes; /* of the block's rows in the known measure, where that is all that is asked of them; or NULL */
     uint32_t at, n;
 } ev_hit;
 
@@ -119,8 +122,8 @@ int ev_add_block(ev_call *x, const ev_source *from);
 /* The first n of the rows in x->room.rows, ascending, which are in the window, of the candidates, and pass x->by. */
 int ev_add_listed(ev_call *x, const ev_source *from, uint32_t n);
 
-/* The same, of rows that may be outside the window, and whose contacts are x->room.contacts. */
-int ev_add_chosen(ev_call *x, const ev_source *from, uint32_t n);
+/* The same, of rows that may be outside the window, whose contacts are x->room.contacts, and which pass `answered` (or NULL). */
+int ev_add_chosen(ev_call *x, const ev_source *from, uint32_t n, const ev_conjunct *answered);
 
 /* ev_chosen.c */
 /* Finds the months of the call whose presence is known, in x->known, which has room for them. */
@@ -145,6 +148,9 @@ void ev_add_contacts(ev_call *x, const bm_u16 *contacts, uint32_t n);
  * leave 64 bits: then nothing is added. */
 bool ev_add_codes(ev_call *x, const ev_measure *v, const bm_u16 *contacts, const uint32_t *codes, uint32_t n,
                   const uint64_t *mask);
+/* The same of the n rows listed, whose codes are codes[row]. */
+bool ev_add_valued(ev_call *x, const ev_measure *v, const uint16_t *contacts, const uint16_t *rows, const uint32_t *codes,
+                   uint32_t n);
 /* Adds the n rows listed, ascending, or for NULL the first n of the block; `contacts` are theirs where that is known; a
  * status. */
 int ev_add_rows(ev_call *x, const ev_block *b, const uint16_t *rows, const uint16_t *contacts, uint32_t n);

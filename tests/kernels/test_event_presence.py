@@ -167,14 +167,14 @@ def test_what_it_takes() -> None:
     month = EventMonth([(number, block(np.arange(rows) * 11)) for number, rows in enumerate(sizes)])
     assert month.located == 0
     month.locate()
-    # A byte a row, where each page begins, and where the block's own is.
-    lines = sum(-(-(2 * (BLOCK_ROWS // PAGE + 1) + rows + 64) // 64) for rows in sizes) + 1
-    assert month.located == 64 * lines + 4 * 2
+    # Where each page begins, a byte and a bit a row, and where the block's own is.
+    lines = sum(-(-(2 * (BLOCK_ROWS // PAGE + 1) + rows + 64 + rows // 8 + 1) // 64) for rows in sizes) + 1
+    assert month.located == 64 * lines + 4 * (2 * len(sizes) + 1)
     month.lose()
     assert month.located == 0
     empty = EventMonth([])
     empty.locate()
-    assert empty.located == 64
+    assert empty.located == 64 + 4
     compare([empty, month], np.arange(9, dtype=np.uint32))
 
 
