@@ -11,14 +11,15 @@
 #define HUGE_PAGE ((size_t)1 << 21)
 
 /* Of some megabytes of which lines are read here and there, looking up where the pages are takes longer than reading: they are in
- * huge pages, where the system gives any. Memory for so many bytes; how many it has. */
-static void *allocate(size_t *size) {
-    const bool huge = *size >= HUGE_PAGE / 2;
-    const size_t of = huge ? HUGE_PAGE : LINE;
-    *size = (*size + of - 1) / of * of;
-    void *p = aligned_alloc(of, *size);
+ * huge pages, where the system gives any. */
+static size_t unit_of(size_t size) { return size >= HUGE_PAGE / 2 ? HUGE_PAGE : LINE; }
+static size_t whole(size_t size) { return (size + unit_of(size) - 1) / unit_of(size) * unit_of(size); }
+
+static void *allocate(size_t size) {
+    const size_t unit = unit_of(size);
+    void *p = aligned_alloc(unit, whole(size));
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-    if (p && huge) (void)madvise(p, *size, MADV_HUGEPAGE);
+    if (p && unit == HUGE_PAGE) (void)madvise(p, whole(size), MADV_HUGEPAGE);
 #endif
     return p;
 }
@@ -55,8 +56,8 @@ int ev_presence_make(ev_presence *p, const ev_month *m) {
     if (lines >= EV_NOT_THERE) return BM_NO_MEMORY;
     p->at = malloc((size_t)p->nblocks * sizeof *p->at + 1);
     p->rows = malloc(((size_t)p->nblocks + 1) * sizeof *p->rows);
-    p->size = (lines + 1) * LINE;
-    p->there = allocate(&p->size);
+    p->size = whole((lines + 1) * LINE);
+    p->there = allocate(p->size);
     if (!p->at || !p->rows || !p->there) return BM_NO_MEMORY;
     p->rows[0] = 0;
     p->counts = p->nblocks ? m->bounds->ncolumns - 1 : 0;
@@ -80,6 +81,10 @@ void ev_presence_clear(ev_presence *p) {
 
 size_t ev_presence_bytes(const ev_presence *p) { return p->size + ((size_t)2 * p->nblocks + 1) * sizeof *p->at; }
 
+static size_t codes_of(const ev_presence *p) { return p->nblocks ? (size_t)p->rows[p->nblocks] * 4 : 0; }
+
+size_t ev_presence_measure_bytes(const ev_presence *p) { return whole(codes_of(p) + 1); }
+
 int ev_presence_measure(ev_measure *v, const ev_presence *p, const ev_month *m, uint32_t column) {
     memset(v, 0, sizeof *v);
     const bm_chunk *bounds = &m->bounds->columns[column];
@@ -87,8 +92,7 @@ int ev_presence_measure(ev_measure *v, const ev_presence *p, const ev_month *m, 
     v->most = bounds->max;
     const uint64_t span = (uint64_t)v->most - (uint64_t)v->base;
     if (!bounds->present || span >= UINT32_MAX) return EV_UNORDERED;
-    size_t size = (size_t)p->rows[p->nblocks] * sizeof *v->codes;
-    v->codes = allocate(&size);
+    v->codes = allocate(codes_of(p) + 1);
     if (!v->codes) return BM_NO_MEMORY;
     v->whole = true;
     uint32_t *to = v->codes;

@@ -39,5 +39,7 @@ size_t ev_presence_bytes(const ev_presence *p);
 /* The values of a column of the month that the presence was made of, in the order of its rows: BM_OK, BM_NO_MEMORY, or
  * EV_UNORDERED where codes of 32 bits do not do. The caller frees the codes. */
 int ev_presence_measure(ev_measure *v, const ev_presence *p, const ev_month *m, uint32_t column);
+/* The bytes that these take. */
+size_t ev_presence_measure_bytes(const ev_presence *p);
 
 #endif

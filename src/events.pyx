@@ -142,6 +142,7 @@ cdef extern from "ev_layer.h" nogil:
         const ev_order *const *orders
         const ev_measure *const *measures
         const ev_presence *const *presences
+        const ev_measure *const *valued
         uint32_t by, nvalues
         const int64_t *values
         const ev_layer *const *layers
@@ -169,6 +170,8 @@ cdef extern from "ev_layer.h" nogil:
     int ev_presence_make(ev_presence *p, const ev_month *m)
     void ev_presence_clear(ev_presence *p)
     size_t ev_presence_bytes(const ev_presence *p)
+    size_t ev_presence_measure_bytes(const ev_presence *p)
+    int ev_presence_measure(ev_measure *v, const ev_presence *p, const ev_month *m, uint32_t column)
     void ev_order_find(const ev_order *o, int64_t value, uint32_t *at, uint32_t *end)
     uint32_t ev_conjunct_values(const ev_filter *f, const ev_conjunct *part, int64_t *values)
     bint ev_filter_split(ev_filter *f)
@@ -391,7 +394,7 @@ cdef class _Held:
         if filter is not None and filter.equals:
             self._choose(filter, measure)
         if narrowed:
-            self._locate()
+            self._locate(measure)
         for i, layer in enumerate(self.layers):
             if layer.c.b.ncolumns < needed:
                 raise ValueError(f"a layer has {layer.c.b.ncolumns} columns: there is no column {needed - 1}")
@@ -438,10 +441,12 @@ cdef class _Held:
                     measures[i] = &values.c
         self.c.by, self.c.values, self.c.nvalues = best.conjunct, best.values, best.n
 
-    cdef _locate(self):
+    cdef _locate(self, int measure):
         """Find rows of candidates by their presence, in the months that have it."""
         cdef EventMonth month
         cdef EventPresence presence
+        cdef EventValues values
+        cdef const ev_measure **valued
         cdef const ev_presence **presences
         self.presences = []
         for month in self.months:
@@ -449,14 +454,22 @@ cdef class _Held:
         if self.presences.count(None) == len(self.presences):
             return
         self.c.presences = presences = <const ev_presence **>calloc(self.c.nmonths, sizeof(void *))
-        if presences == NULL:
+        self.c.valued = valued = <const ev_measure **>calloc(self.c.nmonths, sizeof(void *))
+        if presences == NULL or valued == NULL:
             raise MemoryError
-        for i, presence in enumerate(self.presences):
-            if presence is not None:
-                presences[i] = &presence.c
+        for i, month in enumerate(self.months):
+            presence = self.presences[i]
+            if presence is None:
+                continue
+            presences[i] = &presence.c
+            values = month.values.get(measure)
+            if values is not None and values.presence is presence:
+                self.presences.append(values)
+                valued[i] = &values.c
 
     def __dealloc__(self):
         free(<void *>self.c.presences)
+        free(<void *>self.c.valued)
         free(<void *>self.c.orders)
         free(<void *>self.c.measures)
         PyMem_Free(<void *>self.c.months)

@@ -349,7 +349,7 @@ class _Asked(NamedTuple):
         rows = RowFilter(events, among, context)
         summed = aggregate.measure if aggregate.function is AggregateFunction.SUM else None
         if among is not None:
-            HeldEvents.locate(events.type, events.start, events.end, context)
+            HeldEvents.locate(events.type, events.start, events.end, context, summed)
         return cls(
             events,
             HeldEvents.of(
@@ -371,7 +371,8 @@ class _Asked(NamedTuple):
 
     def of(self, among: Ordinals) -> _Asked:
         """The same of these contacts alone."""
-        HeldEvents.locate(self.events.type, self.events.start, self.events.end, self.context)
+        summed = self.measure if self.how == "sum" and self.measure >= 0 else None
+        HeldEvents.locate(self.events.type, self.events.start, self.events.end, self.context, summed)
         return self._replace(among=among, rows=RowFilter(self.events, among, self.context))
 
     def costs_less_than(self, contacts: int) -> bool:

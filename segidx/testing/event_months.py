@@ -33,10 +33,12 @@ def both(
     """What collect returns, once collect_set has been found to hold the same contacts, and both to return it again when
     the rows of the months are located, and when these are in the order of what the filter asks for by value."""
     found = _both(held, filter, *arguments, **options)
-    with located(held):
-        again = _both(held, filter, *arguments, **options)
-    assert np.array_equal(found[0], again[0])
-    assert np.array_equal(found[1], again[1])
+    measured = cast(int, arguments[2])
+    for values in ((), (measured,) if measured >= 0 else ()):
+        with located(held, values):
+            again = _both(held, filter, *arguments, **options)
+        assert np.array_equal(found[0], again[0])
+        assert np.array_equal(found[1], again[1])
     if ordered and filter is not None and filter.equals:
         measure = cast(int, arguments[2])
         for measures in ((), (measure,) if measure >= 0 else ()):
@@ -48,10 +50,13 @@ def both(
 
 
 @contextmanager
-def located(held: Sequence[EventMonth]) -> Iterator[None]:
-    """The months with their contacts' rows located."""
+def located(held: Sequence[EventMonth], columns: Iterable[int] = ()) -> Iterator[None]:
+    """The months with their contacts' rows located, and the values of these columns copied so far as they can be."""
     for each in held:
         each.locate()
+        for column in columns:
+            with suppress(ValueError):
+                each.value(column)
     try:
         yield
     finally:

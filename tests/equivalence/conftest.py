@@ -12,5 +12,6 @@ from segidx.store import event_orders
 def _orders_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_orders, "SCANS", 2)
     monkeypatch.setattr(event_orders, "NARROWED", 1)
+    monkeypatch.setattr(event_orders, "SUMMED", 1)
     monkeypatch.setattr(event_orders, "LEAST_ROWS", 1)
     monkeypatch.setattr(event_orders, "LEAST_VALUES", 1)

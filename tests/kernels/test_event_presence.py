@@ -43,7 +43,9 @@ def block(contacts: Sequence[int] | I64, seed: int = 0, first: int = 0) -> Event
     columns += [rng.integers(0, 4, n), rng.integers(-5, 1000, n), rng.integers(0, 2, n)]
     there = np.ones(n, np.uint8)
     some = (rng.random(n) < 0.9).astype(np.uint8)
-    return EventBlock(encode_block([(c.astype(np.int64), some if i == MEASURE else there) for i, c in enumerate(columns)]))
+    return EventBlock(
+        encode_block([(c.astype(np.int64), some if i == MEASURE else there) for i, c in enumerate(columns)])
+    )
 
 
 def compare(months: Sequence[EventMonth], among: npt.NDArray[np.uint32], start: int = 0, end: int = 2**63) -> int:
@@ -61,8 +63,9 @@ def compare(months: Sequence[EventMonth], among: npt.NDArray[np.uint32], start: 
         return found
 
     plain = answers()
-    with located(months):
-        assert answers() == plain
+    for columns in ((), (MEASURE, KIND)):
+        with located(months, columns):
+            assert answers() == plain
     return len(plain[-1])  # type: ignore[arg-type]
 
 
@@ -170,8 +173,13 @@ def test_what_it_takes() -> None:
     # Where each page begins, a byte and a bit a row, and where the block's own is.
     lines = sum(-(-(2 * (BLOCK_ROWS // PAGE + 1) + rows + 64 + rows // 8 + 1) // 64) for rows in sizes) + 1
     assert month.located == 64 * lines + 4 * (2 * len(sizes) + 1)
+    located_bytes = month.located
+    month.value(MEASURE)
+    assert month.located == located_bytes + -(-(4 * sum(sizes) + 1) // 64) * 64
     month.lose()
     assert month.located == 0
+    with pytest.raises(ValueError, match="not located"):
+        month.value(MEASURE)
     empty = EventMonth([])
     empty.locate()
     assert empty.located == 64 + 4
@@ -191,3 +199,25 @@ def test_damaged_contacts_are_looked_at_one_by_one() -> None:
     among.sort()
     assert compare([month], among) > 0
     assert 14_999 in collect([month], None, 0, 2**63, -1, among)[0].tolist()
+
+
+def test_values_are_those_of_the_rows_that_are_located() -> None:
+    """A copy of values that lie far apart there is not; sums that leave 64 bits are noticed with one as without."""
+    columns = block(np.arange(300) * 50).decode()
+    wide = columns[MEASURE][0] << 40
+    far = [*columns[:MEASURE], (wide, columns[MEASURE][1]), columns[COUNTS]]
+    month = EventMonth([(0, EventBlock(encode_block(far)))])
+    month.locate()
+    with pytest.raises(ValueError, match="column 5 cannot be measured"):
+        month.value(MEASURE)
+    with pytest.raises(ValueError, match="no column 9"):
+        month.value(9)
+    huge = np.full(4, (1 << 62) - 5) + np.arange(4)
+    same = [np.zeros(4), np.arange(4) + MAY, np.arange(4), np.zeros(4), np.zeros(4), huge, np.ones(4)]
+    there = np.ones(4, np.uint8)
+    month = EventMonth([(0, EventBlock(encode_block([(c.astype(np.int64), there) for c in same])))])
+    among = np.array([0], np.uint32)
+    with located([month], [MEASURE]), pytest.raises(OverflowError):
+        collect([month], None, 0, 2**63, MEASURE, among)
+    with located([month], [MEASURE]):
+        assert collect([month], None, 0, MAY + 1, MEASURE, among)[1].tolist() == [(1 << 62) - 5]

@@ -7,7 +7,7 @@ import pytest
 
 from segidx.kernels.events import EventBlock, EventFilter, EventMonth, collect, encode_block
 from segidx.store import event_orders
-from segidx.store.event_orders import NARROWED, SCANS, EventOrders
+from segidx.store.event_orders import NARROWED, SCANS, SUMMED, EventOrders
 
 MAY = 1_777_593_600_000
 KIND, AMOUNT, WIDE = 4, 5, 6
@@ -128,9 +128,9 @@ def test_an_order_that_is_too_large_is_not_kept() -> None:
     assert orders.nbytes == 0
 
 
-def narrow(orders: EventOrders, months: list[EventMonth], times: int) -> None:
+def narrow(orders: EventOrders, months: list[EventMonth], times: int, measure: int | None = None) -> None:
     for _ in range(times):
-        orders.narrowed(TYPE, list(enumerate(months)))
+        orders.narrowed(TYPE, list(enumerate(months)), measure)
 
 
 def test_months_are_located_when_they_were_asked_about_some_contacts_often_enough() -> None:
@@ -146,6 +146,20 @@ def test_months_are_located_when_they_were_asked_about_some_contacts_often_enoug
     assert orders.nbytes == months[0].located + months[1].located
     found = collect([months[0]], None, 0, 2**63, AMOUNT, np.array([7, 1999], np.uint32))[1]
     assert found.tolist() == [7, 1999]
+
+
+def test_values_are_copied_when_they_were_summed_often_enough() -> None:
+    orders, month = EventOrders(), a_month()
+    narrow(orders, [month], NARROWED, AMOUNT)
+    plain = orders.nbytes
+    narrow(orders, [month], SUMMED - 1, AMOUNT)
+    assert orders.nbytes == plain
+    narrow(orders, [month], 1, AMOUNT)
+    assert orders.nbytes == month.located == plain + -(-(4 * 2000 + 1) // 64) * 64
+    found = collect([month], None, 0, 2**63, AMOUNT, np.array([7, 1999], np.uint32))[1]
+    assert found.tolist() == [7, 1999]
+    narrow(orders, [month], 2 * SUMMED, WIDE)  # does not fit 32 bits, and is tried once
+    assert orders.nbytes == month.located
 
 
 def test_a_month_that_is_opened_anew_is_located_anew() -> None:
