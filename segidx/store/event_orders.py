@@ -6,9 +6,9 @@ the questions after it look at that value's rows alone: ordering never costs mor
 order is made of what is stored, and is not stored itself: a month that a merge has changed is scanned again until it is
 asked for often enough. Orders take a bounded amount of memory; those unused for longest give way.
 
-Questions about some contacts alone look at the contacts of all rows of a month to find theirs. Months that are asked so are
-located: it is kept where the rows of each page of contacts are, and later on the values that are summed, close together. That
-takes less than the questions before it did, and is made anew when the base has changed.
+Questions about some contacts alone look at the contacts of all rows of a month to find theirs. Months that are asked so
+are located: it is kept where the rows of each page of contacts are, and later on the values that are summed, close
+together. Both are made anew when the base has changed, and take less than the questions before them did.
 
 Knows nothing of questions: it is told which columns they ask for by value.
 """
@@ -24,7 +24,7 @@ from weakref import ref
 from segidx.kernels.events import EventFilter, EventMeasure, EventMonth, EventOrder
 
 ORDERS_BYTES = 256 << 20
-"""Memory for the orders of one opened account."""
+"""Memory for the orders of one opened account, and for what is located."""
 
 # Scans of a column that take about as long as putting its month in order does.
 SCANS = 16
@@ -74,7 +74,7 @@ class _Kept:
 
 
 class EventOrders:
-    """The orders of one opened account. Safe for threads."""
+    """The orders of one opened account, and what is located. Safe for threads."""
 
     def __init__(self, most_bytes: int = ORDERS_BYTES) -> None:
         self._most = most_bytes
@@ -84,7 +84,7 @@ class EventOrders:
 
     @property
     def nbytes(self) -> int:
-        """The memory that orders take now."""
+        """The memory that both take now."""
         with self._lock:
             return self._bytes()
 
@@ -108,9 +108,9 @@ class EventOrders:
                 self._making.release()
 
     def narrowed(self, type: int, months: Sequence[tuple[int, EventMonth]], measure: int | None = None) -> None:
-        """A question about some contacts alone, a sum over `measure` if that is given, is about to be put to these months
-        of a type, each with its number: note it, and locate the rows of one of them, or copy their values, where that pays
-        by now. Their blocks are read, and must stay open meanwhile."""
+        """A question about some contacts alone, a sum over `measure` if that is given, is about to be put to these
+        months of a type, each with its number: note it, and locate the rows of one of them, or copy their values, where
+        that pays by now. Their blocks are read, and must stay open meanwhile."""
         due: tuple[Key, EventMonth] | None = None
         with self._lock:
             for number, month in months:

@@ -349,8 +349,8 @@ class Snapshot:
         return tuple(found.values())
 
     def locate_events(self, type: EventType, first_month: int, last_month: int, measure: int | None = None) -> None:
-        """A question about some contacts alone, a sum over `measure` if that is given, is about to be put to these months:
-        their rows may be located for it."""
+        """A question about some contacts alone, a sum over `measure` if that is given, is about to be put to these
+        months: their rows may be located for it."""
         if DB_EVENTS in self.dbs:
             found = self._event_months(type).between(self.txn, self.dbs[DB_EVENTS], first_month, last_month)
             self._orders.narrowed(type.number, tuple(found.items()), measure)

@@ -1,5 +1,5 @@
-"""Rows of candidates found by the presence of blocks are those that are found by looking at every row's contact: at every
-size of blocks, pages and sets of candidates, at every SIMD level, and of damaged blocks."""
+"""Rows of candidates found by the presence of blocks are those found by looking at every row's contact: at every size of
+blocks, pages and sets of candidates, at every SIMD level, and of damaged blocks."""
 
 from __future__ import annotations
 
