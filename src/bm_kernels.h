@@ -56,7 +56,7 @@ typedef struct {
     /* Codes of 2 bytes: rows whose bit (code + shift) % BM_CHUNK_ROWS of bits is set. */
     void (*member)(const uint8_t *codes, uint32_t rows, uint32_t shift, const uint64_t *bits, uint64_t *out);
     /* The rows of the contacts chosen, BM_CHUNK_WORDS words, in the pages whose bit is set: how many, in order, and the
-     * contact of each. Both outputs have room for two more than there are rows. */
+     * contact of each. Both outputs have BM_PAD bytes of slack. */
     uint32_t (*rows_of)(const bm_paged *of, const uint64_t *chosen, uint64_t pages, uint16_t *rows, uint16_t *contacts);
 } bm_simd;
 

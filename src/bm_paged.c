@@ -41,7 +41,8 @@ void bm_use_scalar_pages(bm_simd *ops) { ops->rows_of = rows_of; }
 #include <immintrin.h>
 
 #define AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,avx512vbmi,avx512vbmi2,bmi,bmi2,popcnt")))
+#define AVX512                                                                                                       \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,avx512vbmi,avx512vbmi2,bmi,bmi2,popcnt")))
 
 /* The rows of up to 64 of a page, as bits, whose contact is wanted. */
 typedef uint64_t wanted_of(const uint8_t *lows, const uint64_t *wanted);
@@ -87,25 +88,29 @@ AVX2 INLINE uint64_t wanted_avx2(const uint8_t *lows, const uint64_t *wanted) {
     return found;
 }
 
-AVX2 static uint32_t rows_of_avx2(const bm_paged *p, const uint64_t *chosen, uint64_t pages, uint16_t *rows, uint16_t *contacts) {
+AVX2 static uint32_t rows_of_avx2(const bm_paged *p, const uint64_t *chosen, uint64_t pages, uint16_t *rows,
+                                  uint16_t *contacts) {
     return by_pages(p, chosen, pages, rows, contacts, wanted_avx2);
 }
 
 void bm_use_avx2_pages(bm_simd *ops) { ops->rows_of = rows_of_avx2; }
 
-/* The rows, of those up to 64 from `from` on, whose contact is wanted: 16 at a time, which is mostly all of them. */
-AVX512 INLINE uint32_t list_avx512(__m512i lows, uint32_t from, uint32_t page, __mmask64 its, uint16_t *rows, uint16_t *contacts) {
+/* The rows, of those up to 64 from `from` on, that are set in `its`: 32 at a time, which is mostly all of them. */
+AVX512 INLINE uint32_t list_avx512(__m512i lows, uint32_t from, uint32_t page, __mmask64 its, uint16_t *rows,
+                                   uint16_t *contacts) {
     const __m512i numbers = _mm512_set_epi64(0x3f3e3d3c3b3a3938, 0x3736353433323130, 0x2f2e2d2c2b2a2928, 0x2726252423222120,
                                              0x1f1e1d1c1b1a1918, 0x1716151413121110, 0x0f0e0d0c0b0a0908, 0x0706050403020100);
-    const __m512i its_numbers = _mm512_maskz_compress_epi8(its, numbers), its_lows = _mm512_maskz_compress_epi8(its, lows);
+    const __m512i its_numbers = _mm512_maskz_compress_epi8(its, numbers);
+    const __m512i its_lows = _mm512_maskz_compress_epi8(its, lows);
     const __m512i first = _mm512_set1_epi16((short)from), base = _mm512_set1_epi16((short)(page * BM_PAGE));
     const uint32_t n = (uint32_t)__builtin_popcountll(_cvtmask64_u64(its));
     _mm512_storeu_si512(rows, _mm512_add_epi16(_mm512_cvtepu8_epi16(_mm512_castsi512_si256(its_numbers)), first));
     _mm512_storeu_si512(contacts, _mm512_add_epi16(_mm512_cvtepu8_epi16(_mm512_castsi512_si256(its_lows)), base));
     if (n > 32) {
-        const __m256i numbers_left = _mm512_extracti64x4_epi64(its_numbers, 1), lows_left = _mm512_extracti64x4_epi64(its_lows, 1);
-        _mm512_storeu_si512(rows + 32, _mm512_add_epi16(_mm512_cvtepu8_epi16(numbers_left), first));
-        _mm512_storeu_si512(contacts + 32, _mm512_add_epi16(_mm512_cvtepu8_epi16(lows_left), base));
+        const __m256i more_numbers = _mm512_extracti64x4_epi64(its_numbers, 1);
+        const __m256i more_lows = _mm512_extracti64x4_epi64(its_lows, 1);
+        _mm512_storeu_si512(rows + 32, _mm512_add_epi16(_mm512_cvtepu8_epi16(more_numbers), first));
+        _mm512_storeu_si512(contacts + 32, _mm512_add_epi16(_mm512_cvtepu8_epi16(more_lows), base));
     }
     return n;
 }

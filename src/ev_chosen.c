@@ -14,7 +14,8 @@ static void note_column(ev_call *x, uint32_t column) {
 static bool asks_for(const ev_filter *f, const ev_conjunct *part, uint32_t column) {
     const ev_op *op = &f->ops[part->first];
     const bm_scan *s = &op->scan;
-    return part->end - part->first == 1 && op->kind == EV_SCAN && op->column == column && !s->table && s->lo == 1 && s->hi == 1;
+    const bool alone = part->end - part->first == 1 && op->kind == EV_SCAN;
+    return alone && op->column == column && !s->table && s->lo == 1 && s->hi == 1;
 }
 
 void ev_chosen_begin(ev_call *x, const ev_held *h) {
@@ -43,11 +44,12 @@ void ev_chosen_begin(ev_call *x, const ev_held *h) {
     for (uint32_t i = 0; f && i < f->n; i++)
         if (f->ops[i].kind == EV_SCAN) note_column(x, f->ops[i].column);
     if (q->measure != EV_NO_COLUMN) note_column(x, (uint32_t)q->measure);
+    for (uint32_t i = 0; i < q->nlisted; i++) note_column(x, q->listed[i]);
 }
 
 /* --- one range ---------------------------------------------------------------------------------------------- */
 
-/* So many bytes of a block's presence are sent for while the one of the range before it is read; the rest follows by itself. */
+/* So many bytes of a block's presence are sent for while that of the range before it is read; the rest follows by itself. */
 #define EV_AHEAD (8 * EV_LINE_BYTES)
 
 static void fetch(const void *at, size_t size) {
@@ -73,7 +75,8 @@ static uint32_t keep_counting(const uint8_t *counting, uint16_t *rows, uint16_t 
 /* Finds the candidates' rows in the block. */
 static void find(ev_call *x, const ev_known *k, uint32_t block, uint64_t pages, bool stale) {
     const ev_block *b = k->month->blocks[block];
-    const uint32_t *codes = k->measure && k->inside && k->plain && !stale ? k->measure->codes + k->presence->rows[block] : NULL;
+    const bool alone = k->measure && k->inside && k->plain && !stale;
+    const uint32_t *codes = alone ? k->measure->codes + k->presence->rows[block] : NULL;
     for (uint32_t i = 0; i < x->ncolumns && !codes; i++) __builtin_prefetch(&b->columns[x->columns[i]]);
     if (!k->inside) __builtin_prefetch(&b->columns[EV_TIME]);
     const ev_there *there = ev_there_of(k->presence, block);
@@ -115,9 +118,7 @@ static int settle(ev_call *x, ev_source *from) {
     return status;
 }
 
-bool ev_chosen_few(const ev_call *x) {
-    return x->nknown && x->nchosen <= EV_FOUND_OF;
-}
+bool ev_chosen_few(const ev_call *x) { return x->nknown && x->nchosen <= EV_FOUND_OF; }
 
 int ev_chosen_add(ev_call *x, ev_source *from) {
     uint64_t pages = 0;

@@ -10,7 +10,7 @@
 #define LINE EV_LINE_BYTES
 #define HUGE_PAGE ((size_t)1 << 21)
 
-/* Of some megabytes of which lines are read here and there, looking up where the pages are takes longer than reading: they are in
+/* Of some megabytes of which lines are read here and there, to look up where a page is takes longer than to read: they are in
  * huge pages, where the system gives any. */
 static size_t unit_of(size_t size) { return size >= HUGE_PAGE / 2 ? HUGE_PAGE : LINE; }
 static size_t whole(size_t size) { return (size + unit_of(size) - 1) / unit_of(size) * unit_of(size); }

@@ -95,7 +95,8 @@ typedef struct {
     uint32_t ncolumns;
     ev_hit hits[EV_FOUND_BLOCKS];
     uint32_t nhits, nfound;                /* so far: of blocks, and of rows */
-    uint16_t rows_found[EV_FOUND_ROWS + BM_CHUNK_ROWS + BM_PAD / 2], contacts_found[EV_FOUND_ROWS + BM_CHUNK_ROWS + BM_PAD / 2];
+    uint16_t rows_found[EV_FOUND_ROWS + BM_CHUNK_ROWS + BM_PAD / 2];
+    uint16_t contacts_found[EV_FOUND_ROWS + BM_CHUNK_ROWS + BM_PAD / 2];
     uint64_t passing[BM_WORDS];            /* the contacts to report, of a container */
     uint16_t listed[BM_ARRAY_MAX + BM_PAD / 2];
     ev_found *found;
