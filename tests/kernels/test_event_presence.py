@@ -1,5 +1,5 @@
-"""Rows of candidates found by the presence of blocks are those found by looking at every row's contact: at every size of
-blocks, pages and sets of candidates, at every SIMD level, and of damaged blocks."""
+"""Rows of candidates found by the presence of blocks are those found by looking at every row's contact: at every size
+of blocks, pages and sets of candidates, at every SIMD level, and of damaged blocks."""
 
 from __future__ import annotations
 
@@ -163,6 +163,11 @@ def test_rows_that_layers_void_are_not_found() -> None:
         before = select([month], None, 0, 2**63, [2], among)[1][0]
         after = select([month], None, 0, 2**63, [2], among, layers=[layer])[1][0]
     assert sorted(before.tolist()) == sorted([*after.tolist(), *gone.tolist()])
+    sums = collect([month], None, 0, 2**63, MEASURE, among, layers=[layer])
+    with located([month], [MEASURE]):
+        again = collect([month], None, 0, 2**63, MEASURE, among, layers=[layer])
+        assert collect([month], None, 0, 2**63, MEASURE, among)[1].tolist() != sums[1].tolist()
+    assert [each.tolist() for each in again] == [each.tolist() for each in sums]
 
 
 def test_what_it_takes() -> None:
