@@ -21,7 +21,10 @@ SANITIZE = os.environ.get("SEGIDX_SANITIZE", "")
 # `bitmaps` evaluates expressions over postings and columns; `events` counts and sums over blocks of events, with the
 # column scans of `bitmaps`; `strings` hashes, packs and looks up strings; `rows` takes rows of writes from the wire
 # into columns.
-SCANS = [f"bm_{name}.c" for name in ("array", "bitset", "column", "output", "run", "scan", "scan_simd", "simd", "stop")]
+SCANS = [
+    f"bm_{name}.c"
+    for name in ("array", "bitset", "column", "output", "paged", "run", "scan", "scan_simd", "simd", "stop")
+]
 EXTENSIONS = {
     "segidx.kernels._bitmaps": ["bitmaps.pyx", *sorted(p.name for p in (ROOT / "src").glob("bm_*.c"))],
     "segidx.kernels._events": [

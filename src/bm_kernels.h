@@ -14,6 +14,15 @@ typedef struct {
     uint64_t flip;
 } bm_src;
 
+#define BM_PAGE 256u
+#define BM_PAGES (BM_CHUNK_ROWS / BM_PAGE)
+
+/* Rows that ascend by contact, of which there are BM_CHUNK_ROWS. */
+typedef struct {
+    const uint16_t *first; /* where the rows of each page begin, and those of the last end */
+    const uint8_t *lows;   /* the low byte of each row's contact; 64 bytes more may be read */
+} bm_paged;
+
 typedef struct {
     /* The AND of n >= 1 operands: its cardinality, and the words themselves when dst is given. dst may be one of
      * the operands, else must not overlap any. */
@@ -46,6 +55,9 @@ typedef struct {
                         uint32_t at, uint64_t *out);
     /* Codes of 2 bytes: rows whose bit (code + shift) % BM_CHUNK_ROWS of bits is set. */
     void (*member)(const uint8_t *codes, uint32_t rows, uint32_t shift, const uint64_t *bits, uint64_t *out);
+    /* The rows of the contacts chosen, BM_CHUNK_WORDS words, in the pages whose bit is set: how many, in order, and the
+     * contact of each. Both outputs have BM_PAD bytes of slack. */
+    uint32_t (*rows_of)(const bm_paged *of, const uint64_t *chosen, uint64_t pages, uint16_t *rows, uint16_t *contacts);
 } bm_simd;
 
 extern bm_simd bm_ops;
@@ -59,6 +71,9 @@ void bm_use_avx512_bits(bm_simd *ops);
 void bm_use_sse_arrays(bm_simd *ops);
 void bm_use_avx2_scans(bm_simd *ops);
 void bm_use_avx512_scans(bm_simd *ops);
+void bm_use_scalar_pages(bm_simd *ops);
+void bm_use_avx2_pages(bm_simd *ops);
+void bm_use_avx512_pages(bm_simd *ops);
 
 static inline uint64_t bm_ones(uint32_t n) { return n >= 64 ? ~0ull : (1ull << n) - 1; } /* the n lowest bits */
 

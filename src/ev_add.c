@@ -190,12 +190,28 @@ INLINE void add_code(ev_call *x, const ev_measure *v, uint32_t contact, uint32_t
     x->numbers[contact] += code ? (int64_t)((uint64_t)v->base + code - 1) : 0;
 }
 
-bool ev_add_codes(ev_call *x, const ev_measure *v, const bm_u16 *contacts, const uint32_t *codes, uint32_t n,
-                  const uint64_t *mask) {
+/* Whether no sum can leave 64 bits when n more rows are added, which are counted as added then. */
+static bool in_reach(ev_call *x, const ev_measure *v, uint32_t n) {
     const double least = (double)v->base, most = (double)v->most;
     const double reach = x->reach + n * (most > -least ? most : -least);
     if (reach >= 0x1p62) return false;
     x->reach = reach;
+    return true;
+}
+
+bool ev_add_valued(ev_call *x, const ev_measure *v, const uint16_t *contacts, const uint16_t *rows, const uint32_t *codes,
+                   uint32_t n) {
+    if (!in_reach(x, v, n)) return false;
+    const bool few = x->nrows <= EV_FEW && n <= EV_FEW - x->nrows;
+    for (uint32_t i = 0; i < n; i++) add_code(x, v, contacts[i], codes[rows[i]]);
+    if (few) memcpy(x->few + x->nrows, contacts, n * sizeof *contacts);
+    x->nrows = few ? x->nrows + n : EV_FEW + 1;
+    return true;
+}
+
+bool ev_add_codes(ev_call *x, const ev_measure *v, const bm_u16 *contacts, const uint32_t *codes, uint32_t n,
+                  const uint64_t *mask) {
+    if (!in_reach(x, v, n)) return false;
     if (!mask) {
         const bool few = x->nrows <= EV_FEW && n <= EV_FEW - x->nrows;
         if (v->whole) {
@@ -222,7 +238,28 @@ bool ev_add_codes(ev_call *x, const ev_measure *v, const bm_u16 *contacts, const
     return true;
 }
 
-int ev_add_rows(ev_call *x, const ev_block *b, const uint16_t *rows, uint32_t n) {
+/* The same for rows whose contacts are known. */
+static int add_known(ev_call *x, const bm_chunk *measure, const uint16_t *rows, const uint16_t *contacts, uint32_t n) {
+    if (x->kind == EV_SEEN || x->kind == EV_COUNT) {
+        ev_add_contacts(x, (const bm_u16 *)contacts, n);
+        return BM_OK;
+    }
+    const bool few = x->nrows <= EV_FEW && n <= EV_FEW - x->nrows, safe = !may_overflow(x, measure, n);
+    bool overflow = false;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t contact = contacts[i];
+        const uint64_t code = bm_code(measure, rows[i]);
+        const int64_t value = code ? ev_value(measure, code) : 0;
+        x->seen[contact] |= code != 0;
+        if (safe) x->numbers[contact] += value;
+        else overflow |= __builtin_add_overflow(x->numbers[contact], value, &x->numbers[contact]);
+        if (few) x->few[x->nrows++] = (uint16_t)contact;
+    }
+    if (!few) x->nrows = EV_FEW + 1;
+    return overflow ? EV_OVERFLOW : BM_OK;
+}
+
+int ev_add_rows(ev_call *x, const ev_block *b, const uint16_t *rows, const uint16_t *known, uint32_t n) {
     const bm_chunk *contacts = &b->columns[EV_CONTACT], *measure = NULL;
     if (x->kind == EV_LIST) return list_rows(x, b, rows, n) ? BM_OK : BM_NO_MEMORY;
     if (x->kind == EV_PAIRS) return pair_rows(x, b, rows, n) ? BM_OK : BM_NO_MEMORY;
@@ -231,6 +268,7 @@ int ev_add_rows(ev_call *x, const ev_block *b, const uint16_t *rows, uint32_t n)
         if (!rows) n = n < measure->rows ? n : measure->rows;
         else while (n && rows[n - 1] >= measure->rows) n--;
     }
+    if (known && x->kind != EV_PICK) return add_known(x, measure, rows, known, n);
     note(x, contacts, rows, n);
     switch (x->kind) {
     case EV_SEEN: see_rows(x, contacts, rows, n); break;

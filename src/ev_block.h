@@ -39,6 +39,7 @@ static inline int64_t ev_value(const bm_chunk *c, uint64_t code) { return (int64
 struct ev_layer;
 struct ev_order;
 struct ev_measure;
+struct ev_presence;
 
 /* --- local time (ev_clock.c) ---------------------------------------------------------------------------- */
 
@@ -166,6 +167,8 @@ typedef struct {
     size_t nmonths;
     const struct ev_order *const *orders; /* NULL for a month that has none */
     const struct ev_measure *const *measures; /* of the query's measure, in that order; NULL where it is not known */
+    const struct ev_presence *const *presences; /* NULL, or NULL for a month that has none */
+    const struct ev_measure *const *valued; /* of the query's measure, by presence; NULL where it is not known */
     uint32_t by, nvalues;
     const int64_t *values;
     const struct ev_layer *const *layers;

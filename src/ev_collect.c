@@ -23,10 +23,12 @@ static uint32_t choose(ev_call *x, uint32_t number) {
     if (lo == q->namong) return EV_NUMBERS;
     number = q->among[lo] / BM_CHUNK_ROWS;
     memset(x->chosen, 0, sizeof x->chosen);
+    const size_t begin = lo;
     for (; lo < q->namong && q->among[lo] / BM_CHUNK_ROWS == number; lo++) {
         uint32_t contact = q->among[lo] & (BM_CHUNK_ROWS - 1);
         x->chosen[contact >> 6] |= 1ull << (contact & 63);
     }
+    x->nchosen = (uint32_t)(lo - begin);
     x->among = lo;
     return number;
 }
@@ -61,15 +63,19 @@ static int add_range(ev_call *x, const ev_held *h, const bm_stop *stop, uint32_t
     }
     int status = stop && ++*ticks % LOOK_EVERY == 0 ? bm_stop_look(stop) : BM_OK;
     if (status == BM_OK && x->nruns) status = ev_add_runs(x, &from);
+    const bool few = ev_chosen_few(x);
+    if (status == BM_OK && few) status = ev_chosen_add(x, &from);
     if (status != BM_OK) return status;
     for (size_t m = 0; m < h->nmonths; m++) {
         const ev_month *month = h->months[m];
+        const ev_presence *known = few ? h->presences[m] : NULL;
         if (h->orders && h->orders[m]) continue;
         const uint32_t at = x->number - month->first;
         if (at >= month->n) continue;
         for (uint32_t i = month->starts[at]; i < month->starts[at + 1]; i++) {
             status = stop && ++*ticks % LOOK_EVERY == 0 ? bm_stop_look(stop) : BM_OK;
             if (status != BM_OK) return status;
+            if (known && known->at[i] != EV_NOT_THERE) continue;
             from.block = month->blocks[i];
             from.lo = (uint32_t)from.block->columns[EV_CONTACT].base;
             from.hi = (uint32_t)from.block->columns[EV_CONTACT].max;
@@ -147,7 +153,8 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
     ev_above *above = malloc((size_t)h->nlayers * sizeof *above + 1);
     int64_t *days = q->how == EV_DAYS ? malloc(BM_CHUNK_ROWS * sizeof *days) : NULL;
     ev_run *runs = malloc(h->nmonths * h->nvalues * sizeof *runs + 1);
-    if (!x || !masks || !above || !runs || (q->how == EV_DAYS && !days)) status = BM_NO_MEMORY;
+    ev_known *known = malloc(h->nmonths * sizeof *known + 1);
+    if (!x || !masks || !above || !runs || !known || (q->how == EV_DAYS && !days)) status = BM_NO_MEMORY;
     else {
         x->q = q;
         x->kind = kind_of(q);
@@ -158,8 +165,10 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
         x->narrowed = q->among != NULL;
         x->among = 0;
         x->runs = runs;
+        x->known = known;
         x->found = found;
         ev_runs_begin(x, h);
+        ev_chosen_begin(x, h);
         found->width = q->how == EV_ROWS ? q->nlisted : 1;
     }
     for (uint32_t number = h->first; status == BM_OK; number++) {
@@ -181,6 +190,7 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
     free(masks);
     free(above);
     free(runs);
+    free(known);
     return status;
 }
 

@@ -21,6 +21,7 @@ typedef struct {
     const ev_block *b;
     uint32_t n; /* rows */
     enum { ALL, MASKED, LISTED } as;
+    bool known; /* listed with their contacts */
 } left_rows;
 
 static uint32_t words_of(const left_rows *l) { return ((l->as == LISTED ? l->n : l->b->rows) + 63) / 64; }
@@ -30,6 +31,7 @@ static uint32_t words_of(const left_rows *l) { return ((l->as == LISTED ? l->n :
 static void keep(left_rows *l, const uint64_t *mask, bool may_list) {
     ev_room *room = &l->x->room;
     if (l->as == LISTED) {
+        if (l->known) bm_ops.compact((const bm_u16 *)room->contacts, l->n, mask, room->contacts);
         l->n = bm_ops.compact((const bm_u16 *)room->rows, l->n, mask, room->rows);
         return;
     }
@@ -120,7 +122,7 @@ int ev_add_block(ev_call *x, const ev_source *from) {
         if (i < 64) open |= 1ull << i;
     }
 
-    left_rows left = {x, b, b->rows, ALL};
+    left_rows left = {x, b, b->rows, ALL, false};
     bool void_left = from->stale;
     uint32_t at = 0;
     for (; asked && at < f->nconjuncts && f->conjuncts[at].cost == EV_COMPARED; at++) {
@@ -151,12 +153,12 @@ int ev_add_block(ev_call *x, const ev_source *from) {
         bm_ops.extract((const uint8_t *)x->room.mask, 0, x->room.rows, left.n);
         left.as = LISTED;
     }
-    return ev_add_rows(x, b, left.as == LISTED ? x->room.rows : NULL, left.n);
+    return ev_add_rows(x, b, left.as == LISTED ? x->room.rows : NULL, NULL, left.n);
 }
 
 int ev_add_listed(ev_call *x, const ev_source *from, uint32_t n) {
     const ev_filter *f = x->q->filter;
-    left_rows left = {x, from->block, n, LISTED};
+    left_rows left = {x, from->block, n, LISTED, false};
     if (from->stale) keep_current(&left, from, true);
     for (uint32_t i = 0; left.n && i < f->nconjuncts; i++) {
         if (&f->conjuncts[i] == x->by) continue;
@@ -164,5 +166,23 @@ int ev_add_listed(ev_call *x, const ev_source *from, uint32_t n) {
         if (zone == BM_ZONE_NONE) return BM_OK;
         if (zone == BM_ZONE_SOME) keep_conjunct(&left, &f->conjuncts[i], true);
     }
-    return left.n ? ev_add_rows(x, from->block, x->room.rows, left.n) : BM_OK;
+    return left.n ? ev_add_rows(x, from->block, x->room.rows, NULL, left.n) : BM_OK;
+}
+
+int ev_add_chosen(ev_call *x, const ev_source *from, uint32_t n, const ev_conjunct *answered) {
+    const ev_query *q = x->q;
+    const ev_filter *f = q->filter;
+    const bm_scan window = {NULL, NULL, q->first, q->last};
+    uint64_t lo, hi;
+    left_rows left = {x, from->block, n, LISTED, true};
+    if (from->stale) keep_current(&left, from, true);
+    if (left.n && bm_chunk_zone(&window, &from->block->columns[EV_TIME], &lo, &hi) != BM_ZONE_ALL)
+        keep_window(&left, &window, true);
+    for (uint32_t i = 0; f && left.n && i < f->nconjuncts; i++) {
+        if (&f->conjuncts[i] == answered) continue;
+        const int zone = ev_conjunct_zone(f, &f->conjuncts[i], from->block, x->room.zones);
+        if (zone == BM_ZONE_NONE) return BM_OK;
+        if (zone == BM_ZONE_SOME) keep_conjunct(&left, &f->conjuncts[i], true);
+    }
+    return left.n ? ev_add_rows(x, from->block, x->room.rows, x->room.contacts, left.n) : BM_OK;
 }

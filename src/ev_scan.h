@@ -5,6 +5,7 @@
 
 #include "ev_layer.h"
 #include "ev_order.h"
+#include "ev_presence.h"
 
 /* So many rows or fewer are listed, and looked at one by one; the figure of a container, for one of its chunks. */
 #define EV_LISTED (BM_SWITCH_BEFORE_SCAN / BM_CHUNKS)
@@ -20,6 +21,7 @@ typedef struct {
     uint64_t other[BM_CHUNK_WORDS];
     uint64_t lut[BM_BUF / 8], unsure[BM_BUF / 8];
     uint16_t rows[BM_CHUNK_ROWS + BM_PAD / 2];
+    uint16_t contacts[BM_CHUNK_ROWS + BM_PAD / 2]; /* of the listed rows, where that is known */
     uint8_t *zones;  /* depth of the filter */
     uint64_t *masks; /* BM_CHUNK_WORDS for each */
 } ev_room;
@@ -34,6 +36,31 @@ typedef struct {
     bool plain;  /* whether all of it passes the conjuncts that remain */
 } ev_run;
 
+/* A month whose blocks' presence is known. */
+typedef struct {
+    const ev_month *month;
+    const ev_presence *presence;
+    const ev_measure *measure; /* or NULL */
+    const ev_conjunct *counted; /* that of the filter which asks whether rows count, where it has one; or NULL */
+    bool inside;                /* whether all of the month is in the window */
+    bool plain;                 /* whether all of it passes the rest of the filter */
+} ev_known;
+
+/* So many blocks and rows are found before any is looked at. */
+#define EV_FOUND_BLOCKS 32u
+#define EV_FOUND_ROWS 1024u
+
+/* Of more candidates in a range the rows are not found one by one: it costs as much as to look at the contacts of all. */
+#define EV_FOUND_OF (BM_CHUNK_ROWS / 3)
+
+/* A block with rows of candidates, x->rows_found[at] and the n - 1 behind it. */
+typedef struct {
+    const ev_known *known;
+    const ev_block *block;
+    const uint32_t *codes; /* of the block's rows in the known measure, where that is all that is asked of them; or NULL */
+    uint32_t at, n;
+} ev_hit;
+
 /* What numbers of contacts are made of. */
 typedef enum { EV_SEEN, EV_COUNT, EV_SUM, EV_PICK, EV_PAIRS, EV_LIST } ev_kind;
 
@@ -42,7 +69,8 @@ typedef struct {
     ev_kind kind;
     ev_room room;
     bool narrowed;                         /* whether there are candidates */
-    uint64_t chosen[BM_CHUNK_WORDS + 1];   /* those of the range */
+    uint64_t chosen[BM_CHUNK_WORDS + 1];   /* those of the range, nchosen of them */
+    uint32_t nchosen;
     size_t among;                          /* where among the candidates the range begins */
     uint32_t number;                       /* of the range */
     /* of the range's contacts */
@@ -61,6 +89,14 @@ typedef struct {
     ev_run *runs;                          /* by month */
     uint32_t nruns;
     const ev_conjunct *by;                 /* what runs have answered */
+    ev_known *known;                       /* nknown of them */
+    uint32_t nknown;
+    uint8_t columns[EV_MAX_COLUMNS];       /* those that the filter and the measure look at, ncolumns of them */
+    uint32_t ncolumns;
+    ev_hit hits[EV_FOUND_BLOCKS];
+    uint32_t nhits, nfound;                /* so far: of blocks, and of rows */
+    uint16_t rows_found[EV_FOUND_ROWS + BM_CHUNK_ROWS + BM_PAD / 2];
+    uint16_t contacts_found[EV_FOUND_ROWS + BM_CHUNK_ROWS + BM_PAD / 2];
     uint64_t passing[BM_WORDS];            /* the contacts to report, of a container */
     uint16_t listed[BM_ARRAY_MAX + BM_PAD / 2];
     ev_found *found;
@@ -87,6 +123,17 @@ int ev_add_block(ev_call *x, const ev_source *from);
 /* The first n of the rows in x->room.rows, ascending, which are in the window, of the candidates, and pass x->by. */
 int ev_add_listed(ev_call *x, const ev_source *from, uint32_t n);
 
+/* The same, of rows that may be outside the window, whose contacts are x->room.contacts, and which pass `answered` (or NULL). */
+int ev_add_chosen(ev_call *x, const ev_source *from, uint32_t n, const ev_conjunct *answered);
+
+/* ev_chosen.c */
+/* Finds the months of the call whose presence is known, in x->known, which has room for them. */
+void ev_chosen_begin(ev_call *x, const ev_held *h);
+/* Whether the candidates of the range are so few that this pays: then their rows in the months known are for ev_chosen_add,
+ * which adds them; a status. */
+bool ev_chosen_few(const ev_call *x);
+int ev_chosen_add(ev_call *x, ev_source *from);
+
 /* ev_run.c */
 /* Finds the runs of the call, from the range h->first on, in x->runs, which has room for them. */
 void ev_runs_begin(ev_call *x, const ev_held *h);
@@ -102,8 +149,12 @@ void ev_add_contacts(ev_call *x, const bm_u16 *contacts, uint32_t n);
  * leave 64 bits: then nothing is added. */
 bool ev_add_codes(ev_call *x, const ev_measure *v, const bm_u16 *contacts, const uint32_t *codes, uint32_t n,
                   const uint64_t *mask);
-/* Adds the n rows listed, ascending, or for NULL the first n of the block; a status. */
-int ev_add_rows(ev_call *x, const ev_block *b, const uint16_t *rows, uint32_t n);
+/* The same of the n rows listed, whose codes are codes[row]. */
+bool ev_add_valued(ev_call *x, const ev_measure *v, const uint16_t *contacts, const uint16_t *rows, const uint32_t *codes,
+                   uint32_t n);
+/* Adds the n rows listed, ascending, or for NULL the first n of the block; `contacts` are theirs where that is known; a
+ * status. */
+int ev_add_rows(ev_call *x, const ev_block *b, const uint16_t *rows, const uint16_t *contacts, uint32_t n);
 /* Ends a range: reports what it has touched and leaves the buffers clear. False without memory. */
 bool ev_report(ev_call *x);
 /* Ends a container of a set; false without memory. */

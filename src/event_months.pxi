@@ -11,6 +11,8 @@ cdef class EventMonth:
     cdef readonly uint64_t rows
     cdef dict orders  # by column; a call keeps those that it uses, and so it does the measures
     cdef dict measures  # by the order's column and their own
+    cdef EventPresence presence  # None where it is not made; a call keeps the one that it uses, and its values
+    cdef dict values  # by column
     cdef object __weakref__
 
     def __cinit__(self, pairs):
@@ -21,7 +23,7 @@ cdef class EventMonth:
         cdef const ev_block **blocks
         self.blocks = tuple(block for _, block in given)
         self.least = EV_MAX_COLUMNS
-        self.orders, self.measures = {}, {}
+        self.orders, self.measures, self.values = {}, {}, {}
         self.c.bounds = &self.bounds
         if not given:
             return
@@ -114,6 +116,29 @@ cdef class EventMonth:
                 least = min(least, self.left(each))
         return least
 
+    # --- presence
+
+    def locate(self):
+        """Find the rows of a call's candidates by their presence from now on (ev_presence.h)."""
+        self.presence = EventPresence(self)
+
+    def value(self, uint32_t column):
+        """Sum the values of located rows over this column from a copy of them from now on. Raises ValueError for a column
+        whose values lie too far from each other, and where rows are not located."""
+        self.values[column] = EventValues(self, self.presence, column)
+
+    @property
+    def located(self):
+        """The memory that both take; 0 where the contacts of all rows are looked at."""
+        cdef EventPresence presence = self.presence
+        if presence is None:
+            return 0
+        return ev_presence_bytes(&presence.c) + sum([values.nbytes for values in list(self.values.values())])
+
+    def lose(self):
+        """Look at the contacts of all rows again. Calls under way still find them."""
+        self.presence, self.values = None, {}
+
     cdef uint64_t left(self, _Equal each):
         cdef EventOrder order = self.orders.get(each.column)
         return order.cost(each) if order is not None and order.few(each, self.rows) else self.rows
@@ -197,3 +222,46 @@ cdef class EventMeasure:
     def nbytes(self):
         """The memory that it takes, beside that of the order."""
         return 4 * <uint64_t>self.order.c.n
+
+
+cdef class EventPresence:
+    """Where the rows of contacts are in the blocks of a month. Borrows nothing of the month."""
+
+    cdef ev_presence c
+
+    def __cinit__(self, EventMonth month):
+        cdef int status
+        with nogil:
+            status = ev_presence_make(&self.c, &month.c)
+        if status == BM_NO_MEMORY:
+            raise MemoryError
+
+    def __dealloc__(self):
+        ev_presence_clear(&self.c)
+
+
+cdef class EventValues:
+    """The values of a column in the order of a month's rows, close together. For EventMonth.value."""
+
+    cdef ev_measure c
+    cdef EventPresence presence
+
+    def __cinit__(self, EventMonth month, EventPresence presence, uint32_t column):
+        cdef int status
+        if presence is None or column >= month.least:
+            raise ValueError(f"the rows are not located, or there is no column {column}")
+        self.presence = presence
+        with nogil:
+            status = ev_presence_measure(&self.c, &presence.c, &month.c, column)
+        if status == BM_NO_MEMORY:
+            raise MemoryError
+        if status == EV_UNORDERED:
+            raise ValueError(f"column {column} cannot be measured")
+
+    def __dealloc__(self):
+        free(self.c.codes)
+
+    @property
+    def nbytes(self):
+        """The memory that it takes, beside that of the presence."""
+        return ev_presence_measure_bytes(&self.presence.c)

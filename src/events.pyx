@@ -22,6 +22,7 @@ from segidx.kernels._bitmaps import Stopped, encode_chunk, verify_chunk
 cdef extern from "ev_layer.h" nogil:
     """
     #include "ev_order.h"
+    #include "ev_presence.h"
     """
     ctypedef struct bm_chunk:
         const uint8_t *codes
@@ -111,6 +112,9 @@ cdef extern from "ev_layer.h" nogil:
         uint32_t *codes
         uint64_t mark
 
+    ctypedef struct ev_presence:
+        uint32_t nblocks
+
     ctypedef struct bm_output:
         pass
 
@@ -137,6 +141,8 @@ cdef extern from "ev_layer.h" nogil:
         size_t nmonths
         const ev_order *const *orders
         const ev_measure *const *measures
+        const ev_presence *const *presences
+        const ev_measure *const *valued
         uint32_t by, nvalues
         const int64_t *values
         const ev_layer *const *layers
@@ -161,6 +167,11 @@ cdef extern from "ev_layer.h" nogil:
     uint64_t ev_measure_mark(const ev_month *m, uint32_t column)
     size_t ev_order_bytes(const ev_order *o)
     uint64_t ev_order_mark(const ev_month *m, uint32_t column)
+    int ev_presence_make(ev_presence *p, const ev_month *m)
+    void ev_presence_clear(ev_presence *p)
+    size_t ev_presence_bytes(const ev_presence *p)
+    size_t ev_presence_measure_bytes(const ev_presence *p)
+    int ev_presence_measure(ev_measure *v, const ev_presence *p, const ev_month *m, uint32_t column)
     void ev_order_find(const ev_order *o, int64_t value, uint32_t *at, uint32_t *end)
     uint32_t ev_conjunct_values(const ev_filter *f, const ev_conjunct *part, int64_t *values)
     bint ev_filter_split(ev_filter *f)
@@ -362,9 +373,10 @@ cdef class _Held:
 
     cdef ev_held c
     cdef tuple months, layers
-    cdef list orders  # what the native code borrows
+    cdef list orders, presences  # what the native code borrows
 
-    def __cinit__(self, months, layers, folded, ranges, uint32_t needed, EventFilter filter=None, int measure=EV_NO_COLUMN):
+    def __cinit__(self, months, layers, folded, ranges, uint32_t needed, EventFilter filter=None, int measure=EV_NO_COLUMN,
+                  bint narrowed=False):
         cdef const ev_month **months_at
         cdef const ev_layer **layers_at
         cdef EventMonth month
@@ -381,6 +393,8 @@ cdef class _Held:
             months_at[i] = &month.c
         if filter is not None and filter.equals:
             self._choose(filter, measure)
+        if narrowed:
+            self._locate(measure)
         for i, layer in enumerate(self.layers):
             if layer.c.b.ncolumns < needed:
                 raise ValueError(f"a layer has {layer.c.b.ncolumns} columns: there is no column {needed - 1}")
@@ -427,7 +441,35 @@ cdef class _Held:
                     measures[i] = &values.c
         self.c.by, self.c.values, self.c.nvalues = best.conjunct, best.values, best.n
 
+    cdef _locate(self, int measure):
+        """Find rows of candidates by their presence, in the months that have it."""
+        cdef EventMonth month
+        cdef EventPresence presence
+        cdef EventValues values
+        cdef const ev_measure **valued
+        cdef const ev_presence **presences
+        self.presences = []
+        for month in self.months:
+            self.presences.append(month.presence)
+        if self.presences.count(None) == len(self.presences):
+            return
+        self.c.presences = presences = <const ev_presence **>calloc(self.c.nmonths, sizeof(void *))
+        self.c.valued = valued = <const ev_measure **>calloc(self.c.nmonths, sizeof(void *))
+        if presences == NULL or valued == NULL:
+            raise MemoryError
+        for i, month in enumerate(self.months):
+            presence = self.presences[i]
+            if presence is None:
+                continue
+            presences[i] = &presence.c
+            values = month.values.get(measure)
+            if values is not None and values.presence is presence:
+                self.presences.append(values)
+                valued[i] = &values.c
+
     def __dealloc__(self):
+        free(<void *>self.c.presences)
+        free(<void *>self.c.valued)
         free(<void *>self.c.orders)
         free(<void *>self.c.measures)
         PyMem_Free(<void *>self.c.months)
@@ -495,7 +537,8 @@ cdef class _Question:
     cdef _ask(self, months, layers, folded, ranges, Stop stop, ev_found *found):
         """Raises Stopped, OverflowError. The caller frees what was found."""
         cdef const bm_stop *s = &stop.c if stop is not None else NULL
-        cdef _Held held = _Held(months, layers, folded, ranges, self._needed(), self.filter, self.c.measure)
+        cdef _Held held = _Held(months, layers, folded, ranges, self._needed(), self.filter, self.c.measure,
+                                self.c.among != NULL)
         cdef int status
         with nogil:
             status = ev_collect(&held.c, &self.c, s, found)

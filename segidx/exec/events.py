@@ -348,6 +348,8 @@ class _Asked(NamedTuple):
         by_days = aggregate.function is AggregateFunction.DISTINCT_DAYS
         rows = RowFilter(events, among, context)
         summed = aggregate.measure if aggregate.function is AggregateFunction.SUM else None
+        if among is not None:
+            HeldEvents.locate(events.type, events.start, events.end, context, summed)
         return cls(
             events,
             HeldEvents.of(
@@ -369,6 +371,8 @@ class _Asked(NamedTuple):
 
     def of(self, among: Ordinals) -> _Asked:
         """The same of these contacts alone."""
+        summed = self.measure if self.how == "sum" and self.measure >= 0 else None
+        HeldEvents.locate(self.events.type, self.events.start, self.events.end, self.context, summed)
         return self._replace(among=among, rows=RowFilter(self.events, among, self.context))
 
     def costs_less_than(self, contacts: int) -> bool:

@@ -46,6 +46,12 @@ class HeldEvents(NamedTuple):
         months = snapshot.event_months(type, month_of(start), month_of(end - 1), filter, measure)
         return cls(months, snapshot.event_layers(type), snapshot.events_folded(type))
 
+    @staticmethod
+    def locate(type: EventType, start: int, end: int, context: BindContext, measure: int | None) -> None:
+        """Those are about to be asked about some contacts alone, for a sum over that measure where it is known."""
+        if start < end:
+            context.snapshot.locate_events(type, month_of(start), month_of(end - 1), measure)
+
     @property
     def rows(self) -> int:
         """How many rows there are, those of the whole months and layers."""

@@ -6,6 +6,10 @@ the questions after it look at that value's rows alone: ordering never costs mor
 order is made of what is stored, and is not stored itself: a month that a merge has changed is scanned again until it is
 asked for often enough. Orders take a bounded amount of memory; those unused for longest give way.
 
+Questions about some contacts alone look at the contacts of all rows of a month to find theirs. Months that are asked so
+are located: it is kept where the rows of each page of contacts are, and later on the values that are summed, close
+together. Both are made anew when the base has changed, and take less than the questions before them did.
+
 Knows nothing of questions: it is told which columns they ask for by value.
 """
 
@@ -14,15 +18,20 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from weakref import ref
 
 from segidx.kernels.events import EventFilter, EventMeasure, EventMonth, EventOrder
 
 ORDERS_BYTES = 256 << 20
-"""Memory for the orders of one opened account."""
+"""Memory for the orders of one opened account, and for what is located."""
 
 # Scans of a column that take about as long as putting its month in order does.
 SCANS = 16
+# Questions about some contacts alone that take about as long as locating the rows of their month does.
+NARROWED = 2
+# Sums over located rows after which copying their values pays, by what each of them gains by it.
+SUMMED = 32
 # A month of fewer rows is scanned faster than a question is asked.
 LEAST_ROWS = 1 << 16
 # Of fewer values each has so many rows that they are scanned anyway.
@@ -30,6 +39,7 @@ LEAST_VALUES = 16
 _NEVER = -(1 << 62)  # of a month as it is
 
 Key = tuple[int, int, int]  # type, month, column
+_CONTACTS = -1  # in place of the column: where contacts' rows are
 
 
 class _Kept:
@@ -49,6 +59,11 @@ class _Kept:
         measures = sum(measure.nbytes for measure in self.measures.values())
         return measures if self.order is None else measures + self.order.nbytes
 
+    @property
+    def located(self) -> int:
+        month = self.month()
+        return 0 if month is None else month.located
+
     def follow(self, month: EventMonth) -> None:
         """Go on with the month opened anew, since something has changed: perhaps not this month."""
         self.month, self.asked, self.summed = ref(month), 0, {}
@@ -59,7 +74,7 @@ class _Kept:
 
 
 class EventOrders:
-    """The orders of one opened account. Safe for threads."""
+    """The orders of one opened account, and what is located. Safe for threads."""
 
     def __init__(self, most_bytes: int = ORDERS_BYTES) -> None:
         self._most = most_bytes
@@ -69,7 +84,7 @@ class EventOrders:
 
     @property
     def nbytes(self) -> int:
-        """The memory that orders take now."""
+        """The memory that both take now."""
         with self._lock:
             return self._bytes()
 
@@ -92,6 +107,22 @@ class EventOrders:
             finally:
                 self._making.release()
 
+    def narrowed(self, type: int, months: Sequence[tuple[int, EventMonth]], measure: int | None = None) -> None:
+        """A question about some contacts alone, a sum over `measure` if that is given, is about to be put to these
+        months of a type, each with its number: note it, and locate the rows of one of them, or copy their values, where
+        that pays by now. Their blocks are read, and must stay open meanwhile."""
+        due: tuple[Key, EventMonth] | None = None
+        with self._lock:
+            for number, month in months:
+                key = (type, number, _CONTACTS)
+                if month.rows >= LEAST_ROWS and self._is_due_narrowed(key, month, measure):
+                    due = due or (key, month)
+        if due is not None and self._making.acquire(blocking=False):
+            try:
+                self._locate(*due, measure)
+            finally:
+                self._making.release()
+
     def clear(self) -> None:
         with self._lock:
             for key in list(self._kept):
@@ -111,6 +142,39 @@ class EventOrders:
             return False
         kept.summed[measure] = asked = kept.summed.get(measure, 0) + 1
         return asked >= SCANS
+
+    def _is_due_narrowed(self, key: Key, month: EventMonth, measure: int | None) -> bool:
+        kept = self._kept.get(key)
+        if kept is None or kept.month() is not month:
+            kept = self._kept[key] = _Kept(month)
+        self._kept.move_to_end(key)
+        if not month.located:
+            kept.asked += 1
+            return kept.asked >= NARROWED
+        if measure is None:
+            return False
+        kept.summed[measure] = asked = kept.summed.get(measure, 0) + 1
+        return asked >= SUMMED
+
+    def _locate(self, key: Key, month: EventMonth, measure: int | None) -> None:
+        with self._lock:
+            kept = self._kept.get(key)
+        if kept is None:
+            return
+        if not month.located:
+            month.locate()
+        elif measure is not None:
+            kept.summed[measure] = _NEVER
+            with suppress(ValueError):
+                month.value(measure)
+        with self._lock:
+            if self._kept.get(key) is not kept or kept.month() is not month:
+                month.lose()
+            elif month.located > self._most:
+                month.lose()
+                kept.asked = _NEVER
+            else:
+                self._shrink(key)
 
     def _make(self, key: Key, month: EventMonth, measure: int | None) -> None:
         with self._lock:
@@ -149,11 +213,15 @@ class EventOrders:
     def _drop(self, key: Key) -> None:
         kept = self._kept.pop(key)
         month = kept.month()
-        if month is not None:
+        if month is None:
+            return
+        if key[2] == _CONTACTS:
+            month.lose()
+        else:
             month.forget(key[2])
 
     def _bytes(self) -> int:
-        return sum(kept.nbytes for kept in self._kept.values())
+        return sum(kept.nbytes if key[2] != _CONTACTS else kept.located for key, kept in self._kept.items())
 
 
 def _worth(month: EventMonth, column: int) -> bool:

@@ -31,8 +31,13 @@ def both(
     held: Sequence[EventMonth], filter: EventFilter | None, *arguments: object, ordered: bool = True, **options: object
 ) -> Found:
     """What collect returns, once collect_set has been found to hold the same contacts, and both to return it again when
-    the months are in the order of what the filter asks for by value."""
+    the rows of the months are located, and when these are in the order of what the filter asks for by value."""
     found = _both(held, filter, *arguments, **options)
+    measured = cast(int, arguments[2])
+    with located(held, (measured,) if measured >= 0 else ()):
+        again = _both(held, filter, *arguments, **options)
+    assert np.array_equal(found[0], again[0])
+    assert np.array_equal(found[1], again[1])
     if ordered and filter is not None and filter.equals:
         measure = cast(int, arguments[2])
         for measures in ((), (measure,) if measure >= 0 else ()):
@@ -41,6 +46,21 @@ def both(
             assert np.array_equal(found[0], again[0])
             assert np.array_equal(found[1], again[1])
     return found
+
+
+@contextmanager
+def located(held: Sequence[EventMonth], columns: Iterable[int] = ()) -> Iterator[None]:
+    """The months with their contacts' rows located, and the values of these columns copied so far as they can be."""
+    for each in held:
+        each.locate()
+        for column in columns:
+            with suppress(ValueError):
+                each.value(column)
+    try:
+        yield
+    finally:
+        for each in held:
+            each.lose()
 
 
 @contextmanager

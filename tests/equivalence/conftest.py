@@ -11,5 +11,7 @@ from segidx.store import event_orders
 @pytest.fixture(autouse=True)
 def _orders_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_orders, "SCANS", 2)
+    monkeypatch.setattr(event_orders, "NARROWED", 1)
+    monkeypatch.setattr(event_orders, "SUMMED", 1)
     monkeypatch.setattr(event_orders, "LEAST_ROWS", 1)
     monkeypatch.setattr(event_orders, "LEAST_VALUES", 1)

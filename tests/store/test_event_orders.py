@@ -7,7 +7,7 @@ import pytest
 
 from segidx.kernels.events import EventBlock, EventFilter, EventMonth, collect, encode_block
 from segidx.store import event_orders
-from segidx.store.event_orders import SCANS, EventOrders
+from segidx.store.event_orders import NARROWED, SCANS, SUMMED, EventOrders
 
 MAY = 1_777_593_600_000
 KIND, AMOUNT, WIDE = 4, 5, 6
@@ -126,3 +126,71 @@ def test_an_order_that_is_too_large_is_not_kept() -> None:
     ask(orders, [month], 3 * SCANS)
     assert not month.ordered(KIND)
     assert orders.nbytes == 0
+
+
+def narrow(orders: EventOrders, months: list[EventMonth], times: int, measure: int | None = None) -> None:
+    for _ in range(times):
+        orders.narrowed(TYPE, list(enumerate(months)), measure)
+
+
+def test_months_are_located_when_they_were_asked_about_some_contacts_often_enough() -> None:
+    orders, months = EventOrders(), [a_month(), a_month(3000), a_month(999)]
+    ask(orders, months, 3)  # which says nothing of contacts
+    narrow(orders, months, NARROWED - 1)
+    assert not any(month.located for month in months)
+    narrow(orders, months, 1)
+    assert [month.located > 0 for month in months] == [True, False, False]
+    assert orders.nbytes == months[0].located
+    narrow(orders, months, 1)
+    assert [month.located > 0 for month in months] == [True, True, False]  # the last one is scanned quickly
+    assert orders.nbytes == months[0].located + months[1].located
+    found = collect([months[0]], None, 0, 2**63, AMOUNT, np.array([7, 1999], np.uint32))[1]
+    assert found.tolist() == [7, 1999]
+
+
+def test_values_are_copied_when_they_were_summed_often_enough() -> None:
+    orders, month = EventOrders(), a_month()
+    narrow(orders, [month], NARROWED, AMOUNT)
+    plain = orders.nbytes
+    narrow(orders, [month], SUMMED - 1, AMOUNT)
+    assert orders.nbytes == plain
+    narrow(orders, [month], 1, AMOUNT)
+    assert orders.nbytes == month.located == plain + -(-(4 * 2000 + 1) // 64) * 64
+    found = collect([month], None, 0, 2**63, AMOUNT, np.array([7, 1999], np.uint32))[1]
+    assert found.tolist() == [7, 1999]
+    narrow(orders, [month], 2 * SUMMED, WIDE)  # does not fit 32 bits, and is tried once
+    assert orders.nbytes == month.located
+
+
+def test_a_month_that_is_opened_anew_is_located_anew() -> None:
+    orders, month = EventOrders(), a_month()
+    narrow(orders, [month], NARROWED)
+    again = a_month()
+    narrow(orders, [again], NARROWED - 1)
+    assert (again.located, orders.nbytes) == (0, 0)
+    narrow(orders, [again], 1)
+    assert orders.nbytes == again.located > 0
+
+
+def test_located_rows_and_orders_share_what_memory_there_is() -> None:
+    orders, months = EventOrders(8 * 2000 + 12 * 100 + 3000), [a_month(), a_month()]
+    narrow(orders, months[:1], NARROWED)
+    ask(orders, months[:1], SCANS)
+    assert months[0].located
+    assert months[0].ordered(KIND)
+    narrow(orders, months, NARROWED)  # of which the first one's were located before
+    assert all(month.located for month in months)
+    assert not months[0].ordered(KIND)  # what was not used for longest
+    assert orders.nbytes == months[0].located + months[1].located
+    ask(orders, months[:1], SCANS)
+    assert months[0].ordered(KIND)
+    assert orders.nbytes <= 8 * 2000 + 12 * 100 + 3000
+    orders.clear()
+    assert not any(month.located for month in months)
+    assert orders.nbytes == 0
+
+
+def test_what_is_too_large_is_not_located() -> None:
+    orders, month = EventOrders(1000), a_month()
+    narrow(orders, [month], 3 * NARROWED)
+    assert month.located == 0
