@@ -15,9 +15,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -33,7 +32,8 @@ from segidx.exec.explain import explain_plan
 from segidx.exec.feed import read_feed
 from segidx.exec.fetch import decode, fetch_contacts
 from segidx.exec.products import get_product, list_products
-from segidx.exec.query import Limits, Prepared, prepare
+from segidx.exec.query import Limits
+from segidx.exec.run import Run
 from segidx.exec.suggest import suggest
 from segidx.exec.timeline import Timeline, read_timeline
 from segidx.ingest.batch import ContactBatch
@@ -71,7 +71,6 @@ from segidx.model.results import (
     Contact,
     ContactEvents,
     Count,
-    Evaluation,
     Explanation,
     FieldStats,
     Horizon,
@@ -804,32 +803,8 @@ class Account:
         schema = snapshot.catalog.schema
         return schema.fields if names is None else [schema[name] for name in names]
 
-    @contextmanager
-    def _evaluation(self, stop: Stop | None) -> Iterator[_Run]:
-        with self._store.courtesy, self._store.snapshot() as snapshot:
-            # Behind all that was accepted, also where the clock of who sent it is ahead.
-            at = max(self._clock(), snapshot.newest_event or 0) + 1
-            yield _Run(snapshot, at, self.info, stop, self._limits)
-
-
-class _Run:
-    """One evaluation: its snapshot, its instant, its stopwatch."""
-
-    def __init__(self, snapshot: Snapshot, at: int, info: AccountInfo, stop: Stop | None, limits: Limits) -> None:
-        self.context = BindContext(snapshot, at, info.tz, stop)
-        self._limits = limits
-        self._started = time.perf_counter()
-
-    def restart_timer(self) -> None:
-        self._started = time.perf_counter()
-
-    def prepare(self, expression: Expression | str, allow_unfinished: bool) -> Prepared:
-        return prepare(expression, self.context, self._limits, allow_unfinished=allow_unfinished)
-
-    def done(self, prepared: Prepared | None = None) -> Evaluation:
-        elapsed = (time.perf_counter() - self._started) * 1000
-        at = from_millis(self.context.at)
-        return Evaluation(self.context.snapshot.generation, at, elapsed, prepared.skipped if prepared else ())
+    def _evaluation(self, stop: Stop | None) -> Run:
+        return Run(self._store, self._clock, self._limits, stop)
 
 
 def _checked(stop: Stop | None) -> Callable[[], None]:
