@@ -27,10 +27,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from segidx.exec.evaluate import count, materialise, stop_errors
+from segidx.exec.evaluate import materialise, stop_errors
 from segidx.exec.explain import explain_plan
 from segidx.exec.feed import read_feed
 from segidx.exec.fetch import decode, fetch_contacts
+from segidx.exec.kept_plans import KeptPlans
 from segidx.exec.products import get_product, list_products
 from segidx.exec.query import Limits
 from segidx.exec.run import Run
@@ -213,6 +214,7 @@ class Account:
         self._store = store
         self._clock = clock
         self._limits = limits
+        self._plans = KeptPlans(limits)
         self._writer = Writer(store, clock)
         if store.writable and store.state().generation > store.state().merged:
             try:
@@ -224,6 +226,7 @@ class Account:
     def close(self) -> None:
         """Commit what is queued and close the account's files. `Database.close` does this for all."""
         self._writer.close()
+        self._plans.clear()
         self._store.close()
 
     @property
@@ -235,8 +238,7 @@ class Account:
     def count(self, expression: Expression | str, *, allow_unfinished: bool = False, stop: Stop | None = None) -> Count:
         """How many contacts the expression holds, exactly."""
         with self._evaluation(stop) as run:
-            prepared = run.prepare(expression, allow_unfinished)
-            return Count(count(prepared.plan, run.context), run.done(prepared))
+            return run.count(expression, allow_unfinished)
 
     def count_many(
         self, expressions: Sequence[Expression | str], *, allow_unfinished: bool = False, stop: Stop | None = None
@@ -250,8 +252,7 @@ class Account:
             for expression in expressions:
                 try:
                     run.restart_timer()
-                    prepared = run.prepare(expression, allow_unfinished)
-                    answers.append(Count(count(prepared.plan, run.context), run.done(prepared)))
+                    answers.append(run.count(expression, allow_unfinished))
                 except SegidxError as error:
                     if error.kind in (Kind.DEADLINE, Kind.CANCELLED):
                         raise
@@ -272,7 +273,7 @@ class Account:
             prepared = run.prepare(expression, allow_unfinished)
             tree = explain_plan(prepared.plan, run.context, counts=counts)
             text = format_expression(prepared.expression)
-            return Explanation(text, tree, prepared.rules, tree.count, run.done(prepared))
+            return Explanation(text, tree, prepared.rules, tree.count, run.done(prepared.skipped))
 
     def preview(
         self,
@@ -291,7 +292,7 @@ class Account:
             chosen = self._fields(run.context.snapshot, fields)
             ordinals = materialise(prepared.plan, run.context)[:limit]
             contacts = fetch_contacts(run.context.snapshot, np.array(ordinals, np.uint32), chosen)
-            return Preview(tuple(contacts), run.done(prepared))
+            return Preview(tuple(contacts), run.done(prepared.skipped))
 
     def suggest(self, field: str, typed: str, *, limit: int = 10, stop: Stop | None = None) -> list[Suggestion]:
         """Values of a field that contain the typed text, with how many contacts hold each; best first."""
@@ -804,7 +805,7 @@ class Account:
         return schema.fields if names is None else [schema[name] for name in names]
 
     def _evaluation(self, stop: Stop | None) -> Run:
-        return Run(self._store, self._clock, self._limits, stop)
+        return Run(self._store, self._clock, self._limits, self._plans, stop)
 
 
 def _checked(stop: Stop | None) -> Callable[[], None]:

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from segidx.exec.kept_plans import KeptPlans
 from segidx.exec.query import Limits, Prepared, prepare
 from segidx.kernels.bitmaps import Stop
 from segidx.model.expression import Expression
-from segidx.model.results import Evaluation
+from segidx.model.results import Count, Evaluation
 from segidx.model.windows import from_millis
 from segidx.plan.context import BindContext
 from segidx.store.environment import AccountStore
@@ -24,10 +25,13 @@ class Run:
 
     context: BindContext  # while it runs
 
-    def __init__(self, store: AccountStore, clock: Callable[[], int], limits: Limits, stop: Stop | None) -> None:
+    def __init__(
+        self, store: AccountStore, clock: Callable[[], int], limits: Limits, plans: KeptPlans, stop: Stop | None
+    ) -> None:
         self._store = store
         self._clock = clock
         self._limits = limits
+        self._plans = plans
         self._stop = stop
 
     def __enter__(self) -> Run:
@@ -57,10 +61,15 @@ class Run:
     def restart_timer(self) -> None:
         self._started = time.perf_counter()
 
+    def count(self, expression: Expression | str, allow_unfinished: bool) -> Count:
+        """How many contacts the expression holds. Plans are kept for when it is asked again."""
+        found, skipped = self._plans.count(expression, self.context, allow_unfinished=allow_unfinished)
+        return Count(found, self.done(skipped))
+
     def prepare(self, expression: Expression | str, allow_unfinished: bool) -> Prepared:
         return prepare(expression, self.context, self._limits, allow_unfinished=allow_unfinished)
 
-    def done(self, prepared: Prepared | None = None) -> Evaluation:
+    def done(self, skipped: tuple[str, ...] = ()) -> Evaluation:
+        """What an answer says of the evaluation, now that it is done."""
         elapsed = (time.perf_counter() - self._started) * 1000
-        at = from_millis(self.context.at)
-        return Evaluation(self.context.snapshot.generation, at, elapsed, prepared.skipped if prepared else ())
+        return Evaluation(self.context.snapshot.generation, from_millis(self.context.at), elapsed, skipped)

@@ -127,7 +127,8 @@ class _Columns:
                 if (
                     value is not None
                     and (value.function, value.measure) == (aggregate.function, aggregate.measure)
-                    and value.events == events
+                    and (value.events.type, value.events.where, value.events.opening)
+                    == (events.type, events.where, events.opening)
                 ):
                     return kept.number
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
+from functools import lru_cache
 
 import lmdb
 import numpy as np
@@ -31,7 +32,12 @@ def block_columns(type: EventType) -> int:
 
 def month_of(time: int) -> int:
     """The month since 1970-01, UTC, of an instant in ms since 1970."""
-    return int(months_of(np.array([time], np.int64))[0])
+    return _month_of_day(time // 86_400_000)
+
+
+@lru_cache(maxsize=1 << 12)
+def _month_of_day(day: int) -> int:
+    return int(np.datetime64(day, "D").astype("datetime64[M]").astype(np.int64))
 
 
 def months_of(times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -109,12 +109,13 @@ class Snapshot:
         catalogs["catalog"] = self.catalog
         if self.catalog.format_version >= 3 and DB_EVENTS not in self.dbs:  # opened when it was older, without events
             raise Closed(NEWER_MEANWHILE)
+        self._base = caches.base.entries((state.base,))
         opened = Opened(
             stored,
             state,
             self.view,
             self.catalog,
-            caches.base.entries((state.base,)),
+            self._base,
             caches.views.entries((state.base, state.generation, state.schema)),
             len(self.ids),
             len(self.ids.base),
@@ -135,10 +136,18 @@ class Snapshot:
         """A string table by its id: of the contact ids, or a field's dictionary."""
         found = self._tables.get(table)
         if found is None:
-            base = StringTable(self.txn, self.dbs[DB_STRINGS], table, self.catalog.hash_key)
+            base = self._base_table(table)
             size = self.view.sizes.get(table)
             found = LayeredStrings(base, self.view.fresh(table), len(base) if size is None else size)
             self._tables[table] = found
+        return found
+
+    def _base_table(self, table: int) -> StringTable:
+        key = (DB_STRINGS, table)
+        state = cast("tuple[int, int, int] | None", self._base.get(key))
+        found = StringTable(self.txn, self.dbs[DB_STRINGS], table, self.catalog.hash_key, state=state)
+        if state is None:
+            self._base[key] = found.state
         return found
 
     def field_id(self, field: Field) -> int:
@@ -374,14 +383,17 @@ class Snapshot:
         return self.value_count(SYSTEM_FIELD, self.field_id(field))
 
     def code_of(self, field: Field, text: str) -> int | None:
-        """The code of a string in the field's dictionary; remembered, since an editor asks for it at every key."""
-        field_id = self.field_id(field)
-        key = (DB_STRINGS, field_id, text)
+        """The code of a string in the field's dictionary."""
+        return self.code_in(self.field_id(field), text)
+
+    def code_in(self, table: int, text: str) -> int | None:
+        """The code of a string in a table; remembered, since an editor asks for it at every key."""
+        key = (DB_STRINGS, table, text)
         if key not in self._base:
-            self._base[key] = self.dictionary(field).base.find_one(text)
+            self._base[key] = self.table(table).base.find_one(text)
         found = cast("int | None", self._base[key])
-        if found is None and self.view.fresh(field_id):
-            return self.dictionary(field).find_one(text)
+        if found is None and self.view.fresh(table):
+            return self.table(table).find_one(text)
         return found
 
     def value_entry(self, field_id: int, code: int) -> tuple[int, bool]:
