@@ -39,12 +39,15 @@ class Recent(Generic[Key, Value]):
         """Remember a value of so many bytes, if that is not too much for one."""
         if size > self._half:
             return
+        new = value, size
         with self._lock:
-            before = self._young.get(key)
-            self._bytes += size - (0 if before is None else before[1])
-            if self._bytes > self._half:
-                self._old, self._young, self._bytes = self._young, {}, size
-            self._young[key] = value, size
+            if self._bytes + size > self._half:
+                self._old, self._young, self._bytes = self._young, {}, 0
+            before = self._young.setdefault(key, new)
+            if before is not new:
+                self._young[key] = new
+                self._bytes -= before[1]
+            self._bytes += size
 
     def clear(self) -> None:
         with self._lock:

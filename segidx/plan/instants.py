@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from datetime import date
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from segidx.model.windows import MAX_INSTANT, MIN_INSTANT, Bounds, Window
 from segidx.plan.nodes import Plan, TableScan
@@ -55,11 +55,6 @@ def _look(span: Span, at: int) -> tuple[bool, bool, bool]:
     return start < end, start == MIN_INSTANT, end == min(at, MAX_INSTANT)
 
 
-# What events may stand in, and they themselves.
-_MOVABLE = (tuple, Plan, BoundValue, BoundEvents, BoundStep)
-_FIELDS: dict[type, tuple[str, ...]] = {}
-
-
 def moved(node: Moved, spans: dict[Window, Span]) -> Moved:
     """A plan, or a part of one, with the spans of its events' windows exchanged; the same object where none is
     another."""
@@ -69,15 +64,22 @@ def moved(node: Moved, spans: dict[Window, Span]) -> Moved:
             return node
         found = BoundEvents(node.type, *span, node.where, node.opening, node.window)
         return found  # type: ignore[no-any-return]
-    values = list(node) if isinstance(node, tuple) else [getattr(node, name) for name in _fields(type(node))]
-    same = True
-    for at, value in enumerate(values):
-        if isinstance(value, _MOVABLE):
-            values[at] = part = moved(value, spans)
-            same &= part is value
-    if same:
+    if isinstance(node, tuple):
+        parts = [moved(part, spans) for part in node]
+        if all(new is old for new, old in zip(parts, node, strict=True)):
+            return node
+        found = tuple(parts)
+        return found  # type: ignore[no-any-return]
+    changed: dict[str, object] = {}
+    for name in _holders(type(node)):
+        part = getattr(node, name)
+        new = moved(part, spans)
+        if new is not part:
+            changed[name] = new
+    if not changed:
         return node
-    found = tuple(values) if isinstance(node, tuple) else type(node)(*values)
+    values = [changed[name] if name in changed else getattr(node, name) for name in _names(type(node))]
+    found = type(node)(*values)
     return found  # type: ignore[no-any-return]
 
 
@@ -86,13 +88,35 @@ def table_bytes(node: object) -> int:
     if isinstance(node, TableScan):
         return len(node.bits)
     if isinstance(node, BoundEvents):
-        return sum(len(part) for step in node.where for part in step if isinstance(part, bytes))
-    values = node if isinstance(node, tuple) else [getattr(node, name) for name in _fields(type(node))]
-    return sum(table_bytes(value) for value in values if isinstance(value, _MOVABLE))
+        return sum([len(part) for step in node.where for part in step if type(part) is bytes])
+    if isinstance(node, tuple):
+        return sum([table_bytes(part) for part in node])
+    return sum([table_bytes(getattr(node, name)) for name in _holders(type(node))])
 
 
-def _fields(of: type) -> tuple[str, ...]:
-    found = _FIELDS.get(of)
-    if found is None:
-        found = _FIELDS[of] = tuple(each.name for each in fields(of))
-    return found
+# By class of a part: its fields, and those of them that hold parts, or tuples of them.
+_NAMES: dict[type, tuple[str, ...]] = {}
+_HOLDERS: dict[type, tuple[str, ...]] = {}
+
+
+def _names(of: type) -> tuple[str, ...]:
+    return _NAMES.get(of) or _learnt(of)[0]
+
+
+def _holders(of: type) -> tuple[str, ...]:
+    found = _HOLDERS.get(of)
+    return _learnt(of)[1] if found is None else found
+
+
+def _learnt(of: type) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    hints = get_type_hints(of)
+    names = tuple(each.name for each in fields(of))
+    holders = tuple(name for name in names if _holds_parts(hints[name]))
+    _NAMES[of], _HOLDERS[of] = names, holders
+    return names, holders
+
+
+def _holds_parts(hint: Any) -> bool:
+    if isinstance(hint, type) and issubclass(hint, Plan | BoundValue | BoundEvents | BoundStep):
+        return True
+    return any(map(_holds_parts, get_args(hint)))

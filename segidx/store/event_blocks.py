@@ -106,7 +106,8 @@ class EventMonths:
         """Those months (since 1970-01, UTC) from the first to the last, both included, that have blocks, in order. They
         borrow pages. Raises CorruptData."""
         lo, hi = bisect_left(self._months, first_month), bisect_right(self._months, last_month)
-        return {month: self._opened.get(month) or self._open(txn, db, month) for month in self._months[lo:hi]}
+        opened = self._opened
+        return {month: opened.get(month) or self._open(txn, db, month) for month in self._months[lo:hi]}
 
     def _open(self, txn: Reader, db: Handle, month: int) -> EventMonth:
         found = []
