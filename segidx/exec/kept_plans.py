@@ -107,9 +107,12 @@ class KeptPlans:
         except (TypeError, RecursionError):  # no key: a list in place of a tuple, or deeper than is allowed
             return self._bound(self._checked(asked), context)
         if read is None:
+            # Most questions are never asked again: the plan of one is kept when it was.
             read = self._checked(asked)
+            bound = self._bound(read, context)
             read.size = size_of(asked) + (size_of(read.expression) if isinstance(asked[0], str) else 0)
             self._read.put(asked, read, read.size)
+            return bound
         state = context.snapshot.state
         kept = self._kept.get(read)
         if kept is not None and (kept.state is state or kept.state == state):
@@ -127,7 +130,8 @@ class KeptPlans:
         return _Read(*read_expression(expression, self._limits, allow_unfinished=allow_unfinished), 0)
 
     def _bound(self, read: _Read, context: BindContext) -> tuple[_Kept, Prepared]:
-        context.time.taken()
+        if not context.time.is_nothing:
+            context.time.taken()
         prepared = plan_of(read.expression, read.skipped, context)
         return _Kept(prepared, context.snapshot.state, context.at, context.time.taken()), prepared
 

@@ -42,7 +42,7 @@ class TimeAsked:
 
     @property
     def is_nothing(self) -> bool:
-        return not (self.instant or self.day is not None or self.bounds or self.spans)
+        return not (self.spans or self.instant or self.bounds or self.day is not None)
 
 
 def looks_alike(before: Span, at: int, after: Span, later: int) -> bool:

@@ -201,8 +201,9 @@ def plan_codes(
     """
     if len(codes) == 1:
         return _plan_code(context, field, int(codes[0]), path, text)
-    held, kept = _statistics(context, field, codes)
-    codes, held, kept = codes[held > 0], held[held > 0], kept[held > 0]
+    if len(codes):
+        held, kept = _statistics(context, field, codes)
+        codes, held, kept = codes[held > 0], held[held > 0], kept[held > 0]
     if not len(codes):
         return nothing(f"no contact has {field.name} {sought}", path)
     field_id = context.field_id(field)
