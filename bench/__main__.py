@@ -13,6 +13,7 @@ BENCHMARKS = {
     "load": "how long contacts and orders take to load from Parquet, against a column engine that sorts them",
     "ingest": "durable contact updates a second over gRPC, and how long counts take meanwhile",
     "attribution": "how long counts by the source of orders that take a visit's take",
+    "asking": "what a count takes beside its evaluation, of a question that is new or was asked before",
     "single-add": "one tag given to one contact: a tag of half of all contacts against one of ten",
 }
 

@@ -15,9 +15,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -28,12 +27,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from segidx.exec.evaluate import count, materialise, stop_errors
+from segidx.exec.evaluate import materialise, stop_errors
 from segidx.exec.explain import explain_plan
 from segidx.exec.feed import read_feed
 from segidx.exec.fetch import decode, fetch_contacts
+from segidx.exec.kept_plans import KeptPlans
 from segidx.exec.products import get_product, list_products
-from segidx.exec.query import Limits, Prepared, prepare
+from segidx.exec.query import Limits
+from segidx.exec.run import Run
 from segidx.exec.suggest import suggest
 from segidx.exec.timeline import Timeline, read_timeline
 from segidx.ingest.batch import ContactBatch
@@ -71,7 +72,6 @@ from segidx.model.results import (
     Contact,
     ContactEvents,
     Count,
-    Evaluation,
     Explanation,
     FieldStats,
     Horizon,
@@ -214,6 +214,7 @@ class Account:
         self._store = store
         self._clock = clock
         self._limits = limits
+        self._plans = KeptPlans(limits)
         self._writer = Writer(store, clock)
         if store.writable and store.state().generation > store.state().merged:
             try:
@@ -225,6 +226,7 @@ class Account:
     def close(self) -> None:
         """Commit what is queued and close the account's files. `Database.close` does this for all."""
         self._writer.close()
+        self._plans.clear()
         self._store.close()
 
     @property
@@ -236,8 +238,7 @@ class Account:
     def count(self, expression: Expression | str, *, allow_unfinished: bool = False, stop: Stop | None = None) -> Count:
         """How many contacts the expression holds, exactly."""
         with self._evaluation(stop) as run:
-            prepared = run.prepare(expression, allow_unfinished)
-            return Count(count(prepared.plan, run.context), run.done(prepared))
+            return run.count(expression, allow_unfinished)
 
     def count_many(
         self, expressions: Sequence[Expression | str], *, allow_unfinished: bool = False, stop: Stop | None = None
@@ -251,8 +252,7 @@ class Account:
             for expression in expressions:
                 try:
                     run.restart_timer()
-                    prepared = run.prepare(expression, allow_unfinished)
-                    answers.append(Count(count(prepared.plan, run.context), run.done(prepared)))
+                    answers.append(run.count(expression, allow_unfinished))
                 except SegidxError as error:
                     if error.kind in (Kind.DEADLINE, Kind.CANCELLED):
                         raise
@@ -273,7 +273,7 @@ class Account:
             prepared = run.prepare(expression, allow_unfinished)
             tree = explain_plan(prepared.plan, run.context, counts=counts)
             text = format_expression(prepared.expression)
-            return Explanation(text, tree, prepared.rules, tree.count, run.done(prepared))
+            return Explanation(text, tree, prepared.rules, tree.count, run.done(prepared.skipped))
 
     def preview(
         self,
@@ -292,7 +292,7 @@ class Account:
             chosen = self._fields(run.context.snapshot, fields)
             ordinals = materialise(prepared.plan, run.context)[:limit]
             contacts = fetch_contacts(run.context.snapshot, np.array(ordinals, np.uint32), chosen)
-            return Preview(tuple(contacts), run.done(prepared))
+            return Preview(tuple(contacts), run.done(prepared.skipped))
 
     def suggest(self, field: str, typed: str, *, limit: int = 10, stop: Stop | None = None) -> list[Suggestion]:
         """Values of a field that contain the typed text, with how many contacts hold each; best first."""
@@ -804,32 +804,8 @@ class Account:
         schema = snapshot.catalog.schema
         return schema.fields if names is None else [schema[name] for name in names]
 
-    @contextmanager
-    def _evaluation(self, stop: Stop | None) -> Iterator[_Run]:
-        with self._store.courtesy, self._store.snapshot() as snapshot:
-            # Behind all that was accepted, also where the clock of who sent it is ahead.
-            at = max(self._clock(), snapshot.newest_event or 0) + 1
-            yield _Run(snapshot, at, self.info, stop, self._limits)
-
-
-class _Run:
-    """One evaluation: its snapshot, its instant, its stopwatch."""
-
-    def __init__(self, snapshot: Snapshot, at: int, info: AccountInfo, stop: Stop | None, limits: Limits) -> None:
-        self.context = BindContext(snapshot, at, info.tz, stop)
-        self._limits = limits
-        self._started = time.perf_counter()
-
-    def restart_timer(self) -> None:
-        self._started = time.perf_counter()
-
-    def prepare(self, expression: Expression | str, allow_unfinished: bool) -> Prepared:
-        return prepare(expression, self.context, self._limits, allow_unfinished=allow_unfinished)
-
-    def done(self, prepared: Prepared | None = None) -> Evaluation:
-        elapsed = (time.perf_counter() - self._started) * 1000
-        at = from_millis(self.context.at)
-        return Evaluation(self.context.snapshot.generation, at, elapsed, prepared.skipped if prepared else ())
+    def _evaluation(self, stop: Stop | None) -> Run:
+        return Run(self._store, self._clock, self._limits, self._plans, stop)
 
 
 def _checked(stop: Stop | None) -> Callable[[], None]:

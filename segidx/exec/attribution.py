@@ -123,7 +123,7 @@ class RowFilter:
     ) -> None:
         """Orders that take a source of visits are found where the filter asks for it, or where that is `asked`."""
         self._events, self._among = events, among
-        taking = asked or any(step[0] == TAKEN for step in events.where)
+        taking = asked or TAKEN in [step[0] for step in events.where]
         self.attribution = Attribution.of(events, context) if taking else None
         # Where no order takes a source: the filter of all ranges, None where it lets all pass.
         self.always = EventFilter(events.where) if events.where and not taking else None

@@ -2,46 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 from pyroaring import BitMap
 
 from segidx.exec.compile import compile_plan
 from segidx.exec.pool import over_threads, threads
-from segidx.kernels.bitmaps import Program, Stopped
+from segidx.kernels.bitmaps import Program, Stop, Stopped
 from segidx.model.errors import Cancelled, DeadlineExceeded
 from segidx.plan.context import BindContext
-from segidx.plan.nodes import Plan
+from segidx.plan.nodes import CandidateCheck, Everything, Nothing, Plan, PostingScan, RangeScan, TableScan
 from segidx.store.layout import SHARD_CONTAINERS
 
 # Below this many containers x leaves, handing work to a second thread costs more than it saves (some 50 us).
 _PARALLEL_WORK = 4096
 
 
-@contextmanager
-def stop_errors() -> Iterator[None]:
+class _StopErrors:
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Stopped):
+            if error.reason == "cancelled":
+                raise Cancelled("the caller cancelled the evaluation") from None
+            raise DeadlineExceeded("the deadline passed before the evaluation was done; allow more time") from None
+
+
+_STOP_ERRORS = _StopErrors()
+
+
+def stop_errors() -> AbstractContextManager[None]:
     """Turn the kernels' Stopped into the typed errors."""
-    try:
-        yield
-    except Stopped as stopped:
-        if stopped.reason == "cancelled":
-            raise Cancelled("the caller cancelled the evaluation") from None
-        raise DeadlineExceeded("the deadline passed before the evaluation was done; allow more time") from None
+    return _STOP_ERRORS
+
+
+class Counting:
+    """A plan made ready to be counted: its program, and the ranges in which that is shared by threads. It borrows the
+    pages of the snapshot that it was made on, and counts what that holds: good for others of the same state, if the
+    plan `is_stored`."""
+
+    __slots__ = ("_program", "_ranges")
+
+    def __init__(self, plan: Plan, context: BindContext) -> None:
+        """Raises Stopped."""
+        self._program = compile_plan(plan, context, lambda p: p.materialise(stop=context.stop))
+        self._ranges = _ranges(self._program, plan)
+
+    def count(self, stop: Stop | None) -> int:
+        """How many contacts there are. Raises Stopped."""
+        program = self._program
+        if len(self._ranges) == 1:
+            return program.count(*self._ranges[0], stop)
+
+        def part(keys: tuple[int, int]) -> int:
+            return program.count(keys[0], keys[1], stop)
+
+        return sum(over_threads(part, self._ranges))
+
+
+def is_stored(plan: Plan) -> bool:
+    """Whether all that the plan asks about is stored as it is asked for: nothing is computed before it is counted, and
+    the instant of the evaluation has no part in it."""
+    if plan.children and not isinstance(plan, CandidateCheck):
+        return all(map(is_stored, plan.children))
+    return isinstance(plan, Nothing | Everything | PostingScan | RangeScan | TableScan)
 
 
 def count(plan: Plan, context: BindContext) -> int:
     """How many live contacts the plan holds. Raises DeadlineExceeded, Cancelled."""
     with stop_errors():
-        program = compile_plan(plan, context, lambda p: p.materialise(stop=context.stop))
-        ranges = _ranges(program, plan)
-        if len(ranges) == 1:
-            return program.count(*ranges[0], context.stop)
-
-        def part(keys: tuple[int, int]) -> int:
-            return program.count(keys[0], keys[1], context.stop)
-
-        return sum(over_threads(part, ranges))
+        return Counting(plan, context).count(context.stop)
 
 
 def materialise(plan: Plan, context: BindContext) -> BitMap:

@@ -76,11 +76,12 @@ def scan(plan: EventScan, narrowing: Narrowing | None, context: BindContext) -> 
     """The contacts whose aggregate lies within the scan's bounds, in parts of ascending ordinals, all of them portable
     Roaring bitmaps. Of the others than those that `narrowing` finds, some may be among them: they are not looked for
     where that costs more than it saves. Raises Stopped, SumTooLarge."""
-    if plan.aggregate.also or plan.aggregate.taken or plan.aggregate.opened:
+    asked = plan.aggregate
+    if asked.also or asked.taken or asked.events.opening is not None:
         among = None if narrowing is None else narrowing.ordinals()
-        ordinals, numbers = _collected(plan.aggregate, among, context)
+        ordinals, numbers = _collected(asked, among, context)
         return [bytes(bitmap_of(ordinals[_inside(numbers, plan.low, plan.high)]).serialize())]
-    ask = _Asked.about(plan.aggregate, plan.aggregate.events, None, context)
+    ask = _Asked.about(asked, asked.events, None, context)
     if narrowing is not None:
         if ask.costs_less_than(narrowing.expected):
             with suppress(SumTooLarge):  # perhaps of a contact that is not asked about

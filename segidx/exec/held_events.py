@@ -59,11 +59,11 @@ class HeldEvents(NamedTuple):
 
     def rows_for(self, filter: EventFilter | None) -> int:
         """How many of them a question with the filter looks at, by what that costs."""
-        return sum(month.rows_for(filter) for month in self.months) + sum(layer.rows for layer in self.layers)
+        return sum([month.rows_for(filter) for month in self.months]) + sum([layer.rows for layer in self.layers])
 
     def shares(self, pieces: int) -> list[Ranges]:
         """The ranges, ascending, in so many pieces at most; none without events."""
-        last = max((*(month.last for month in self.months), *(layer.last for layer in self.layers)), default=-1)
+        last = max([month.last for month in self.months] + [layer.last for layer in self.layers], default=-1)
         if last < 0:
             return []
         if pieces == 1:

@@ -30,7 +30,7 @@ def over_threads(work: Callable[[Part], Answer], parts: Iterable[Part]) -> list[
     This one never waits for a thread that has not begun: where the cores are busy it does all of it alone. The first
     error ends the others with the part they are at.
     """
-    listed = list(parts)
+    listed = parts if isinstance(parts, list) else list(parts)
     if len(listed) < 2 or threads() == 1:
         return [work(part) for part in listed]
     left = deque(enumerate(listed))

@@ -57,6 +57,13 @@ def prepare(
 ) -> Prepared:
     """Read, bind and rewrite a query for one snapshot. Raises every typed error an expression can have."""
     expression, skipped = read_expression(asked, limits or Limits(), allow_unfinished=allow_unfinished)
+    return plan_of(expression, skipped, context, optimised=optimised)
+
+
+def plan_of(
+    expression: Expression, skipped: tuple[str, ...], context: BindContext, *, optimised: bool = True
+) -> Prepared:
+    """Bind and rewrite what `read_expression` gave. Raises the errors of binding, DeadlineExceeded, Cancelled."""
     with stop_errors():
         plan = bind(expression, context)
     if not optimised:

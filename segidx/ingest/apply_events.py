@@ -23,6 +23,7 @@ from segidx.ingest.event_batch import (
 )
 from segidx.kernels.columns import CHUNK_ROWS
 from segidx.model.events import LINE, ORDER, EventType
+from segidx.store.caches import Caches
 from segidx.store.catalog import Catalog
 from segidx.store.columns import changed_chunk, has_column, read_cells
 from segidx.store.derived import Bind
@@ -39,7 +40,7 @@ from segidx.store.layout import (
     event_table,
 )
 from segidx.store.overlay import Overlay
-from segidx.store.snapshot import Caches, Snapshot
+from segidx.store.snapshot import Snapshot
 from segidx.store.strings import StringTable
 
 Ints = npt.NDArray[np.int64]

@@ -57,6 +57,11 @@ class EventType:
     properties: tuple[EventProperty, ...] = ()
     number: int = 0
 
+    def __hash__(self) -> int:
+        return hash(
+            (self.name, self.number)
+        )  # types are found and compared for each question, and have many properties
+
     def property(self, name: str) -> EventProperty:
         """The property of that name. Raises UnknownProperty with the nearest names."""
         return self.properties[self.index(name)]

@@ -91,7 +91,10 @@ def _check(each: Field) -> None:
 
 def has_products(type: EventType) -> bool:
     """Whether events of the type name products, so that filters reach the catalogue."""
-    return any(p.name == PRODUCT and p.type is FieldType.CATEGORY for p in type.properties)
+    for each in type.properties:
+        if each.name == PRODUCT:
+            return each.type is FieldType.CATEGORY
+    return False
 
 
 def product_size(values: Iterable[object]) -> int:

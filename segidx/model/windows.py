@@ -7,7 +7,7 @@ earlier is taken.
 
 from __future__ import annotations
 
-from calendar import monthrange
+from calendar import isleap
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from enum import Enum
@@ -29,6 +29,8 @@ class Unit(Enum):
     WEEK = "week"
     MONTH = "month"
     YEAR = "year"
+
+    __hash__ = object.__hash__  # quicker than by name: a member is equal to itself alone
 
     @property
     def milliseconds(self) -> int | None:
@@ -59,6 +61,8 @@ class Window:
 class Direction(Enum):
     LAST = "last"
     NEXT = "next"
+
+    __hash__ = object.__hash__  # quicker than by name: a member is equal to itself alone
 
 
 def _check_count(count: int, what: str, least: int = 1) -> None:
@@ -109,6 +113,8 @@ class CalendarPosition(Enum):
     LAST = "last"
     THIS = "this"
     NEXT = "next"
+
+    __hash__ = object.__hash__  # quicker than by name: a member is equal to itself alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +167,16 @@ class AllTime(Window):
 
 # --- resolution --------------------------------------------------------------------------------------------
 
+_LOCAL_EPOCH = datetime(1970, 1, 1)
+_MILLISECOND = timedelta(milliseconds=1)
+_MONTH_DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
 Bounds = tuple[int | None, int | None]  # [start, end) in milliseconds or in days since 1970; None is open
 
 
 def to_millis(instant: datetime) -> int:
     """Milliseconds since 1970 of an aware datetime."""
-    return (instant - EPOCH) // timedelta(milliseconds=1)
+    return (instant - EPOCH) // _MILLISECOND
 
 
 def from_millis(millis: int) -> datetime:
@@ -196,9 +206,7 @@ def local_date(millis: int, zone: tzinfo) -> date:
 def local_instant(local: datetime, zone: tzinfo) -> int:
     """The instant of a naive local time: a gap moves forward by its length, a fold takes the earlier."""
     # fold=0 gives the offset before a transition: in a gap that lands after it, in a fold on the earlier pass.
-    return (local - datetime(1970, 1, 1) - (local.replace(tzinfo=zone, fold=0).utcoffset() or timedelta())) // (
-        timedelta(milliseconds=1)
-    )
+    return (local - _LOCAL_EPOCH - (local.replace(tzinfo=zone, fold=0).utcoffset() or timedelta())) // _MILLISECOND
 
 
 def midnight(day: date, zone: tzinfo) -> int:
@@ -212,7 +220,7 @@ def shift_months(day: date, months: int) -> date | None:
     year, month = divmod(index, 12)
     if not 1 <= year <= 9999:
         return None
-    return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
+    return date(year, month + 1, min(day.day, _MONTH_DAYS[month] + (month == 1 and isleap(year))))
 
 
 def shift_date(day: date, count: int, unit: Unit) -> date | None:
@@ -235,8 +243,8 @@ def shift_instant(millis: int, count: int, unit: Unit, zone: tzinfo) -> int | No
     if count == 0:
         return millis  # by way of local time, the second pass of a fold would become the first
     local = _local(millis, zone)
-    day = shift_date(local.date(), count, unit)
-    return None if day is None else local_instant(datetime.combine(day, local.time()), zone)
+    day = shift_date(local, count, unit)
+    return None if day is None else local_instant(local.replace(day.year, day.month, day.day), zone)
 
 
 def _start_of(day: date, unit: Unit) -> date:

@@ -13,7 +13,6 @@ from segidx.model.bands import Bands, threshold_text, value_text
 from segidx.model.errors import InvalidExpression, UnknownBand, UnknownBands, UnknownThreshold
 from segidx.model.expression import AggregateFunction, BandIs, Crossed
 from segidx.model.results import Estimate
-from segidx.model.windows import MAX_INSTANT, MIN_INSTANT, resolve_instants
 from segidx.plan.context import BindContext
 from segidx.plan.events import bind_aggregate
 from segidx.plan.nodes import CrossingScan, EventScan, Plan, any_of, complement, nothing
@@ -43,14 +42,13 @@ def bind_crossed(node: Crossed, context: BindContext, path: str) -> Plan:
             bands=of.name,
         )
     value = _bound(of, context, path)
-    start, end = resolve_instants(node.window, context.at, context.zone)
-    start, end = MIN_INSTANT if start is None else start, min(context.at, MAX_INSTANT if end is None else end)
+    start, end = context.span(node.window)
     if start >= end:
         return nothing("the window holds no instant", path)
     check_reach(value.events.type, start, end, context)
     # Nothing is kept yet of how many contacts have which events.
     estimate = Estimate(0, context.total // 100, context.total)
-    in_window = replace(value, events=replace(value.events, start=start, end=end))
+    in_window = replace(value, events=replace(value.events, start=start, end=end, window=node.window))
     label = f"{of.name} crossing {threshold_text(node.threshold)}"
     return CrossingScan(estimate, path, in_window, _units(node.threshold, value.scale), label)
 

@@ -72,6 +72,7 @@ def _offset(seconds: int, zone: tzinfo) -> int:
 
 def packed_changes(start: int, end: int, context: BindContext) -> tuple[bytes, bytes]:
     """The changes for events of [start, end) that are there, as kernels take them: int64 starts and offsets."""
+    context.time.instant = True  # what is made of a span's ends is no span
     newest = context.snapshot.newest_event
     # None is later than the newest, so that a window without an end costs no table of all years.
     changes = zone_changes(start, min(end, 1 if newest is None else newest + 1), context.zone)

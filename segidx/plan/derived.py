@@ -88,8 +88,11 @@ class _Columns:
     def replaced(self, plan: Plan) -> Plan:
         if isinstance(plan, EventScan):
             return self._from_columns(plan)
-        children = tuple(self.replaced(child) for child in plan.children)
-        if all(new is old for new, old in zip(children, plan.children, strict=True)):
+        before = plan.children
+        if not before:
+            return plan
+        children = tuple([self.replaced(child) for child in before])
+        if all(new is old for new, old in zip(children, before, strict=True)):
             return plan
         return plan.with_children(children)
 
@@ -137,7 +140,8 @@ class _Columns:
                 if (
                     value is not None
                     and (value.function, value.measure) == (aggregate.function, aggregate.measure)
-                    and value.events == events
+                    and (value.events.type, value.events.where, value.events.opening)
+                    == (events.type, events.where, events.opening)
                 ):
                     return kept
         return None

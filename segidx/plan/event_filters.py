@@ -42,9 +42,10 @@ from segidx.plan.clocks import clock_filter, joined
 from segidx.plan.constants import FLIPPED, bind_constant, holds, whole_numbers
 from segidx.plan.context import BindContext
 from segidx.plan.product_filters import Named, named, names_of, product_codes
-from segidx.plan.strings import Codes, Dictionary, compared_codes, equal_codes, fold, text_codes
+from segidx.plan.strings import Codes, Dictionary, compared_codes, equal_codes, fold, table_dictionary, text_codes
 from segidx.plan.values import BoundConstant, FilterOp, ValueKind
 from segidx.store.events import FIRST_PROPERTY
+from segidx.store.layout import event_table
 
 _LOW, _HIGH = -(2**63), 2**63 - 1
 _KINDS = {
@@ -288,7 +289,7 @@ def _in(node: In, type: EventType, span: Span, context: BindContext) -> list[Fil
 
 def _property_of(type: EventType, name: str) -> EventProperty:
     """The property that a condition names: of the type, or of the events' time. It is there: `named` looks first."""
-    return type.property(name) if name in {each.name for each in type.properties} else CLOCK_PROPERTIES[name]
+    return next((each for each in type.properties if each.name == name), None) or CLOCK_PROPERTIES[name]
 
 
 def _is_clock(found: EventProperty) -> bool:
@@ -302,8 +303,7 @@ def column_of(type: EventType, found: EventProperty) -> int:
 
 def property_dictionary(type: EventType, found: EventProperty, context: BindContext) -> Dictionary:
     """The values of a category property."""
-    strings = context.snapshot.event_dictionary(type, type.index(found.name))
-    return Dictionary(strings, strings.find_one)
+    return table_dictionary(context, event_table(type, type.index(found.name)))
 
 
 def _strings(

@@ -43,7 +43,7 @@ def bind_overdue(overdue: Overdue, context: BindContext, path: str) -> Plan:
     """The contacts whose next event was expected before now. `path` is the predicate's."""
     events = _selected(overdue.events, context, f"{path}.events")
     expected = BoundGaps(ValueKind.INSTANT, AggregateFunction.EXPECTED, events)
-    return _scan(expected, Operator.LT, Fraction(context.at), context, path)
+    return _scan(expected, Operator.LT, Fraction(context.instant), context, path)
 
 
 def compare_gaps(gaps: BoundGaps, operator: Operator, constant: BoundConstant, context: BindContext, path: str) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segidx.model.expression import Operator
-from segidx.model.windows import Window, resolve_instants
+from segidx.model.windows import Window
 from segidx.plan.context import BindContext
 from segidx.plan.event_series import compare_gaps, has_gaps
 from segidx.plan.events import aggregate_between, bind_has_value
@@ -14,7 +14,7 @@ from segidx.plan.values import BoundAggregate, BoundConstant, BoundGaps, BoundVa
 def time_in_window(time: BoundValue, window: Window, context: BindContext, path: str) -> Plan:
     """The contacts whose instant, made of events, lies in the window, which is resolved in the account's zone. `path`
     is the predicate's."""
-    start, end = resolve_instants(window, context.at, context.zone)
+    start, end = context.bounds(window)
     if start is not None and end is not None and start >= end:
         return nothing("the window holds no instant", path)
     if isinstance(time, BoundGaps):

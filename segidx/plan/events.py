@@ -23,7 +23,6 @@ from segidx.model.expression import (
 from segidx.model.results import Estimate
 from segidx.model.schema import FieldType
 from segidx.model.values import ArithmeticOperator
-from segidx.model.windows import MAX_INSTANT, MIN_INSTANT, resolve_instants
 from segidx.plan.attribution import check_visits, is_taken
 from segidx.plan.calendar import instants_of_days
 from segidx.plan.constants import whole_numbers
@@ -96,8 +95,8 @@ def bind_aggregate(aggregate: Aggregate, context: BindContext, path: str) -> Bou
 
 def bind_did(events: Events, context: BindContext, path: str) -> Plan:
     """The contacts with at least one such event. `path` is the predicate's."""
-    counted = AggregateFunction.COUNT
-    among = selections(events, context, f"{path}.events", Aggregate(counted, events))
+    made = Aggregate(AggregateFunction.COUNT, events) if context.snapshot.catalog.balances else None
+    among = selections(events, context, f"{path}.events", made)
     return did_any([counting(each) for each in among], context, path)
 
 
@@ -281,17 +280,15 @@ def bind_events(events: Events, context: BindContext, path: str, made: Aggregate
     if events.type not in catalog.event_types:
         raise UnknownEventType(events.type, [*(each.name for each in catalog.event_types), *catalog.event_groups])
     type = catalog.event_types[events.type]
-    start, end = resolve_instants(events.window, context.at, context.zone)
-    start = MIN_INSTANT if start is None else start
-    end = min(context.at, MAX_INSTANT if end is None else end)
+    start, end = context.span(events.window)
     opening = None
     if reaches_behind(type, start, end, context):
         horizon, balance = context.horizon(type), None if made is None else opening_of(made, context)
-        if balance is None or horizon is None or context.at < horizon:
+        if balance is None or horizon is None or context.instant < horizon:
             check_reach(type, start, end, context)
         else:
             opening = balance.number
     where: tuple[FilterOp, ...] = ()
     if events.where is not None:
         where = tuple(bind_filter(events.where, type, (start, end), context, f"{path}.where"))
-    return BoundEvents(type, start, end, where, opening)
+    return BoundEvents(type, start, end, where, opening, events.window)

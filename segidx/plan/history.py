@@ -13,7 +13,6 @@ from segidx.model.events import CHANGE, TAGGING, EventType
 from segidx.model.expression import AggregateFunction, Became, Operator, Tagged
 from segidx.model.results import Estimate
 from segidx.model.schema import Field, FieldType, describe
-from segidx.model.windows import MAX_INSTANT, MIN_INSTANT, Window, resolve_instants
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import CandidateCheck, EventScan, Plan, all_of, complement, nothing
 from segidx.plan.strings import dictionary_of, equal_codes, plan_codes
@@ -39,10 +38,10 @@ def bind_became(node: Became, context: BindContext, path: str) -> Plan:
             type=field.type.value,
         )
     _check_tracked(field)
-    start, end = _span(node.window, context)
+    start, end = context.span(node.window)
     value = node.value if isinstance(node.value, str) else str(node.value).lower()
     where = (*_equals(CHANGE, 0, field.name, context), *_equals(CHANGE, 1, value, context), ("all", 2))
-    events = BoundEvents(CHANGE, start, end, where)
+    events = BoundEvents(CHANGE, start, end, where, window=node.window)
     return _scan(_count(events), 1, None, f"{field.name} became", context, path)
 
 
@@ -56,23 +55,24 @@ def bind_tagged(node: Tagged, context: BindContext, path: str) -> Plan:
             type=field.type.value,
         )
     _check_tracked(field)
-    start, end = _span(node.window, context)
+    at = context.instant
+    start, end = context.span(node.window)
     if start >= end:
         return nothing("the window holds no instant", path)
     tag = (*_equals(TAGGING, 0, field.name, context), *_equals(TAGGING, 1, node.tag, context))
     # Behind the window too, and up to the instant: what came later took the time away.
     given, taken = (
-        BoundEvents(TAGGING, start, context.at, (*tag, ("range", FIRST_PROPERTY + 2, added, added), ("all", 3)))
+        BoundEvents(TAGGING, start, at, (*tag, ("range", FIRST_PROPERTY + 2, added, added), ("all", 3)))
         for added in (1, 0)
     )
     last_given, last_taken = (BoundAggregate(ValueKind.INSTANT, AggregateFunction.MAX, e, TIME) for e in (given, taken))
     label = f"{field.name} tagged"
-    high = end - 1 if end < context.at else None
+    high = end - 1 if end < at else None
     added = _scan(last_given, None, high, label, context, path)
     newest = context.snapshot.newest_change
     if newest is None:
         return nothing("nothing is kept of tracked fields yet", path)
-    if newest < context.at:
+    if newest < at:
         codes = equal_codes(context, dictionary_of(context, field), [node.tag], ci=False)
         return all_of(
             [plan_codes(context, field, codes, path, sought=f'"{node.tag}"', text=node.tag), added], context.total, path
@@ -97,12 +97,6 @@ def _check_tracked(field: Field) -> None:
             f" (segidx schema set '{field.name}={describe(field)} tracked'), and its changes are kept from then on",
             field=field.name,
         )
-
-
-def _span(window: Window, context: BindContext) -> tuple[int, int]:
-    """The window, cut off at the instant of evaluation."""
-    start, end = resolve_instants(window, context.at, context.zone)
-    return MIN_INSTANT if start is None else start, min(context.at, MAX_INSTANT if end is None else end)
 
 
 def _equals(type: EventType, index: int, text: str, context: BindContext) -> tuple[FilterOp, ...]:

@@ -216,8 +216,10 @@ class AtLeastOf(Inner):
 
 def is_checked(plan: Plan) -> bool:
     """Whether a leaf below is answered contact by contact, so that it waits until its siblings have left few."""
-    checked = CandidateCheck | CrossingScan | EventScan | EventHasScan | FavouriteScan | GapScan | SequenceScan
-    return isinstance(plan, checked) or any(map(is_checked, plan.children))
+    return isinstance(plan, _CHECKED) or any(map(is_checked, plan.children))
+
+
+_CHECKED = (CandidateCheck, CrossingScan, EventScan, EventHasScan, FavouriteScan, GapScan, SequenceScan)
 
 
 # --- constructors with estimates ---------------------------------------------------------------------------

@@ -52,14 +52,14 @@ class Named:
 def named(type: EventType, name: str, products: Schema) -> Named:
     """Raises UnknownProperty."""
     reached = has_products(type)
-    own = {each.name: each for each in type.properties} | CLOCK_PROPERTIES
+    own = CLOCK_PROPERTIES.get(name) or next((each for each in type.properties if each.name == name), None)
     if reached and name.startswith(PREFIX):
         found = products.get(name.removeprefix(PREFIX))
         if found is not None:
             return Named(None, found)
-    elif name in own:
+    elif own is not None:
         same = products.get(name) if reached and name not in CLOCK_PROPERTIES else None
-        return Named(own[name], same if same is not None and same.type is own[name].type else None)
+        return Named(own, same if same is not None and same.type is own.type else None)
     elif reached and name in products:
         return Named(None, products[name])
     raise UnknownProperty(type.name, name, names_of(type, products))

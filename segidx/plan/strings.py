@@ -23,6 +23,7 @@ from segidx.model.results import Estimate
 from segidx.model.schema import Field, FieldType
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import Plan, PostingScan, TableScan, any_of, nothing
+from segidx.store.snapshot import Snapshot
 
 _STEP = 1 << 16
 # Bytes that reading one posting costs beyond its contents: header, directory, cache misses.
@@ -56,9 +57,35 @@ class Dictionary:
     find_one: Callable[[str], int | None]
 
 
+class _Table:
+    """A string table of the snapshot, which is opened if more is asked of it than the code of a string."""
+
+    def __init__(self, snapshot: Snapshot, table: int) -> None:
+        self._snapshot = snapshot
+        self._table = table
+
+    def __len__(self) -> int:
+        return len(self._snapshot.table(self._table))
+
+    def slice(self, first: int, last: int) -> pa.StringArray:
+        return self._snapshot.table(self._table).slice(first, last)
+
+    def find(self, strings: pa.Array) -> Codes:
+        return self._snapshot.table(self._table).find(strings)
+
+    def find_one(self, text: str) -> int | None:
+        return self._snapshot.code_in(self._table, text)
+
+
+def table_dictionary(context: BindContext, table: int) -> Dictionary:
+    """The strings of a table of the store."""
+    strings = _Table(context.snapshot, table)
+    return Dictionary(strings, strings.find_one)
+
+
 def dictionary_of(context: BindContext, field: Field) -> Dictionary:
     """The values of a category, text or tags field."""
-    return Dictionary(context.snapshot.dictionary(field), lambda text: context.snapshot.code_of(field, text))
+    return table_dictionary(context, context.field_id(field))
 
 
 def fold(text: str) -> str:
@@ -76,8 +103,8 @@ def equal_codes(context: BindContext, dictionary: Dictionary, wanted: Sequence[s
         folded = pa.array([fold(w) for w in wanted], pa.string())
         return matching_codes(context, dictionary, lambda strings: pc.is_in(_fold_all(strings), folded))
     if len(wanted) <= _FEW:
-        few = {dictionary.find_one(text) for text in wanted}
-        return np.array(sorted(code for code in few if code is not None), np.int64)
+        few = {dictionary.find_one(text) for text in wanted} - {None}
+        return np.array(sorted(few), np.int64)  # type: ignore[type-var]
     codes = dictionary.strings.find(pa.array(list(wanted), pa.string()))
     return np.unique(codes[codes >= 0])
 
@@ -174,8 +201,9 @@ def plan_codes(
     """
     if len(codes) == 1:
         return _plan_code(context, field, int(codes[0]), path, text)
-    held, kept = _statistics(context, field, codes)
-    codes, held, kept = codes[held > 0], held[held > 0], kept[held > 0]
+    if len(codes):
+        held, kept = _statistics(context, field, codes)
+        codes, held, kept = codes[held > 0], held[held > 0], kept[held > 0]
     if not len(codes):
         return nothing(f"no contact has {field.name} {sought}", path)
     field_id = context.field_id(field)

@@ -9,6 +9,7 @@ from fractions import Fraction
 from segidx.model.events import EventProperty, EventType
 from segidx.model.expression import AggregateFunction
 from segidx.model.values import ArithmeticOperator
+from segidx.model.windows import Window
 
 
 class ValueKind(Enum):
@@ -84,13 +85,17 @@ class BoundEvents:
     """Events of a type with start <= time < end (milliseconds since 1970) that pass a filter; no step lets all pass.
 
     Where the window reaches behind the type's horizon, `opening` is the number of the balance that holds what the
-    dropped events came to: of the one aggregate that is made of these events."""
+    dropped events came to: of the one aggregate that is made of these events.
+
+    `window` is what the ends come from, if these are all that the instant of evaluation decides (see
+    `segidx.plan.instants`)."""
 
     type: EventType
     start: int
     end: int
     where: tuple[FilterOp, ...]
     opening: int | None = None
+    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from segidx.model.windows import (
     Window,
     local_date,
     resolve_dates,
-    resolve_instants,
     to_days,
 )
 from segidx.plan.calendar import FIRST_DAY, LAST_DAY, anniversary_days, instants_of_days, runs
@@ -66,7 +65,7 @@ def bind_window(field: Field, window: Window, context: BindContext, path: str) -
     if field.type is FieldType.DATE:
         start, end = resolve_dates(window, context.today)
     else:
-        start, end = resolve_instants(window, context.at, context.zone)
+        start, end = context.bounds(window)
     return plan_range(context, field, start, None if end is None else end - 1, path)
 
 

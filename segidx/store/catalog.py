@@ -75,6 +75,12 @@ class State:
     base: int
     schema: int
 
+    def is_before(self, other: State) -> bool:
+        """Whether the other one is the later of two states of an account, of which no number ever falls."""
+        return self != other and (
+            self.generation <= other.generation and self.base <= other.base and self.schema <= other.schema
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class EventsMerged:
@@ -253,10 +259,16 @@ def _event_types(value: memoryview | bytes | None) -> EventTypes:
     )
 
 
+def stored_state(txn: Reader, db: Handle) -> bytes:
+    """The state as it is stored, to compare; empty in format 1, whose states are not told apart so."""
+    value = txn.get(META_STATE, db=db)
+    return b"" if value is None else bytes(value)
+
+
 def read_state(txn: Reader, db: Handle) -> State:
     """The state as this transaction sees it. Raises CorruptData."""
-    value = txn.get(META_STATE, db=db)
-    if value is None:
+    value = stored_state(txn, db)
+    if not value:
         # Format 1: everything is in the base.
         generation = int(_U64.unpack(_required(txn, db, META_GENERATION))[0])
         return State(generation, generation, 0, 0)
@@ -264,7 +276,7 @@ def read_state(txn: Reader, db: Handle) -> State:
         version, _, _, crc, generation, merged, base, schema = _STATE.unpack(value)
     except struct.error as error:
         raise CorruptData(f"the state cannot be read ({error}); restore from a backup") from error
-    if version != _STATE_VERSION or crc != zlib.crc32(bytes(value)[8:]):
+    if version != _STATE_VERSION or crc != zlib.crc32(value[8:]):
         raise CorruptData("the state of the account fails its checksum; restore from a backup")
     return State(generation, merged, base, schema)
 

@@ -22,21 +22,28 @@ class Courtesy:
     threads."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._running = 0
         self._since = 0.0  # when whoever makes way waited last
 
-    def __enter__(self) -> None:
-        with self._changed:
+    def enter(self) -> None:
+        with self._lock:
             self._running += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._running -= 1
+            if not self._running:
+                self._changed.notify_all()
+
+    def __enter__(self) -> None:
+        self.enter()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._changed:
-            self._running -= 1
-            if not self._running:
-                self._changed.notify_all()
+        self.leave()
 
     def make_way(self) -> None:
         """Wait until no evaluation runs, for as long as has passed since the last wait at most. For one thread, between

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import lmdb
 
@@ -27,6 +28,7 @@ from segidx.model.errors import (
     UnknownAccount,
 )
 from segidx.model.schema import AccountInfo, Schema
+from segidx.store.caches import Caches
 from segidx.store.catalog import Catalog, State, read_catalog, read_state, write_catalog, write_format, write_state
 from segidx.store.courtesy import Courtesy
 from segidx.store.directory import ACCOUNTS, DataDirectory, sync_directory
@@ -41,7 +43,7 @@ from segidx.store.layout import (
     Handle,
 )
 from segidx.store.overlay import Overlay
-from segidx.store.snapshot import Caches, Snapshot
+from segidx.store.snapshot import Snapshot
 
 # Address space, not memory or disk: reserved once, so that the map never moves under a pointer.
 MAP_BYTES = 1 << 40
@@ -147,8 +149,7 @@ class AccountStore:
         """A consistent read view. Close it as soon as the evaluation ends: a pinned reader makes the file grow."""
         if not self._open:
             raise Closed(f"account {self.info.name!r} is closed")
-        with self._storage_errors():
-            txn = self._env.begin(buffers=True)
+        txn = self.begin()
         try:
             return Snapshot(txn, self._dbs, self._caches)
         except BaseException:
@@ -162,8 +163,10 @@ class AccountStore:
 
     def begin(self) -> lmdb.Transaction:
         """A bare read transaction; abort it soon."""
-        with self._storage_errors():
+        try:
             return self._env.begin(buffers=True)
+        except lmdb.Error as error:
+            self._raise(error)
 
     @property
     def databases(self) -> Mapping[bytes, Handle]:
@@ -223,8 +226,13 @@ class AccountStore:
     @contextlib.contextmanager
     def _storage_errors(self) -> Iterator[None]:
         try:
-            with _storage_errors(self.path):
-                yield
+            yield
+        except lmdb.Error as error:
+            self._raise(error)
+
+    def _raise(self, error: lmdb.Error) -> NoReturn:
+        try:
+            _raise_typed(error, self.path)
         except DiskFailed:
             self.failed = True
             raise
@@ -254,23 +262,30 @@ def _allocate_reader_table(path: Path) -> None:
 def _storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except lmdb.MapFullError as error:
-        raise StorageFull(f"{path} has reached its quota; nothing of this batch was written") from error
-    except lmdb.PanicError as error:
-        # LMDB failed to write a meta page and refuses everything from then on, reading too, until it is opened again.
-        raise DiskFailed(
-            f"{path}: the disk failed while a commit was written; close the database and open it again"
-        ) from error
-    except lmdb.DiskError as error:
-        raise StorageFull(
-            f"{path}: the disk is full or failing ({error}); nothing of this batch was written"
-        ) from error
-    except lmdb.CorruptedError as error:
-        raise CorruptData(f"{path}: {error}; restore from a backup") from error
     except lmdb.Error as error:
-        if "No space left" in str(error) or "File too large" in str(error) or "Input/output" in str(error):
-            raise StorageFull(f"{path}: {error}; nothing of this batch was written") from error
-        raise
+        _raise_typed(error, path)
+
+
+def _raise_typed(error: lmdb.Error, path: Path) -> NoReturn:
+    """Raise what an error of LMDB means; itself where it means nothing more."""
+    match error:
+        case lmdb.MapFullError():
+            raise StorageFull(f"{path} has reached its quota; nothing of this batch was written") from error
+        case lmdb.PanicError():
+            # LMDB failed to write a meta page and refuses everything from then on, reading too, until it is opened
+            # again.
+            raise DiskFailed(
+                f"{path}: the disk failed while a commit was written; close the database and open it again"
+            ) from error
+        case lmdb.DiskError():
+            raise StorageFull(
+                f"{path}: the disk is full or failing ({error}); nothing of this batch was written"
+            ) from error
+        case lmdb.CorruptedError():
+            raise CorruptData(f"{path}: {error}; restore from a backup") from error
+    if "No space left" in str(error) or "File too large" in str(error) or "Input/output" in str(error):
+        raise StorageFull(f"{path}: {error}; nothing of this batch was written") from error
+    raise error
 
 
 def create_account(directory: DataDirectory, info: AccountInfo) -> None:

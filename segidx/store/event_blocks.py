@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
+from functools import lru_cache
 
 import lmdb
 import numpy as np
@@ -31,7 +32,12 @@ def block_columns(type: EventType) -> int:
 
 def month_of(time: int) -> int:
     """The month since 1970-01, UTC, of an instant in ms since 1970."""
-    return int(months_of(np.array([time], np.int64))[0])
+    return _month_of_day(time // 86_400_000)
+
+
+@lru_cache(maxsize=1 << 12)
+def _month_of_day(day: int) -> int:
+    return int(np.datetime64(day, "D").astype("datetime64[M]").astype(np.int64))
 
 
 def months_of(times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -100,7 +106,8 @@ class EventMonths:
         """Those months (since 1970-01, UTC) from the first to the last, both included, that have blocks, in order. They
         borrow pages. Raises CorruptData."""
         lo, hi = bisect_left(self._months, first_month), bisect_right(self._months, last_month)
-        return {month: self._opened.get(month) or self._open(txn, db, month) for month in self._months[lo:hi]}
+        opened = self._opened
+        return {month: opened.get(month) or self._open(txn, db, month) for month in self._months[lo:hi]}
 
     def _open(self, txn: Reader, db: Handle, month: int) -> EventMonth:
         found = []

@@ -6,7 +6,6 @@ of any posting or column taken from it.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TypeVar, cast
@@ -23,20 +22,20 @@ from segidx.model.errors import Closed
 from segidx.model.events import EventType
 from segidx.model.schema import Field, FieldType
 from segidx.store import counts
+from segidx.store.caches import Caches, Opened
 from segidx.store.catalog import (
     Catalog,
     EventsMerged,
-    State,
     read_catalog,
     read_events_merged,
     read_newest_change,
     read_newest_event,
     read_products_state,
     read_state,
+    stored_state,
 )
 from segidx.store.columns import column_bounds, open_column
 from segidx.store.event_blocks import EventMonths, check_layers
-from segidx.store.event_orders import EventOrders
 from segidx.store.event_places import EventPlaces, layered_places
 from segidx.store.fresh import LayeredStrings
 from segidx.store.layout import (
@@ -52,6 +51,7 @@ from segidx.store.layout import (
     LAST_RANGE,
     LIVE_CODE,
     META_EVENTS_MERGED,
+    META_NEWEST_EVENT,
     PLACE_CONTACT,
     PLACE_REVISION,
     PLACE_TIME,
@@ -64,66 +64,14 @@ from segidx.store.layout import (
     event_table,
     posting_key,
 )
-from segidx.store.overlay import NEWER_MEANWHILE, Overlay, View
+from segidx.store.overlay import NEWER_MEANWHILE
 from segidx.store.postings import open_posting
-from segidx.store.products import NO_PRODUCTS, Products, ProductsCache
+from segidx.store.products import NO_PRODUCTS, Products
 from segidx.store.strings import StringTable
-from segidx.store.verified import Verified
 
 Found = TypeVar("Found")
 
-_CACHE_ENTRIES = 20_000
 _SHARD_ROOM = 12  # bits of a shard's number: there are 4,096 at most
-
-
-class PointerCache:
-    """What snapshots of one version have found; a newer version empties it.
-
-    Versions are tuples that only grow. Pages of the base do not change while its version stays: a transaction that
-    rewrites one raises the version, LMDB keeps the old page while a reader may see it, and the map never moves. So a
-    pointer found by one snapshot serves every later snapshot of the same version.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._version: tuple[int, ...] = ()
-        self._entries: dict[object, object] = {}
-
-    def entries(self, version: tuple[int, ...]) -> dict[object, object]:
-        """The entries of that version; a fresh dictionary for one older than the newest seen."""
-        with self._lock:
-            if version > self._version:
-                self._version, self._entries = version, {}
-            elif version < self._version:
-                return {}
-            elif len(self._entries) > _CACHE_ENTRIES:
-                self._entries = {}
-            return self._entries
-
-    def clear(self) -> None:
-        with self._lock:
-            self._entries = {}
-
-
-class Caches:
-    """What the snapshots of one opened account share."""
-
-    def __init__(self, overlay: Overlay) -> None:
-        self.overlay = overlay
-        self.base = PointerCache()  # by version of the base: pointers
-        self.catalogs = PointerCache()  # by version of the schema
-        self.views = PointerCache()  # by version of the base, generation and schema: what lies above them
-        self.products = ProductsCache()
-        self.orders = EventOrders()
-        self.verified = Verified()
-
-    def clear(self) -> None:
-        self.base.clear()
-        self.catalogs.clear()
-        self.views.clear()
-        self.products.clear()
-        self.orders.clear()
-        self.overlay.clear()
 
 
 class Snapshot:
@@ -132,27 +80,53 @@ class Snapshot:
     def __init__(self, txn: lmdb.Transaction, dbs: Mapping[bytes, Handle], caches: Caches) -> None:
         self.txn = txn
         self.dbs = dbs
-        self.state: State = read_state(txn, dbs[DB_META])
         self._overlay = caches.overlay
         self._verified = caches.verified
         self._products = caches.products
         self._orders = caches.orders
         self._catalogue: Products | None = None
-        self.view: View = self._overlay.view(txn, dbs.get(DB_LOG), self.state)
-        self._base = caches.base.entries((self.state.base,))
-        self._entries = caches.views.entries((self.state.base, self.state.generation, self.state.schema))
-        catalogs = caches.catalogs.entries((self.state.schema,))
-        catalog = catalogs.get("catalog")
-        if catalog is None:
-            catalog = catalogs["catalog"] = read_catalog(txn, dbs[DB_META])
-        self.catalog = cast(Catalog, catalog)
-        if self.catalog.format_version >= 3 and DB_EVENTS not in dbs:  # opened when it was older, and had no events
-            raise Closed(NEWER_MEANWHILE)
         self._tables: dict[int, LayeredStrings] = {}
-        self._layers: dict[int, tuple[tuple[EventLayer, ...], int]] = {}  # by number of the type
-        self.ids = self.table(IDS_TABLE)
-        self.size = len(self.ids)  # ordinals given out, dead ones included
-        self.base_size = len(self.ids.base)  # those that the base knows
+        stored = stored_state(txn, dbs[DB_META])
+        opened = caches.opened(stored)
+        if opened is None:
+            opened = self._open(stored, caches)
+        self.state = opened.state
+        self.view = opened.view
+        self.catalog = opened.catalog
+        self.size = opened.size  # ordinals given out, dead ones included
+        self.base_size = opened.base_size  # those that the base knows
+        self._base = opened.base
+        self._entries = opened.entries
+        self._layers = opened.layers
+
+    def _open(self, stored: bytes, caches: Caches) -> Opened:
+        """What there is to know of a state that no snapshot at hand has seen."""
+        txn, meta = self.txn, self.dbs[DB_META]
+        state = read_state(txn, meta)
+        self.view = self._overlay.view(txn, self.dbs.get(DB_LOG), state)
+        catalogs = caches.catalogs.entries((state.schema,))
+        self.catalog = cast("Catalog", catalogs.get("catalog") or read_catalog(txn, meta))
+        catalogs["catalog"] = self.catalog
+        if self.catalog.format_version >= 3 and DB_EVENTS not in self.dbs:  # opened when it was older, without events
+            raise Closed(NEWER_MEANWHILE)
+        self._base = caches.base.entries((state.base,))
+        opened = Opened(
+            stored,
+            state,
+            self.view,
+            self.catalog,
+            self._base,
+            caches.views.entries((state.base, state.generation, state.schema)),
+            len(self.ids),
+            len(self.ids.base),
+        )
+        caches.keep(opened)
+        return opened
+
+    @property
+    def ids(self) -> LayeredStrings:
+        """The contact ids, by ordinal."""
+        return self.table(IDS_TABLE)
 
     @property
     def generation(self) -> int:
@@ -162,10 +136,18 @@ class Snapshot:
         """A string table by its id: of the contact ids, or a field's dictionary."""
         found = self._tables.get(table)
         if found is None:
-            base = StringTable(self.txn, self.dbs[DB_STRINGS], table, self.catalog.hash_key)
+            base = self._base_table(table)
             size = self.view.sizes.get(table)
             found = LayeredStrings(base, self.view.fresh(table), len(base) if size is None else size)
             self._tables[table] = found
+        return found
+
+    def _base_table(self, table: int) -> StringTable:
+        key = (DB_STRINGS, table)
+        state = cast("tuple[int, int, int] | None", self._base.get(key))
+        found = StringTable(self.txn, self.dbs[DB_STRINGS], table, self.catalog.hash_key, state=state)
+        if state is None:
+            self._base[key] = found.state
         return found
 
     def field_id(self, field: Field) -> int:
@@ -277,7 +259,9 @@ class Snapshot:
     @property
     def newest_event(self) -> int | None:
         """The newest time that an accepted event has had, ms since 1970."""
-        return read_newest_event(self.txn, self.dbs[DB_META])
+        if META_NEWEST_EVENT not in self._entries:
+            self._entries[META_NEWEST_EVENT] = read_newest_event(self.txn, self.dbs[DB_META])
+        return cast("int | None", self._entries[META_NEWEST_EVENT])
 
     @property
     def newest_change(self) -> int | None:
@@ -310,7 +294,6 @@ class Snapshot:
             check_layers(type, layers)
             merged = self.events_merged
             chosen = (s for s in self.view.segments if merged is not None and s.last <= merged.generation)
-            # Of this view, and never shared: another of the same generation may have other layers, not settled yet.
             found = self._layers[type.number] = layers, sum(len(s.layers.get(type.number, ())) for s in chosen)
         return found
 
@@ -407,14 +390,17 @@ class Snapshot:
         return self.value_count(SYSTEM_FIELD, self.field_id(field))
 
     def code_of(self, field: Field, text: str) -> int | None:
-        """The code of a string in the field's dictionary; remembered, since an editor asks for it at every key."""
-        field_id = self.field_id(field)
-        key = (DB_STRINGS, field_id, text)
+        """The code of a string in the field's dictionary."""
+        return self.code_in(self.field_id(field), text)
+
+    def code_in(self, table: int, text: str) -> int | None:
+        """The code of a string in a table; remembered, since an editor asks for it at every key."""
+        key = (DB_STRINGS, table, text)
         if key not in self._base:
-            self._base[key] = self.dictionary(field).base.find_one(text)
+            self._base[key] = self.table(table).base.find_one(text)
         found = cast("int | None", self._base[key])
-        if found is None and self.view.fresh(field_id):
-            return self.dictionary(field).find_one(text)
+        if found is None and self.view.fresh(table):
+            return self.table(table).find_one(text)
         return found
 
     def value_entry(self, field_id: int, code: int) -> tuple[int, bool]:

@@ -83,9 +83,19 @@ class StringTable:
 
     __slots__ = ("_buckets", "_count", "_db", "_get", "_key", "_live", "_mask", "_table", "_txn")
 
-    def __init__(self, txn: Txn, db: Any, table_id: int, hash_key: bytes, *, hash_mask: int = kernel.HASH_MASK) -> None:
+    def __init__(
+        self,
+        txn: Txn,
+        db: Any,
+        table_id: int,
+        hash_key: bytes,
+        *,
+        hash_mask: int = kernel.HASH_MASK,
+        state: tuple[int, int, int] | None = None,
+    ) -> None:
         """txn: a read or a write transaction, borrowed; db: the handle of the database; hash_key: 16 secret bytes,
-        always the same for an environment. hash_mask serves tests, which force collisions with it.
+        always the same for an environment. hash_mask serves tests, which force collisions with it. state: that of an
+        object made for another transaction, which sees the same table.
 
         Raises CorruptData if the table's state is damaged, or was written under another hash key.
         """
@@ -98,9 +108,17 @@ class StringTable:
         self._key = bytes(hash_key)
         self._mask = hash_mask
         self._count = self._live = self._buckets = 0
-        state = self._get(_KEY.pack(table_id, _STATE, 0, 0), None, db)
         if state is not None:
-            self._load_state(bytes(state))
+            self._count, self._live, self._buckets = state
+            return
+        stored = self._get(_KEY.pack(table_id, _STATE, 0, 0), None, db)
+        if stored is not None:
+            self._load_state(bytes(stored))
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """How the table is: (codes given out, codes not blanked, buckets)."""
+        return self._count, self._live, self._buckets
 
     def __len__(self) -> int:
         """Codes given out, blanked ones included: the next new string gets this code."""

@@ -5,12 +5,15 @@ It may import anything below the service.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
 
 from segidx.database import Account
 from segidx.exec.evaluate import count, holds_any, materialise
+from segidx.exec.kept_plans import KeptPlans
 from segidx.exec.query import Limits, prepare
 from segidx.model.errors import SegidxError
 from segidx.model.expression import ChannelState, Everyone, Expression, OnChannel
@@ -20,9 +23,13 @@ from segidx.model.syntax import format_expression, parse
 from segidx.model.windows import to_millis
 from segidx.model.writes import Channel
 from segidx.plan.context import BindContext
+from segidx.plan.instants import TimeAsked
 from segidx.store.snapshot import Snapshot
 from segidx.testing.oracle import Oracle
 from segidx.testing.oracle_strings import fold
+
+# From where a kept plan is brought back: the next instant, another day, another month and year.
+_AHEAD = (1, 86_400_000, 400 * 86_400_000)
 
 
 def count_in(snapshot: Snapshot, account: Account, text: str) -> int:
@@ -49,7 +56,22 @@ def answers(account: Account, expression: Expression, at: datetime) -> dict[str,
             assert holds_any(plan, context) == bool(bitmap), f"{name}: any differs"
             assert plan.estimate.lo <= total <= plan.estimate.hi, f"{name}: the estimate excludes the truth"
             found[name] = set(snapshot.ids.get(np.array(bitmap, np.uint32)).to_pylist())
+        if context.at > (snapshot.newest_event or -1):
+            _check_kept(expression, context)
     return found
+
+
+def _check_kept(expression: Expression, context: BindContext) -> None:
+    """A plan that was bound at another instant and kept is the one that is bound now."""
+    wanted = prepare(expression, context).plan
+    for ahead in _AHEAD:
+        plans = KeptPlans(Limits())
+        with suppress(SegidxError):  # of a window that is nowhere then
+            for _ in range(2):  # a plan is kept when it is asked for again
+                plans.prepared(expression, replace(context, at=context.at + ahead, time=TimeAsked()))
+        found = plans.prepared(expression, context).plan
+        assert found == wanted, f"kept for {ahead} ms it is another plan: {format_expression(expression)}"
+    assert plans.count(expression, context) == (count(wanted, context), ())
 
 
 def check_expression(account: Account, oracle: Oracle, expression: Expression, at: datetime) -> None:

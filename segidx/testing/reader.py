@@ -43,6 +43,12 @@ class Reader:
         generation, ids = self.receive()
         return int(generation), set(ids)
 
+    def count(self, expression: Expression) -> tuple[int, int]:
+        """(generation, contacts) as its own `Account.count` says, now."""
+        self.send("counted", expression)
+        generation, contacts = self.receive()
+        return int(generation), int(contacts)
+
     def send(self, name: str, *arguments: object) -> None:
         assert self._process.stdin is not None
         pickle.dump((name, arguments), self._process.stdin)
@@ -77,6 +83,11 @@ def members(account: Account, expression: Expression, at: datetime) -> tuple[int
         return snapshot.generation, snapshot.ids.get(np.array(bitmap, np.uint32)).to_pylist()
 
 
+def counted(account: Account, expression: Expression) -> tuple[int, int]:
+    found = account.count(expression)
+    return found.evaluation.generation, found.count
+
+
 def look(account: Account, expressions: list[Expression], at: datetime) -> Seen:
     """Counts of all expressions on one snapshot."""
     with account._store.snapshot() as snapshot:
@@ -98,7 +109,7 @@ def record(account: Account, expressions: list[Expression], at: datetime, until:
 
 def main() -> None:
     directory, name = sys.argv[1:]
-    functions: dict[str, Callable[..., object]] = {"members": members, "record": record}
+    functions: dict[str, Callable[..., object]] = {"members": members, "counted": counted, "record": record}
     with Database.open(directory, read_only=True) as database:
         account = database.account(name)
         while True:

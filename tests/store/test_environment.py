@@ -15,8 +15,9 @@ import pytest
 from segidx.database import Account, Database
 from segidx.model.errors import Closed, CorruptData, NewerFormat, StorageFull
 from segidx.model.schema import Field, FieldType
+from segidx.store.caches import PointerCache
 from segidx.store.layout import DATABASES, FORMAT_VERSION, META_FORMAT
-from segidx.store.snapshot import PointerCache, Snapshot
+from segidx.store.snapshot import Snapshot
 from segidx.testing.checks import count_in
 
 FIELDS = [

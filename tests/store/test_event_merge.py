@@ -20,11 +20,12 @@ from segidx.model.errors import CorruptData
 from segidx.model.events import ORDER, VISIT, Order
 from segidx.model.writes import ContactWrite
 from segidx.store import base, merge
+from segidx.store.caches import Caches
 from segidx.store.catalog import EventsMerged, read_events_merged, write_events_merged
 from segidx.store.environment import AccountStore, WriteTransaction
 from segidx.store.layout import DB_META
 from segidx.store.overlay import Overlay
-from segidx.store.snapshot import Caches, Snapshot
+from segidx.store.snapshot import Snapshot
 from segidx.testing.places import quick_directory
 
 sys.path.insert(0, str(Path(__file__).parent))

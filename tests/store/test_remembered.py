@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from segidx.database import Account, Database
+from segidx.model.events import Event
 from segidx.model.schema import Field, FieldType
+from segidx.model.windows import to_millis
+from segidx.store import caches
 from segidx.store.base import TEXT_POSTING_MIN
 from segidx.store.snapshot import Snapshot
 from segidx.testing.checks import count_in
@@ -114,3 +119,54 @@ def test_a_field_that_was_declared_is_seen_at_once(account: Account) -> None:
                 assert count_in(newer, account, "size = 3") == 1
             assert count_in(after, account, "size = 3") == 0
         assert "size" not in [field.name for field in before.catalog.schema]
+
+
+def test_snapshots_of_one_state_are_opened_with_the_same(account: Account) -> None:
+    """And with what says the same as soon as that is settled; what any commit, merge or declaration changed is new."""
+    store = account._store
+
+    def opened() -> tuple[int, ...]:
+        with store.snapshot() as first, store.snapshot() as second:
+            assert (first.state, first.view, first.catalog) == (second.state, second.view, second.catalog)
+            assert first._entries is second._entries
+            assert first.view is store.overlay.settled(first.view)
+            assert first.size == len(first.ids)
+            assert first.base_size == len(first.ids.base)
+            assert first.newest_event == second.newest_event
+            return id(first._entries), first.size, first.base_size, len(first.catalog.schema.fields)
+
+    seen = [opened()]
+    for number in range(8):
+        account.upsert([(f"c{number}", {"city": "a"})])
+        seen.append(opened())
+    assert [each[1] for each in seen] == list(range(9))
+    account.merge()
+    seen.append(opened())
+    assert seen[-1][2] == 8
+    account.update_schema([Field("more", FieldType.NUMBER)])
+    assert opened()[3] == 3
+    account.write_events([Event("visit", "v", "c0", datetime(2025, 1, 1, tzinfo=UTC))])
+    with store.snapshot() as snapshot:
+        assert snapshot.newest_event == to_millis(datetime(2025, 1, 1, tzinfo=UTC))
+
+
+def test_what_is_remembered_is_forgotten_when_it_is_too_much(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    account.upsert([(f"c{i}", {"city": f"city {i}"}) for i in range(30)])
+    monkeypatch.setattr(caches, "CACHE_ENTRIES", 10)
+    for _ in range(3):
+        for number in range(30):
+            assert account.count(f'city = "city {number}"').count == 1
+            with account._store.snapshot() as snapshot:
+                assert len(snapshot._entries) < 40
+
+
+def test_a_view_is_exchanged_for_one_that_is_settled(account: Account) -> None:
+    account.upsert([("c0", {"city": "a"})])
+    overlay = account._store.overlay
+    with account._store.snapshot() as before:
+        assert before.view is overlay._view
+        overlay._view = replace(overlay._view)  # as `publish` does behind a commit
+        with account._store.snapshot() as after:
+            assert after.view is overlay._view
+            assert after._entries is before._entries
+            assert after._layers is not before._layers

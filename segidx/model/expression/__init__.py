@@ -3,7 +3,7 @@
 It is built with Python operators (`(field("score") >= 10) & ~tags("tags").has("vip")`), from protobuf by the service,
 or from text by `segidx.model.syntax`. `segidx.plan` binds it to a schema and a snapshot.
 
-Its parts: `nodes`, `event_nodes`, `tree` (paths, limits, unfinished nodes), `shorthands` and `builder` (from Python).
+Its parts: `nodes`, `event_nodes`, `tree` (paths, unfinished nodes), `limits`, `shorthands` and `builder` (from Python).
 Import from here.
 
 Negation is the complement within the live universe; contacts that lack a field are in it. `a != b` is
@@ -39,6 +39,7 @@ from segidx.model.expression.event_nodes import (
     Step,
     TimeInWindow,
 )
+from segidx.model.expression.limits import check
 from segidx.model.expression.nodes import (
     MAX_DEPTH,
     MAX_NODES,
@@ -80,7 +81,6 @@ from segidx.model.expression.shorthands import shorthand, shorthands_of
 from segidx.model.expression.tree import (
     NODE_NAMES,
     PART_NAMES,
-    check,
     child_path,
     filters_of,
     node_path,

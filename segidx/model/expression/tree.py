@@ -1,4 +1,4 @@
-"""Walking an expression: the paths of its nodes, its limits, and what of it is unfinished. Imports the nodes only."""
+"""Walking an expression: the paths of its nodes, and what of it is unfinished. Imports the nodes only."""
 
 from __future__ import annotations
 
@@ -6,16 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from segidx.model.errors import (
-    EmptyOperands,
     ExpressionTooDeep,
-    ExpressionTooLarge,
-    InvalidExpression,
-    UnfinishedExpression,
 )
 from segidx.model.expression.event_nodes import EventHas, HasValue, Overdue, Sequence, TimeInWindow
 from segidx.model.expression.nodes import (
     MAX_DEPTH,
-    MAX_NODES,
     Aggregate,
     And,
     Anniversary,
@@ -44,7 +39,7 @@ from segidx.model.expression.nodes import (
     TextMatch,
     Unfinished,
 )
-from segidx.model.values import Arithmetic, Constant, FieldValue, Negative, Value
+from segidx.model.values import Arithmetic, Negative, Value
 
 
 def operands_of(node: Expression) -> tuple[Expression, ...]:
@@ -240,97 +235,6 @@ def walk(root: Expression, path: str = "expression", depth: int = 1) -> Iterator
         yield node, where, depth
         below = operands_of(node)
         pending.extend((child, child_path(where, node, i), depth + 1) for i, child in reversed(list(enumerate(below))))
-
-
-def _value_size(value: Value, budget: int, depth: int, max_depth: int, path: str) -> int:
-    """Number of value nodes under `value`, stopping past the budget. Raises ExpressionTooDeep."""
-    pending = [(value, depth)]
-    size = 0
-    while pending and size <= budget:
-        part, level = pending.pop()
-        if level > max_depth:
-            raise ExpressionTooDeep(
-                f"the expression is deeper than {max_depth}; group or shorten it", path=path, limit=max_depth
-            )
-        size += 1
-        pending.extend((below, level + 1) for below in parts_of(part))
-    return size
-
-
-def check(root: Expression, *, max_depth: int = MAX_DEPTH, max_nodes: int = MAX_NODES, finished: bool = True) -> None:
-    """Refuse what no schema could make valid: empty operand lists, too deep, too large, unfinished nodes, filters of
-    events with conditions on anything else.
-
-    Depth counts nested expressions, filters of events and, inside predicates, nested arithmetic. Nodes are expression
-    nodes, the values inside them and the listed constants. With `finished` false only depth and size are looked at.
-    Raises EmptyOperands, ExpressionTooDeep, ExpressionTooLarge, UnfinishedExpression or InvalidExpression, each with
-    the node's path.
-    """
-    size = 0
-    pending = [(root, "expression", 1, False)]
-    while pending:
-        top, place, level, in_filter = pending.pop()
-        for node, path, depth in walk(top, place, level):
-            size += 1
-            if depth > max_depth:
-                raise ExpressionTooDeep(
-                    f"the expression is deeper than {max_depth}; group or shorten it", path=path, limit=max_depth
-                )
-            for value in values_of(node):
-                if not isinstance(value, Constant | FieldValue):
-                    size += _value_size(value, max_nodes - size, depth, max_depth, path)
-            size += max(0, len(_listed(node)) - 1)
-            if size > max_nodes:
-                raise ExpressionTooLarge(
-                    f"the expression has more than {max_nodes} nodes; put the values in a tag or a field instead",
-                    path=path,
-                    limit=max_nodes,
-                )
-            if finished:
-                _check_node(node, path, in_filter=in_filter)
-            for found in filters_of(node):
-                where = f"{node_path(path, node)}.{found.place}"
-                pending.append((found.node, where, depth + found.levels + 1, True))
-
-
-def _listed(node: Expression) -> tuple[object, ...]:
-    """The constants that a predicate lists."""
-    match node:
-        case In():
-            return node.options
-        case HasTags():
-            return node.tags
-        case BandIs():
-            return node.labels
-    return ()
-
-
-def _check_node(node: Expression, path: str, *, in_filter: bool) -> None:
-    where = node_path(path, node)
-    if in_filter and not (
-        isinstance(node, FILTER_NODES) and all(isinstance(v, Constant | FieldValue) for v in values_of(node))
-    ):
-        raise InvalidExpression(
-            "a filter of events has conditions on the event's own properties only; put the others beside it", path=where
-        )
-    if in_filter and sum(isinstance(v, FieldValue) for v in values_of(node)) > 1:
-        raise InvalidExpression(
-            "a filter of events compares a property with constants, not with another property", path=where
-        )
-    if isinstance(node, And | Or | AtLeast) and not node.operands:
-        raise EmptyOperands(f"an empty {_spoken(node)} says nothing; give it operands or remove it", path=where)
-    if isinstance(node, In) and not node.options:
-        raise EmptyOperands("'in ()' lists no value; give it one or remove it", path=where)
-    if isinstance(node, HasTags) and not node.tags:
-        raise EmptyOperands("'has' lists no tag; give it one or remove it", path=where)
-    if isinstance(node, BandIs) and not node.labels:
-        raise EmptyOperands("'band in ()' lists no band; give it one or remove it", path=where)
-    if isinstance(node, Unfinished):
-        raise UnfinishedExpression("this condition is unfinished; complete it or remove it", path=path)
-
-
-def _spoken(node: Expression) -> str:
-    return {And: "AND", Or: "OR", AtLeast: "'at least'"}[type(node)]
 
 
 def skip_unfinished(root: Expression) -> tuple[Expression, tuple[str, ...]]:

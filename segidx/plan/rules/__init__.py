@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from segidx.plan.nodes import Plan
+from segidx.plan.nodes import AllOf, AnyOf, AtLeastOf, Complement, Plan
 from segidx.plan.rules.at_least import simple_at_least
 from segidx.plan.rules.constants import propagate_constants
 from segidx.plan.rules.contradiction import contradiction
@@ -32,3 +32,27 @@ RULES: tuple[Rule, ...] = (
     contradiction,
     order_by_cost,
 )
+
+# The nodes that a rule may change; those that are not here may change any.
+_ABOUT: dict[Rule, tuple[type[Plan], ...]] = {
+    simple_at_least: (AtLeastOf,),
+    double_negation: (Complement,),
+    flatten: (AllOf, AnyOf),
+    propagate_constants: (Complement, AtLeastOf, AllOf, AnyOf),
+    drop_duplicates: (AllOf, AnyOf),
+    merge_ranges: (AllOf, AnyOf),
+    contradiction: (AllOf, AnyOf),
+    order_by_cost: (AllOf, AnyOf),
+}
+
+
+_FOUND: dict[tuple[type[Plan], tuple[Rule, ...]], tuple[Rule, ...]] = {}
+
+
+def rules_about(kind: type[Plan], rules: tuple[Rule, ...] = RULES) -> tuple[Rule, ...]:
+    """Those of the rules that may change a node of that type."""
+    found = _FOUND.get((kind, rules))
+    if found is None:
+        found = tuple(rule for rule in rules if issubclass(kind, _ABOUT.get(rule, (Plan,))))
+        _FOUND[kind, rules] = found
+    return found

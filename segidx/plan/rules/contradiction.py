@@ -8,8 +8,8 @@ from segidx.plan.nodes import AllOf, AnyOf, Complement, Plan, everything, nothin
 def contradiction(plan: Plan) -> Plan:
     if not isinstance(plan, AllOf | AnyOf):
         return plan
-    plain = set(plan.operands)
-    if not any(isinstance(o, Complement) and o.operands[0] in plain for o in plan.operands):
+    opposites = [o.operands[0] for o in plan.operands if isinstance(o, Complement)]
+    if not opposites or set(plan.operands).isdisjoint(opposites):
         return plan
     if isinstance(plan, AllOf):
         return nothing("a condition and its opposite never hold together", plan.path)

@@ -8,5 +8,7 @@ from segidx.plan.nodes import AllOf, AnyOf, Plan
 def drop_duplicates(plan: Plan) -> Plan:
     if not isinstance(plan, AllOf | AnyOf):
         return plan
+    if len(set(map(type, plan.operands))) == len(plan.operands):
+        return plan
     distinct = tuple(dict.fromkeys(plan.operands))
     return plan if len(distinct) == len(plan.operands) else plan.with_children(distinct)

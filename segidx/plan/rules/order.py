@@ -39,8 +39,8 @@ _COST = {
 
 def cost(plan: Plan) -> int:
     """Relative cost of evaluating a plan over the whole universe."""
-    own = _COST.get(type(plan), 0)
-    return own + sum(cost(child) for child in plan.children)
+    own, below = _COST.get(type(plan), 0), plan.children
+    return own + sum(map(cost, below)) if below else own
 
 
 def order_by_cost(plan: Plan) -> Plan:

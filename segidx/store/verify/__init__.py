@@ -19,10 +19,11 @@ from collections.abc import Callable, Generator, Iterator
 import lmdb
 
 from segidx.model.errors import CorruptData
+from segidx.store.caches import Caches
 from segidx.store.derived import Bind
 from segidx.store.environment import AccountStore
 from segidx.store.layout import DB_STRINGS, IDS_TABLE
-from segidx.store.snapshot import Caches, Snapshot
+from segidx.store.snapshot import Snapshot
 from segidx.store.verify.across import check_across
 from segidx.store.verify.commits import check_feed, check_log, check_receipts
 from segidx.store.verify.context import Context
