@@ -34,6 +34,21 @@ typedef struct {
     bool plain;  /* whether all of it passes the conjuncts that remain */
 } ev_run;
 
+/* Where a call is in a layer. */
+typedef struct {
+    const ev_layer *layer;
+    uint32_t part;    /* the first part that may be of ranges to come */
+    bool picked;      /* whether of its rows those are added that were picked; else all of a range are looked at */
+    uint32_t at, end; /* those picked of ranges to come, in x->picked */
+} ev_reading;
+
+/* Rows of layers that pass all that is asked of a row but whether it is void and its contact a candidate; those of a layer
+ * together, ascending. */
+typedef struct {
+    uint32_t *rows, *contacts;
+    uint32_t n, cap;
+} ev_picked;
+
 /* What numbers of contacts are made of. */
 typedef enum { EV_SEEN, EV_COUNT, EV_SUM, EV_PICK, EV_PAIRS, EV_LIST } ev_kind;
 
@@ -58,6 +73,8 @@ typedef struct {
     int64_t *days;                         /* of BM_CHUNK_ROWS rows, where days are */
     ev_above *above;                       /* the layers that have rows or stale places in the range, the newest first */
     ev_block slice;
+    ev_reading *readings;                  /* of the layers, the oldest first */
+    ev_picked picked;
     ev_run *runs;                          /* by month */
     uint32_t nruns;
     const ev_conjunct *by;                 /* what runs have answered */
@@ -86,6 +103,21 @@ const uint64_t *ev_conjunct_mask(const ev_filter *f, const ev_conjunct *part, co
 int ev_add_block(ev_call *x, const ev_source *from);
 /* The first n of the rows in x->room.rows, ascending, which are in the window, of the candidates, and pass x->by. */
 int ev_add_listed(ev_call *x, const ev_source *from, uint32_t n);
+
+/* Leaves in x->room.rows those rows of a slice of a layer that are in the window and pass the filter: how many, or
+ * UINT32_MAX where comparing leaves more than `most`. With `n`, only the first n of x->room.rows are looked at, which pass
+ * the conjunct `by`. */
+uint32_t ev_pick_rows(ev_call *x, const ev_block *b, uint32_t n, const ev_conjunct *by, uint32_t most);
+
+/* ev_pick.c */
+/* Begins to read the layers, in x->readings, which has room for them; a status. */
+int ev_layers_begin(ev_call *x, const ev_held *h, const bm_stop *stop);
+/* The first range from `number` on where a layer may have rows; EV_NUMBERS without one. */
+uint32_t ev_layers_next(ev_call *x, uint32_t n, uint32_t number);
+/* Finds what of the n layers is in the range, in x->above: how many are. */
+uint32_t ev_layers_above(ev_call *x, uint32_t n);
+/* Adds those of a layer's rows in the range that were picked; a status. */
+int ev_add_picked(ev_call *x, const ev_above *a, const ev_source *from);
 
 /* ev_run.c */
 /* Finds the runs of the call, from the range h->first on, in x->runs, which has room for them. */
