@@ -262,9 +262,9 @@ cdef class EventLayer:
         """Whether there is an order by the column that is used."""
         return column in self.orders
 
-    def forget(self, uint32_t column):
-        """Use no order by the column any more. Calls under way still do."""
-        self.orders.pop(column, None)
+    def forget(self):
+        """Use no order any more. Calls under way still do."""
+        self.orders = {}
 
     def rows_for(self, EventFilter filter):
         """As EventMonth.rows_for."""
