@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -114,22 +115,24 @@ class _Above:
     def _deltas(self, base: Column, layers: tuple[EventLayer, ...]) -> tuple[Delta, ...]:
         snapshot = self.context.snapshot
         folded, _ = snapshot.events_folded(self.type)
+        closed, merged = snapshot.closed_event_layers(self.type), snapshot.state.merged
         found: list[Delta] = []
-        at = 0  # layers below that one are spoken of by what is found
-        for place, layer in reversed(list(enumerate(layers))):
-            whole = layer.remembered.get((*self.key, "whole"))
-            if isinstance(whole, _Whole) and whole.merged <= snapshot.state.merged:
-                found, at = [whole.delta], place + 1
+        at, joinable = 0, True  # layers below `at` are spoken of by what is found
+        for place in reversed(range(len(layers))):
+            whole = layers[place].remembered.get((*self.key, "whole"))
+            if isinstance(whole, _Whole) and whole.merged <= merged:
+                # What was true down to an older merge point speaks of contacts that the base answers for by now: with
+                # others, these would be handed on for ever.
+                found, at, joinable = [whole.delta], place + 1, whole.merged == merged
                 break
         while at < len(layers):
             delta = layers[at].remembered.get(self.key)
             # A base that a merge is at has of some ranges what more layers say: they are made together. So are those
             # that will not grow any more where none is known yet, which is quickest.
-            together = folded if at else max(folded, snapshot.closed_event_layers(self.type))
+            together = folded if at else max(folded, closed)
             if delta is None and at < together:
-                delta = self._numbers(base, layers, 0, together)
-                layers[together - 1].remembered[(*self.key, "whole")] = _Whole(delta, snapshot.state.merged)
-                found, at = [delta], together
+                found, at, joinable = [self._numbers(base, layers, 0, together)], together, True
+                layers[at - 1].remembered[(*self.key, "whole")] = _Whole(found[0], merged)
                 continue
             if delta is None:
                 below = base.overlaid(self.field, tuple(found)) if found else base
@@ -137,6 +140,9 @@ class _Above:
             assert isinstance(delta, Delta)
             found.append(delta)
             at += 1
+            if at == closed and joinable:  # few deltas are asked faster than many, and these will not grow any more
+                found = [reduce(Delta.merged, found)]
+                layers[at - 1].remembered[(*self.key, "whole")] = _Whole(found[0], merged)
         return tuple(found)
 
     def _numbers(self, column: Column, layers: tuple[EventLayer, ...], first: int, end: int) -> Delta:
