@@ -160,8 +160,7 @@ void ev_month_bounds(const ev_block *const *blocks, uint32_t n, uint32_t ncolumn
 
 /* Where to look: months, and above them layers, the oldest first. Of ranges below folded_below the first nfolded layers
  * are in the blocks already. Only ranges from first to below end are looked at. Of a month that has one of `orders`, by
- * the column of the filter's conjunct `by`, only the rows of the values are, which that conjunct compares with; the same of
- * a layer that is `sorted`, by the conjunct `sorted_by`. */
+ * the column of the filter's conjunct `by`, only the rows of the values are, which that conjunct compares with. */
 typedef struct {
     const ev_month *const *months;
     size_t nmonths;
@@ -170,9 +169,6 @@ typedef struct {
     uint32_t by, nvalues;
     const int64_t *values;
     const struct ev_layer *const *layers;
-    const struct ev_layer_order *const *sorted; /* of layers; NULL for one that has none, and NULL without any */
-    uint32_t sorted_by, nsorted;                /* as `by` and its values */
-    const int64_t *sorted_values;
     uint32_t nlayers, nfolded, folded_below;
     uint32_t first, end;
 } ev_held;

@@ -52,25 +52,6 @@ void ev_layer_slice(const ev_layer *l, uint32_t first, uint32_t n, ev_block *to)
 /* The same, of one column; of the others nothing is said. */
 void ev_layer_slice_column(const ev_layer *l, uint32_t column, uint32_t first, uint32_t n, ev_block *to);
 
-/* --- rows by value (ev_layer_order.c) ------------------------------------------------------------------- */
-
-/* The rows of a layer in the order of the values of one column, so that those of one value are found without a look at
- * the others. Borrows nothing of the layer. */
-typedef struct ev_layer_order {
-    uint32_t n, nvalues; /* rows that have a value */
-    int64_t *values;     /* ascending */
-    uint32_t *starts;    /* nvalues + 1: the rows of values[i] are those from starts[i] to below starts[i + 1] */
-    uint32_t *rows;      /* they ascend within a value */
-} ev_layer_order;
-
-/* EV_UNORDERED (ev_order.h) for a column whose codes take 64 bits. The caller clears what was made, whatever is
- * returned. */
-int ev_layer_order_make(ev_layer_order *o, const ev_layer *l, uint32_t column);
-void ev_layer_order_clear(ev_layer_order *o);
-size_t ev_layer_order_bytes(const ev_layer_order *o);
-/* The rows of a value: from *at to below *end of o->rows. */
-void ev_layer_order_find(const ev_layer_order *o, int64_t value, uint32_t *at, uint32_t *end);
-
 /* --- making layers (ev_merge.c) ------------------------------------------------------------------------- */
 
 /* A layer to be written: of the columns what their headers say. */

@@ -2,18 +2,16 @@
  *
  * A layer has rows of all ranges, and of each but few: to look at these as a block of their own takes longer than the rows
  * themselves. Where a filter leaves few rows of a layer, it is asked of all of them at once, as many as a block has at a
- * time, or the rows are found in the layer's order; a layer that has next to no rows of a range is listed whatever it is
- * asked. Rows that were picked so are added when their range comes, if they are not void and of a candidate. */
+ * time; and of a layer that has next to no rows of a range, all are taken. Rows that were picked so are added when their
+ * range comes, if they are not void and of a candidate. */
 #include <stdlib.h>
 
 #include "ev_scan.h"
 
-/* A filter that leaves more than one row in so many leaves too many to be picked. */
-#define PICKED_SHARE 8u
-/* With fewer rows a range, all of a layer's rows are picked: a slice costs as much as so many. */
-#define SPARSE 16u
-/* A row that is looked up costs as much as so many that are compared one after the other. */
-#define LOOKED_UP 4u
+/* To look at the rows of a range costs as much as to compare so many, and one by one; a row that was picked as much as so
+ * many (200, 1 to 2 and 8 nanoseconds). */
+#define SLICE 200u
+#define PICKED 6u
 
 static uint32_t contact_of(const ev_layer *l, uint32_t row) {
     const bm_chunk *c = &l->b.columns[EV_CONTACT];
@@ -43,35 +41,32 @@ static bool pick(ev_call *x, const ev_layer *l, uint32_t first, uint32_t n) {
     return true;
 }
 
-/* Whether the window or a conjunct lets nothing of the layer pass; and whether all of it passes all but `by`. */
-static bool passes_none(ev_call *x, const ev_layer *l, const ev_conjunct *by, bool *all) {
+/* Whether the window or a conjunct lets nothing of the layer pass. */
+static bool passes_none(ev_call *x, const ev_layer *l) {
     const ev_filter *f = x->q->filter;
     const bm_scan window = {NULL, NULL, x->q->first, x->q->last};
     uint64_t lo, hi;
     int zone = bm_chunk_zone(&window, &l->b.columns[EV_TIME], &lo, &hi);
-    *all = zone == BM_ZONE_ALL;
-    for (uint32_t i = 0; f && i < f->nconjuncts && zone != BM_ZONE_NONE; i++) {
-        if (&f->conjuncts[i] == by) continue;
+    for (uint32_t i = 0; f && i < f->nconjuncts && zone != BM_ZONE_NONE; i++)
         zone = ev_conjunct_zone(f, &f->conjuncts[i], &l->b, x->room.zones);
-        *all &= zone == BM_ZONE_ALL;
-    }
     return zone == BM_ZONE_NONE;
 }
 
-/* Picks of the rows from `row` to below `end` by comparing them all. BM_OK also where they are too many: then none is, and
- * *picked is false. */
-static int pick_compared(ev_call *x, const ev_layer *l, uint32_t row, uint32_t end, bool sparse, const bm_stop *stop,
-                         bool *picked) {
-    const uint32_t before = x->picked.n;
-    for (uint32_t n; row < end; row += n) {
+/* Picks of the layer's rows from one part to below another, or none where they are too many: then *picked is false. */
+static int pick_some(ev_call *x, const ev_layer *l, const ev_part *from, const ev_part *to, const bm_stop *stop,
+                     bool *picked) {
+    const uint32_t before = x->picked.n, end = to->row;
+    const uint64_t parts = (uint64_t)(to - from), rows = end - from->row;
+    for (uint32_t row = from->row, n; row < end; row += n) {
         const int status = stop ? bm_stop_look(stop) : BM_OK;
         if (status != BM_OK) return status;
         n = end - row < BM_CHUNK_ROWS ? end - row : BM_CHUNK_ROWS;
+        const uint64_t most = n * (SLICE * parts + rows) / (PICKED * rows);
+        if (most < n && !x->q->filter) return BM_OK;
         ev_layer_slice(l, row, n, &x->slice);
-        const uint32_t found = ev_pick_rows(x, &x->slice, 0, NULL, sparse ? n : n / PICKED_SHARE);
+        const uint32_t found = ev_pick_rows(x, &x->slice, most < n ? (uint32_t)most : n);
         if (found == UINT32_MAX) {
             x->picked.n = before;
-            *picked = false;
             return BM_OK;
         }
         if (!pick(x, l, row, found)) return BM_NO_MEMORY;
@@ -80,89 +75,19 @@ static int pick_compared(ev_call *x, const ev_layer *l, uint32_t row, uint32_t e
     return BM_OK;
 }
 
-/* Merges the picked rows from `from` on, which ascend up to `middle` and from there on, so that all do. */
-static bool merge(ev_picked *p, uint32_t from, uint32_t middle) {
-    const uint32_t n = middle - from;
-    uint32_t *left = malloc((size_t)n * sizeof *left + 1);
-    if (!left) return false;
-    if (n) memcpy(left, p->rows + from, (size_t)n * sizeof *left);
-    for (uint32_t i = 0, j = middle, to = from; i < n; to++)
-        p->rows[to] = j == p->n || left[i] < p->rows[j] ? left[i++] : p->rows[j++];
-    free(left);
-    return true;
-}
-
-/* The first of the rows from `at` to below `end` that is `row` or behind. */
-static uint32_t seek(const ev_layer_order *o, uint32_t at, uint32_t end, uint32_t row) {
-    while (at < end) {
-        const uint32_t mid = at + (end - at) / 2;
-        if (o->rows[mid] < row) at = mid + 1;
-        else end = mid;
-    }
-    return at;
-}
-
-/* The same by looking them up in the layer's order. */
-static int pick_looked_up(ev_call *x, const ev_held *h, const ev_layer *l, const ev_layer_order *o, uint32_t row,
-                          uint32_t end, bool all, bool *picked) {
-    ev_picked *p = &x->picked;
-    const ev_conjunct *by = &x->q->filter->conjuncts[h->sorted_by];
-    const uint32_t before = p->n;
-    for (uint32_t i = 0; i < h->nsorted; i++) {
-        uint32_t at, last;
-        ev_layer_order_find(o, h->sorted_values[i], &at, &last);
-        at = seek(o, at, last, row);
-        last = seek(o, at, last, end);
-        if ((uint64_t)(p->n - before + last - at) * LOOKED_UP > end - row) {
-            p->n = before;
-            *picked = false;
-            return BM_OK;
-        }
-        if (!room_for(p, last - at)) return BM_NO_MEMORY;
-        const uint32_t middle = p->n;
-        if (last > at) memcpy(p->rows + p->n, o->rows + at, (size_t)(last - at) * sizeof *p->rows);
-        p->n += last - at;
-        if (!merge(p, before, middle)) return BM_NO_MEMORY;
-    }
-    *picked = true;
-    const uint32_t found = p->n;
-    if (!all) p->n = before; /* what passes is put in the place of what was found, which is never overtaken */
-    for (uint32_t i = before; i < found;) {
-        if (all) {
-            p->contacts[i] = contact_of(l, p->rows[i]);
-            i++;
-            continue;
-        }
-        const uint32_t first = p->rows[i];
-        uint32_t n = 0;
-        for (; i < found && p->rows[i] - first < BM_CHUNK_ROWS; i++) x->room.rows[n++] = (uint16_t)(p->rows[i] - first);
-        ev_layer_slice(l, first, p->rows[i - 1] - first + 1, &x->slice);
-        if (!pick(x, l, first, ev_pick_rows(x, &x->slice, n, by, UINT32_MAX))) return BM_NO_MEMORY;
-    }
-    return BM_OK;
-}
-
 int ev_layers_begin(ev_call *x, const ev_held *h, const bm_stop *stop) {
     for (uint32_t i = 0; i < h->nlayers; i++) {
         const ev_layer *l = h->layers[i];
-        const ev_layer_order *o = h->sorted ? h->sorted[i] : NULL;
         ev_reading *r = &x->readings[i];
         uint32_t first = h->first;
         if (i < h->nfolded && h->folded_below > first) first = h->folded_below; /* below it, they are in the blocks */
         *r = (ev_reading){l, ev_layer_seek(l, first), false, x->picked.n, x->picked.n};
         const ev_part *from = &l->parts[r->part], *to = &l->parts[ev_layer_seek(l, h->end)];
-        if (from >= to) {
+        if (from >= to || passes_none(x, l)) {
             r->picked = true;
             continue;
         }
-        bool all = false;
-        int status = BM_OK;
-        if (passes_none(x, l, o ? &x->q->filter->conjuncts[h->sorted_by] : NULL, &all)) r->picked = true;
-        else if (o) status = pick_looked_up(x, h, l, o, from->row, to->row, all, &r->picked);
-        if (status == BM_OK && !r->picked) {
-            const bool sparse = to->row - from->row < (uint64_t)(to - from) * SPARSE;
-            if (sparse || x->q->filter) status = pick_compared(x, l, from->row, to->row, sparse, stop, &r->picked);
-        }
+        const int status = pick_some(x, l, from, to, stop, &r->picked);
         if (status != BM_OK) return status;
         r->end = x->picked.n;
     }

@@ -105,9 +105,8 @@ int ev_add_block(ev_call *x, const ev_source *from);
 int ev_add_listed(ev_call *x, const ev_source *from, uint32_t n);
 
 /* Leaves in x->room.rows those rows of a slice of a layer that are in the window and pass the filter: how many, or
- * UINT32_MAX where comparing leaves more than `most`. With `n`, only the first n of x->room.rows are looked at, which pass
- * the conjunct `by`. */
-uint32_t ev_pick_rows(ev_call *x, const ev_block *b, uint32_t n, const ev_conjunct *by, uint32_t most);
+ * UINT32_MAX where comparing leaves more than `most`. */
+uint32_t ev_pick_rows(ev_call *x, const ev_block *b, uint32_t most);
 
 /* ev_pick.c */
 /* Begins to read the layers, in x->readings, which has room for them; a status. */

@@ -26,10 +26,6 @@ cdef extern from "ev_layer.h" nogil:
     const char *ev_merge_plan(const ev_layer *older, const ev_layer *newer, uint32_t *rows, ev_plan *plan)
     void ev_merge_write(const ev_layer *older, const ev_layer *newer, const uint32_t *rows, const ev_plan *plan,
                         uint8_t *to)
-    int ev_layer_order_make(ev_layer_order *o, const ev_layer *l, uint32_t column)
-    void ev_layer_order_clear(ev_layer_order *o)
-    size_t ev_layer_order_bytes(const ev_layer_order *o)
-    void ev_layer_order_find(const ev_layer_order *o, int64_t value, uint32_t *at, uint32_t *end)
 
 
 LAYER_ROWS = EV_LAYER_MOST
@@ -152,16 +148,13 @@ cdef class EventLayer:
     cdef ev_layer c
     cdef Py_buffer view
     cdef readonly object data
-    cdef dict orders  # by column; a call keeps those that it uses
-    cdef uint32_t asked[32]  # by column, how often for some of its values
     cdef readonly dict remembered  # what its owner has made of it; not looked at here
-    cdef object __weakref__
 
     def __cinit__(self, buffer):
         cdef int column = EV_NO_COLUMN
         cdef const char *reason
         cdef bint enough = True
-        self.orders, self.remembered = {}, {}
+        self.remembered = {}
         PyObject_GetBuffer(buffer, &self.view, PyBUF_SIMPLE)
         self.data = buffer
         reason = ev_layer_open(&self.c, <const uint8_t *>self.view.buf, self.view.len, &column)
@@ -249,95 +242,6 @@ cdef class EventLayer:
         cdef uint64_t first = _ordinal(first_contact), end = _ordinal(end_contact)
         return ev_layer_place(&self.c, first), ev_layer_place(&self.c, max(first, end))
 
-
-    # --- orders
-
-    def use(self, LayerOrder order):
-        """Look rows up in the order, which is of this layer, from now on."""
-        if order.layer_data is not self.data:
-            raise ValueError("the order is of another layer")
-        self.orders[order.column] = order
-
-    def ordered(self, uint32_t column):
-        """Whether there is an order by the column that is used."""
-        return column in self.orders
-
-    def forget(self):
-        """Use no order any more. Calls under way still do."""
-        self.orders = {}
-
-    def rows_for(self, EventFilter filter):
-        """As EventMonth.rows_for."""
-        cdef _Equal each
-        cdef uint64_t least = self.c.b.rows
-        if filter is not None and self.orders:
-            for each in filter.equals:
-                least = min(least, self.left(each))
-        return least
-
-    cdef uint64_t left(self, _Equal each):
-        cdef LayerOrder order = self.orders.get(each.column)
-        return min(order.cost(each), self.c.b.rows) if order is not None else self.c.b.rows
-
-
-cdef class LayerOrder:
-    """The rows of a layer in the order of a column's values, so that a call whose filter asks for one of them looks at its
-    rows alone. For EventLayer.use. Immutable."""
-
-    cdef ev_layer_order c
-    cdef readonly uint32_t column
-    cdef object layer_data
-
-    def __cinit__(self, EventLayer layer not None, uint32_t column):
-        """Raises ValueError for a column whose values lie too far from each other."""
-        cdef int status
-        if column >= layer.c.b.ncolumns:
-            raise ValueError(f"there is no column {column}")
-        self.column, self.layer_data = column, layer.data
-        with nogil:
-            status = ev_layer_order_make(&self.c, &layer.c, column)
-        if status == BM_NO_MEMORY:
-            raise MemoryError
-        if status == EV_UNORDERED:
-            raise ValueError(f"column {column} cannot be ordered")
-
-    def __dealloc__(self):
-        ev_layer_order_clear(&self.c)
-
-    @property
-    def nbytes(self):
-        """The memory that it takes."""
-        return ev_layer_order_bytes(&self.c)
-
-    @property
-    def values(self):
-        """How many different values there are."""
-        return self.c.nvalues
-
-    cdef uint64_t cost(self, _Equal each):
-        cdef uint64_t rows = 0
-        cdef uint32_t at, end, i
-        for i in range(each.n):
-            ev_layer_order_find(&self.c, each.values[i], &at, &end)
-            rows += end - at
-        return rows * _LOOKED_UP
-
-
-def ask_layers(tuple layers, EventFilter filter not None, uint32_t scans, uint32_t least_rows):
-    """Note that a question with the filter is put to the layers. (layer, column) of the first that has no order by a column
-    of which the filter asks for some values, has so many rows at least, and was asked so often, each time once; or None."""
-    cdef EventLayer layer
-    cdef _Equal each
-    due = None
-    for each in filter.equals:
-        for layer in layers:
-            if layer.c.b.rows < least_rows or each.column in layer.orders:
-                continue
-            layer.asked[each.column] += 1
-            if layer.asked[each.column] >= scans and due is None:
-                layer.asked[each.column] = 0
-                due = layer, each.column
-    return due
 
 
 cdef uint64_t _ordinal(contact) except? 0:

@@ -132,9 +132,6 @@ cdef extern from "ev_layer.h" nogil:
         ev_part *parts
         uint32_t nparts
 
-    ctypedef struct ev_layer_order:
-        uint32_t n, nvalues
-
     ctypedef struct ev_held:
         const ev_month *const *months
         size_t nmonths
@@ -143,9 +140,6 @@ cdef extern from "ev_layer.h" nogil:
         uint32_t by, nvalues
         const int64_t *values
         const ev_layer *const *layers
-        const ev_layer_order *const *sorted "sorted"
-        uint32_t sorted_by, nsorted
-        const int64_t *sorted_values
         uint32_t nlayers, nfolded, folded_below, first, end
 
     const uint32_t EV_NUMBERS
@@ -392,7 +386,6 @@ cdef class _Held:
         if filter is not None and filter.equals:
             self.orders = [filter]
             self._choose(filter, measure)
-            self._choose_of_layers(filter)
         nfolded, below = folded
         if not 0 <= nfolded <= self.c.nlayers:
             raise ValueError(f"of {self.c.nlayers} layers {nfolded} cannot be in the blocks")
@@ -434,37 +427,9 @@ cdef class _Held:
                     measures[i] = &values.c
         self.c.by, self.c.values, self.c.nvalues = best.conjunct, best.values, best.n
 
-    cdef _choose_of_layers(self, EventFilter filter):
-        """The same of the layers."""
-        cdef EventLayer layer
-        cdef LayerOrder order
-        cdef const ev_layer_order **sorted_at
-        cdef _Equal best = None, each
-        cdef uint64_t left, least = 0
-        cdef bint any_
-        for each in filter.equals:
-            left, any_ = 0, False
-            for layer in self.layers:
-                any_ |= each.column in layer.orders
-                left += layer.left(each)
-            if any_ and (best is None or left < least):
-                best, least = each, left
-        if best is None:
-            return
-        self.c.sorted = sorted_at = <const ev_layer_order **>calloc(self.c.nlayers, sizeof(void *))
-        if sorted_at == NULL:
-            raise MemoryError
-        for i, layer in enumerate(self.layers):
-            order = layer.orders.get(best.column)
-            if order is not None:
-                self.orders.append(order)
-                sorted_at[i] = &order.c
-        self.c.sorted_by, self.c.sorted_values, self.c.nsorted = best.conjunct, best.values, best.n
-
     def __dealloc__(self):
         free(<void *>self.c.orders)
         free(<void *>self.c.measures)
-        free(<void *>self.c.sorted)
         PyMem_Free(<void *>self.c.months)
         PyMem_Free(<void *>self.c.layers)
 

@@ -44,7 +44,7 @@ class HeldEvents(NamedTuple):
         if not opened:  # binding has asked before: nothing that is dropped may be taken for none
             check_reach(type, start, end, context)
         months = snapshot.event_months(type, month_of(start), month_of(end - 1), filter, measure)
-        return cls(months, snapshot.event_layers(type, filter), snapshot.events_folded(type))
+        return cls(months, snapshot.event_layers(type), snapshot.events_folded(type))
 
     @property
     def rows(self) -> int:
@@ -53,9 +53,7 @@ class HeldEvents(NamedTuple):
 
     def rows_for(self, filter: EventFilter | None) -> int:
         """How many of them a question with the filter looks at, by what that costs."""
-        return sum(month.rows_for(filter) for month in self.months) + sum(
-            layer.rows_for(filter) for layer in self.layers
-        )
+        return sum(month.rows_for(filter) for month in self.months) + sum(layer.rows for layer in self.layers)
 
     def shares(self, pieces: int) -> list[Ranges]:
         """The ranges, ascending, in so many pieces at most; none without events."""

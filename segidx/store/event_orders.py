@@ -1,13 +1,10 @@
-"""Orders of months and of layers of events by the values of a column, kept in memory for the questions to come.
+"""Orders of months of events by the values of a column, kept in memory for the questions to come.
 
 A question about one value of a property (one product, one producer) scans the property's codes of whole months. When
 so many of them were asked that they have taken about as long as ordering the month does, the month is put in order, and
 the questions after it look at that value's rows alone: ordering never costs more than the questions before it did. An
 order is made of what is stored, and is not stored itself: a month that a merge has changed is scanned again until it is
 asked for often enough. Orders take a bounded amount of memory; those unused for longest give way.
-
-The layers of the log that lie above the months are put in order by the same rule. A layer never changes, and its order
-goes with it: when it is merged with others, in memory or into the base. Small ones are compared from end to end.
 
 Knows nothing of questions: it is told which columns they ask for by value.
 """
@@ -17,17 +14,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
-from segidx.kernels.events import (
-    EventFilter,
-    EventLayer,
-    EventMeasure,
-    EventMonth,
-    EventOrder,
-    LayerOrder,
-    ask_layers,
-)
+from segidx.kernels.events import EventFilter, EventMeasure, EventMonth, EventOrder
 
 ORDERS_BYTES = 256 << 20
 """Memory for the orders of one opened account."""
@@ -38,9 +27,6 @@ SCANS = 16
 LEAST_ROWS = 1 << 16
 # Of fewer values each has so many rows that they are scanned anyway.
 LEAST_VALUES = 16
-# The same of a layer, all of whose rows are compared at once: it takes a tenth of that.
-LAYER_SCANS = 64
-LEAST_LAYER_ROWS = 1 << 13
 _NEVER = -(1 << 62)  # of a month as it is
 
 Key = tuple[int, int, int]  # type, month, column
@@ -80,7 +66,6 @@ class EventOrders:
         self._lock = threading.Lock()
         self._making = threading.Lock()
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()  # those unused for longest first
-        self._layers: WeakKeyDictionary[EventLayer, int] = WeakKeyDictionary()  # the memory of theirs
 
     @property
     def nbytes(self) -> int:
@@ -107,33 +92,10 @@ class EventOrders:
             finally:
                 self._making.release()
 
-    def asked_of_layers(self, layers: tuple[EventLayer, ...], filter: EventFilter) -> None:
-        """The same of layers, one of which may be put in order."""
-        due = ask_layers(layers, filter, LAYER_SCANS, LEAST_LAYER_ROWS)
-        if due is not None and self._making.acquire(blocking=False):
-            try:
-                self._make_of_layer(*due)
-            finally:
-                self._making.release()
-
-    def _make_of_layer(self, layer: EventLayer, column: int) -> None:
-        try:
-            made = LayerOrder(layer, column)
-        except ValueError:
-            return
-        with self._lock:
-            if made.values < LEAST_VALUES or made.nbytes + self._layers.get(layer, 0) > self._most:
-                return
-            layer.use(made)
-            self._layers[layer] = self._layers.get(layer, 0) + made.nbytes
-            self._shrink(None)
-
     def clear(self) -> None:
         with self._lock:
             for key in list(self._kept):
                 self._drop(key)
-            for layer in list(self._layers):
-                self._forget(layer)
 
     def _is_due(self, key: Key, month: EventMonth, measure: int | None) -> bool:
         kept = self._kept.get(key)
@@ -176,21 +138,13 @@ class EventOrders:
                 kept.measures[made.column] = made
             self._shrink(key)
 
-    def _shrink(self, but: Key | None) -> None:
+    def _shrink(self, but: Key) -> None:
         """Let go of orders until the rest fits."""
         for key in list(self._kept):
             if self._bytes() <= self._most:
                 return
             if key != but:
                 self._drop(key)
-        for layer in list(self._layers):
-            if self._bytes() <= self._most:
-                return
-            self._forget(layer)
-
-    def _forget(self, layer: EventLayer) -> None:
-        self._layers.pop(layer, None)
-        layer.forget()
 
     def _drop(self, key: Key) -> None:
         kept = self._kept.pop(key)
@@ -199,7 +153,7 @@ class EventOrders:
             month.forget(key[2])
 
     def _bytes(self) -> int:
-        return sum(kept.nbytes for kept in self._kept.values()) + sum(self._layers.values())
+        return sum(kept.nbytes for kept in self._kept.values())
 
 
 def _worth(month: EventMonth, column: int) -> bool:

@@ -291,13 +291,9 @@ class Snapshot:
             self._base[META_EVENTS_MERGED] = read_events_merged(self.txn, self.dbs[DB_META])
         return cast("EventsMerged | None", self._base[META_EVENTS_MERGED])
 
-    def event_layers(self, type: EventType, filter: EventFilter | None = None) -> tuple[EventLayer, ...]:
-        """What the log holds of the events of a type, oldest first; see `first_event_layer`. With a filter, which they
-        are about to be asked with, they may be in the order of what it asks for. Raises CorruptData."""
-        layers = self._layers_of(type)[0]
-        if filter is not None and filter.equals and layers:
-            self._orders.asked_of_layers(layers, filter)
-        return layers
+    def event_layers(self, type: EventType) -> tuple[EventLayer, ...]:
+        """What the log holds of the events of a type, oldest first; see `first_event_layer`. Raises CorruptData."""
+        return self._layers_of(type)[0]
 
     def closed_event_layers(self, type: EventType) -> int:
         """How many of them, the oldest, are of segments that no commit adds to any more."""

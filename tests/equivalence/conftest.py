@@ -1,5 +1,5 @@
-"""Months and layers of events are put in order at the second question by a column, so that the small accounts of these
-tests are asked both ways: the first question scans, those after it look rows up."""
+"""Months of events are put in order at the second question by a column, so that the small accounts of these tests are
+asked both ways: the first question scans, those after it look rows up."""
 
 from __future__ import annotations
 
@@ -12,6 +12,4 @@ from segidx.store import event_orders
 def _orders_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_orders, "SCANS", 2)
     monkeypatch.setattr(event_orders, "LEAST_ROWS", 1)
-    monkeypatch.setattr(event_orders, "LAYER_SCANS", 2)
-    monkeypatch.setattr(event_orders, "LEAST_LAYER_ROWS", 1)
     monkeypatch.setattr(event_orders, "LEAST_VALUES", 1)
