@@ -39,6 +39,8 @@ static int add_layers(ev_call *x, uint32_t n, const bm_stop *stop) {
     for (; from.nabove < n; from.nabove++) {
         const ev_above *a = &x->above[from.nabove];
         if (from.nabove) from.stale |= a[-1].stale < a[-1].stale_end;
+        const int picked = ev_add_picked(x, a, &from);
+        if (picked != BM_OK) return picked;
         const bm_chunk *contacts = &x->slice.columns[EV_CONTACT];
         for (uint32_t row = a->row, rows; row < a->row_end; row += rows) {
             int status = stop ? bm_stop_look(stop) : BM_OK;
@@ -55,12 +57,8 @@ static int add_layers(ev_call *x, uint32_t n, const bm_stop *stop) {
 
 static int add_range(ev_call *x, const ev_held *h, const bm_stop *stop, uint32_t *ticks) {
     ev_source from = {NULL, 0, 0, 0, 0, false};
-    for (uint32_t i = h->nlayers, oldest = x->number < h->folded_below ? h->nfolded : 0; i-- > oldest;) {
-        const ev_part *part = ev_layer_part(h->layers[i], x->number);
-        if (!part) continue;
-        x->above[from.nabove++] = (ev_above){h->layers[i], part[0].row, part[1].row, part[0].stale, part[1].stale};
-        from.stale |= part[0].stale < part[1].stale;
-    }
+    from.nabove = ev_layers_above(x, h->nlayers);
+    for (uint32_t i = 0; i < from.nabove; i++) from.stale |= x->above[i].stale < x->above[i].stale_end;
     int status = stop && ++*ticks % LOOK_EVERY == 0 ? bm_stop_look(stop) : BM_OK;
     if (status == BM_OK && x->nruns) status = ev_add_runs(x, &from);
     const bool few = ev_chosen_few(x);
@@ -97,7 +95,7 @@ static ev_kind kind_of(const ev_query *q) {
 }
 
 /* The first range from `number` on that may have rows; EV_NUMBERS without one. */
-static uint32_t next_of(const ev_call *x, const ev_held *h, uint32_t number) {
+static uint32_t next_of(ev_call *x, const ev_held *h, uint32_t number) {
     uint32_t next = x->nruns ? ev_runs_next(x, number) : EV_NUMBERS;
     for (size_t m = 0; m < h->nmonths && next > number; m++) {
         const ev_month *month = h->months[m];
@@ -105,8 +103,8 @@ static uint32_t next_of(const ev_call *x, const ev_held *h, uint32_t number) {
         const uint32_t its = number < month->first ? month->first : number;
         if (its < next) next = its;
     }
-    for (uint32_t i = 0; i < h->nlayers && next > number; i++) {
-        const uint32_t its = ev_layer_next(h->layers[i], number);
+    if (next > number && h->nlayers) {
+        const uint32_t its = ev_layers_next(x, h->nlayers, number);
         if (its < next) next = its;
     }
     return next;
@@ -151,25 +149,28 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
     ev_call *x = take();
     uint64_t *masks = malloc((size_t)depth * (BM_CHUNK_WORDS * 8 + 1) + 1);
     ev_above *above = malloc((size_t)h->nlayers * sizeof *above + 1);
+    ev_reading *readings = malloc((size_t)h->nlayers * sizeof *readings + 1);
     int64_t *days = q->how == EV_DAYS ? malloc(BM_CHUNK_ROWS * sizeof *days) : NULL;
     ev_run *runs = malloc(h->nmonths * h->nvalues * sizeof *runs + 1);
     ev_known *known = malloc(h->nmonths * sizeof *known + 1);
-    if (!x || !masks || !above || !runs || !known || (q->how == EV_DAYS && !days)) status = BM_NO_MEMORY;
+    if (!x || !masks || !above || !readings || !runs || !known || (q->how == EV_DAYS && !days)) status = BM_NO_MEMORY;
     else {
         x->q = q;
         x->kind = kind_of(q);
         x->room.masks = masks;
         x->room.zones = (uint8_t *)(masks + (size_t)depth * BM_CHUNK_WORDS);
         x->above = above;
+        x->readings = readings;
         x->days = days;
         x->narrowed = q->among != NULL;
         x->among = 0;
         x->runs = runs;
         x->known = known;
         x->found = found;
+        found->width = q->how == EV_ROWS ? q->nlisted : 1;
         ev_runs_begin(x, h);
         ev_chosen_begin(x, h);
-        found->width = q->how == EV_ROWS ? q->nlisted : 1;
+        status = ev_layers_begin(x, h, stop);
     }
     for (uint32_t number = h->first; status == BM_OK; number++) {
         if ((number = next_of(x, h, number)) >= end) break;
@@ -183,12 +184,18 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
         if (status == BM_OK && !ev_report(x)) status = BM_NO_MEMORY;
     }
     if (status == BM_OK && q->as_set && !ev_report_set(x, key)) status = BM_NO_MEMORY;
-    if (x) ev_pairs_free(&x->pairs);
+    if (x) {
+        ev_pairs_free(&x->pairs);
+        free(x->picked.rows);
+        free(x->picked.contacts);
+        x->picked = (ev_picked){NULL, NULL, 0, 0};
+    }
     if (x && status == BM_OK) give_back(x);
     else free(x);
     free(days);
     free(masks);
     free(above);
+    free(readings);
     free(runs);
     free(known);
     return status;

@@ -123,8 +123,7 @@ uint32_t ev_layer_place(const ev_layer *l, uint64_t contact) {
     return lo;
 }
 
-/* The index of the first part from `number` on, or nparts. */
-static uint32_t seek_part(const ev_layer *l, uint32_t number) {
+uint32_t ev_layer_seek(const ev_layer *l, uint32_t number) {
     uint32_t lo = 0, hi = l->nparts;
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
@@ -135,26 +134,25 @@ static uint32_t seek_part(const ev_layer *l, uint32_t number) {
 }
 
 const ev_part *ev_layer_part(const ev_layer *l, uint32_t number) {
-    const ev_part *part = l->nparts ? &l->parts[seek_part(l, number)] : NULL;
+    const ev_part *part = l->nparts ? &l->parts[ev_layer_seek(l, number)] : NULL;
     return part && part->number == number ? part : NULL;
 }
 
-uint32_t ev_layer_next(const ev_layer *l, uint32_t number) {
-    return l->nparts ? l->parts[seek_part(l, number)].number : EV_NUMBERS;
+void ev_layer_slice_column(const ev_layer *l, uint32_t column, uint32_t first, uint32_t n, ev_block *to) {
+    const bm_chunk *c = &l->b.columns[column];
+    bm_chunk *slice = &to->columns[column];
+    const uint32_t left = c->rows > first ? c->rows - first : 0, rows = left < n ? left : n;
+    *slice = *c;
+    slice->codes += rows ? (size_t)first * c->width : 0;
+    slice->rows = rows;
+    /* How many of these have a value is not known where some of the column have none: a number that no count of rows
+     * equals keeps anyone from concluding that all have one. */
+    slice->present = c->present == c->rows || !rows ? rows : UINT32_MAX;
 }
 
 void ev_layer_slice(const ev_layer *l, uint32_t first, uint32_t n, ev_block *to) {
     to->data = l->b.data;
     to->rows = n;
     to->ncolumns = l->b.ncolumns;
-    for (uint32_t i = 0; i < to->ncolumns; i++) {
-        const bm_chunk *c = &l->b.columns[i];
-        uint32_t left = c->rows > first ? c->rows - first : 0, rows = left < n ? left : n;
-        to->columns[i] = *c;
-        to->columns[i].codes += rows ? (size_t)first * c->width : 0;
-        to->columns[i].rows = rows;
-        /* How many of these have a value is not known where some of the column have none: a number that no count of
-         * rows equals keeps anyone from concluding that all have one. */
-        to->columns[i].present = c->present == c->rows || !rows ? rows : UINT32_MAX;
-    }
+    for (uint32_t i = 0; i < to->ncolumns; i++) ev_layer_slice_column(l, i, first, n, to);
 }

@@ -44,11 +44,13 @@ uint32_t ev_layer_row(const ev_layer *l, uint64_t contact);
 uint32_t ev_layer_place(const ev_layer *l, uint64_t contact);
 /* The part of a range, or NULL. */
 const ev_part *ev_layer_part(const ev_layer *l, uint32_t number);
-/* The number of the first part from `number` on; EV_NUMBERS without one. */
-uint32_t ev_layer_next(const ev_layer *l, uint32_t number);
+/* The index of the first part from `number` on, or nparts. */
+uint32_t ev_layer_seek(const ev_layer *l, uint32_t number);
 /* Rows first to first + n - 1, all of them the layer's, as a block whose bounds are those of the layer and whose counts of
  * values may be unknown: to be scanned, when they are a block's at most, or read. */
 void ev_layer_slice(const ev_layer *l, uint32_t first, uint32_t n, ev_block *to);
+/* The same, of one column; of the others nothing is said. */
+void ev_layer_slice_column(const ev_layer *l, uint32_t column, uint32_t first, uint32_t n, ev_block *to);
 
 /* --- making layers (ev_merge.c) ------------------------------------------------------------------------- */
 
@@ -71,10 +73,11 @@ void ev_merge_write(const ev_layer *older, const ev_layer *newer, const uint32_t
 
 /* --- reading the base under layers (ev_stale.c) --------------------------------------------------------- */
 
-/* The rows and stale places of one layer in the range in hand. */
+/* The rows and stale places of one layer in the range in hand; or, of its rows, those that were picked (ev_pick.c). */
 typedef struct {
     const ev_layer *layer;
     uint32_t row, row_end, stale, stale_end;
+    uint32_t picked, picked_end;
 } ev_above;
 
 /* Clears the bits of the rows of a block (lo to hi are its contacts within the range, and those of its column begin at
@@ -82,5 +85,7 @@ typedef struct {
  * (NULL: any). */
 void ev_void_rows(uint64_t *mask, const ev_block *b, int64_t first, uint32_t lo, uint32_t hi, const ev_above *above,
                   uint32_t n, int64_t from, int64_t to, const uint64_t *chosen);
+/* Whether a stale place of the n layers voids a row of an older one. */
+bool ev_is_void(const ev_layer *l, uint32_t row, const ev_above *above, uint32_t n);
 
 #endif

@@ -66,3 +66,24 @@ void ev_void_rows(uint64_t *mask, const ev_block *b, int64_t first, uint32_t lo,
     if (from > to) return;
     for (uint32_t i = 0; i < n; i++) void_by(mask, b, first, lo, hi, &above[i], from, to, chosen);
 }
+
+bool ev_is_void(const ev_layer *l, uint32_t row, const ev_above *above, uint32_t n) {
+    const bm_chunk *columns = l->b.columns;
+    const uint32_t contact = (uint32_t)ev_value(&columns[EV_CONTACT], bm_code(&columns[EV_CONTACT], row));
+    const int64_t time = ev_value(&columns[EV_TIME], bm_code(&columns[EV_TIME], row));
+    const uint32_t event = (uint32_t)ev_value(&columns[EV_EVENT], bm_code(&columns[EV_EVENT], row));
+    for (uint32_t i = 0; i < n; i++) {
+        const ev_layer *by = above[i].layer;
+        uint32_t lo = above[i].stale, hi = above[i].stale_end;
+        while (lo < hi) {
+            const uint32_t mid = lo + (hi - lo) / 2;
+            if (by->contacts[mid] != contact ? by->contacts[mid] < contact
+                : by->times[mid] != time     ? by->times[mid] < time
+                                             : by->events[mid] < event) lo = mid + 1;
+            else hi = mid;
+        }
+        if (lo < above[i].stale_end && by->contacts[lo] == contact && by->times[lo] == time && by->events[lo] == event)
+            return true;
+    }
+    return false;
+}

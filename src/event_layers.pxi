@@ -148,11 +148,13 @@ cdef class EventLayer:
     cdef ev_layer c
     cdef Py_buffer view
     cdef readonly object data
+    cdef readonly dict remembered  # what its owner has made of it; not looked at here
 
     def __cinit__(self, buffer):
         cdef int column = EV_NO_COLUMN
         cdef const char *reason
         cdef bint enough = True
+        self.remembered = {}
         PyObject_GetBuffer(buffer, &self.view, PyBUF_SIMPLE)
         self.data = buffer
         reason = ev_layer_open(&self.c, <const uint8_t *>self.view.buf, self.view.len, &column)
@@ -239,6 +241,7 @@ cdef class EventLayer:
         """The same for the stale places."""
         cdef uint64_t first = _ordinal(first_contact), end = _ordinal(end_contact)
         return ev_layer_place(&self.c, first), ev_layer_place(&self.c, max(first, end))
+
 
 
 cdef uint64_t _ordinal(contact) except? 0:

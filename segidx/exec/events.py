@@ -114,15 +114,6 @@ def numbers_of_ranges(value: BoundAggregate, ranges: Ranges, context: BindContex
     return ordinals, numbers
 
 
-def numbers_in_log(
-    value: BoundAggregate, events: BoundEvents, among: Ordinals, context: BindContext
-) -> tuple[Ordinals, Numbers]:
-    """What those of the events come to that are in the log alone, not in the base yet; as `numbers_of`."""
-    ask = _Asked.about(value, events, among, context)
-    ask = ask._replace(held=ask.held._replace(months=()))
-    return _together(ask.parts(lambda ranges: ask.run(collect, ranges)))
-
-
 def contacts_with(events: Selections, among: Ordinals | None, context: BindContext) -> Ordinals:
     """The contacts that have one of the events, of `among` where it is given; both ascending. Raises Stopped."""
     return counts(events, among, context)[0]

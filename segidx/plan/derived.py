@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from segidx.model.derived import DerivedNumber, fields_of, members_of, value_text
 from segidx.model.errors import InvalidArgument, SegidxError
-from segidx.model.events import CLOCK_PROPERTIES, ORDER
+from segidx.model.events import CLOCK_PROPERTIES, ORDER, EventType
 from segidx.model.expression import Aggregate, AggregateFunction
 from segidx.model.results import Estimate
 from segidx.model.windows import MAX_INSTANT, MIN_INSTANT
@@ -24,8 +24,9 @@ from segidx.plan.product_filters import named
 from segidx.plan.values import BoundAggregate, BoundEvents
 from segidx.store.bands import in_units
 from segidx.store.catalog import Catalog
-from segidx.store.derived import KeptNumber, kept_bands, kept_numbers, late_ranges, touched
+from segidx.store.derived import KeptNumber, kept_bands, kept_numbers, late_ranges
 from segidx.store.layout import RANGE_BITS, derived_column
+from segidx.store.snapshot import Snapshot
 
 # The share of contacts in ranges that no column answers for above which the events are read at once.
 _MOST_LATE = 0.5
@@ -124,7 +125,7 @@ class _Columns:
             else:
                 low = high = sum(map(len, kept_bands(snapshot, columns[0])[pieces[0] : pieces[1] + 1]))
                 expected = float(low)
-            others = (len(late) << RANGE_BITS) + sum(len(touched(snapshot, type)) for type in types)
+            others = (len(late) << RANGE_BITS) + sum(_changed(snapshot, type) for type in types)
             total = self._context.total
             high = min(total, high + others)
             estimate = Estimate(0 if others or low > total else low, min(high, round(expected)), high)
@@ -176,6 +177,11 @@ def _pieces(kept: KeptNumber, scan: EventScan) -> tuple[int, int] | None:
             return None
         last = thresholds.index(scan.high + 1)
     return (first, last) if 0 <= last - first < _MOST_PIECES[function] else None
+
+
+def _changed(snapshot: Snapshot, type: EventType) -> int:
+    """Of how many contacts' events of a type the log says something, at most."""
+    return sum(layer.rows + layer.stale for layer in snapshot.event_layers(type))
 
 
 def _ends(scan: EventScan) -> tuple[int, int]:

@@ -78,7 +78,7 @@ def moves(
 ) -> Moves | None:
     """What changes where a chunk's values and presence become others; None where no contact changes its piece."""
     rows = np.flatnonzero((before[0] != after[0]) | (before[1] != after[1]))
-    old, new = (_pieces(thresholds, values[rows], present[rows]) for values, present in (before, after))
+    old, new = (pieces_of(thresholds, values[rows], present[rows]) for values, present in (before, after))
     moved = old != new
     if not moved.any():
         return None
@@ -87,7 +87,7 @@ def moves(
     return Moves(_members(old[gone], low[gone]), _members(new[come], low[come]))
 
 
-def _pieces(thresholds: Numbers, values: Numbers, present: Present) -> Numbers:
+def pieces_of(thresholds: Numbers, values: Numbers, present: npt.NDArray[np.bool_] | Present) -> Numbers:
     """The piece of each; -1 where there is no value."""
     return np.where(present != 0, np.searchsorted(thresholds, values, side="right"), -1)
 
@@ -105,7 +105,7 @@ def changed_value(txn: Reader, db: Handle, number: int, place: int, parts: Itera
 
 def new_value(thresholds: Numbers, values: Numbers, present: Present) -> bytes | None:
     """The stored value of 65,536 contacts of these values; None when none has one."""
-    pieces = _pieces(thresholds, values, present).astype(np.int16)
+    pieces = pieces_of(thresholds, values, present).astype(np.int16)
     order = np.argsort(pieces, kind="stable")
     order = order[np.searchsorted(pieces[order], 0) :]
     return shard_value(bitmap_of(_members(pieces[order].astype(np.int64), order)))

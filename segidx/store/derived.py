@@ -56,8 +56,6 @@ from segidx.store.snapshot import Snapshot
 Ordinals = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int64]
 
-# Beyond all times.
-_ALWAYS = 1 << 62
 # So many months before the newest event, columns are not asked any more.
 _LATE_MONTHS = 2
 _JOIN = {"sum": np.add, "min": np.minimum, "max": np.maximum}
@@ -373,34 +371,6 @@ def kept_bands(snapshot: Snapshot, kept: KeptNumber) -> list[Posting]:
         lambda: open_bands(snapshot.txn, snapshot.dbs[DB_POSTINGS], number, bands.pieces, snapshot.base_size),
         base=True,
     )
-
-
-def touched(snapshot: Snapshot, type: EventType) -> Ordinals:
-    """The contacts of whose events of a type the log says anything that the base does not hold, ascending."""
-    return snapshot.remembered((META_KEPT, type.number), lambda: _touched(snapshot, type), base=False)
-
-
-def _touched(snapshot: Snapshot, type: EventType) -> Ordinals:
-    layers = snapshot.event_layers(type)
-    if not layers:
-        return np.zeros(0, np.uint32)
-    folded, below = snapshot.events_folded(type)
-    owners, _ = collect((), None, -_ALWAYS, _ALWAYS, -1, layers=layers, folded=(folded, below))
-    return np.union1d(owners, voided(snapshot, type))
-
-
-def voided(snapshot: Snapshot, type: EventType) -> Ordinals:
-    """Those of them of whose events in the base the log voids some, ascending."""
-    return snapshot.remembered((META_KEPT, type.number, "voided"), lambda: _voided(snapshot, type), base=False)
-
-
-def _voided(snapshot: Snapshot, type: EventType) -> Ordinals:
-    folded, below = snapshot.events_folded(type)
-    parts = [np.zeros(0, np.uint32)]
-    for place, layer in enumerate(snapshot.event_layers(type)):
-        contacts, _, _ = layer.stale_places()
-        parts.append(contacts[contacts.astype(np.int64) >= below << RANGE_BITS] if place < folded else contacts)
-    return np.unique(np.concatenate(parts))
 
 
 def late_ranges(snapshot: Snapshot, type: EventType, at: int) -> tuple[int, ...] | None:

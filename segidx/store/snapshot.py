@@ -279,6 +279,10 @@ class Snapshot:
         """What the log holds of the events of a type, oldest first; see `first_event_layer`. Raises CorruptData."""
         return self._layers_of(type)[0]
 
+    def closed_event_layers(self, type: EventType) -> int:
+        """How many of them, the oldest, are of segments that no commit adds to any more."""
+        return sum(len(s.layers.get(type.number, ())) for s in self.view.segments[:-1])
+
     def first_event_layer(self, type: EventType, number: int) -> int:
         """From which layer of a type on they lie above the blocks of a range: where a merge has come past, the base
         holds what the older ones say."""

@@ -5,7 +5,8 @@ before and after them, taken away and declared otherwise, as of instants before,
 from __future__ import annotations
 
 import random
-from contextlib import suppress
+import threading
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -32,6 +33,7 @@ from segidx.store import base
 from segidx.store.columns import changed_chunk
 from segidx.store.derived import kept_numbers
 from segidx.store.layout import DB_COLUMNS, block_key, derived_column
+from segidx.store.snapshot import Snapshot
 from segidx.testing.checks import check_expression
 from segidx.testing.oracle import Oracle
 
@@ -200,11 +202,15 @@ def derived_scans(account: Account, text: str, at: datetime) -> int:
 
 def differing(account: Account, text: str, at: datetime) -> tuple[int, int]:
     """The count with and without rules."""
+    with account._store.snapshot() as snapshot:
+        return differing_in(snapshot, text, at)
+
+
+def differing_in(snapshot: Snapshot, text: str, at: datetime) -> tuple[int, int]:
     found = []
     for optimised in (True, False):
-        with account._store.snapshot() as snapshot:
-            context = BindContext(snapshot, to_millis(at), account.info.tz)
-            found.append(count(prepare(text, context, optimised=optimised).plan, context))
+        context = BindContext(snapshot, to_millis(at), snapshot.catalog.account.tz)
+        found.append(count(prepare(text, context, optimised=optimised).plan, context))
     return found[0], found[1]
 
 
@@ -213,6 +219,8 @@ def test_lives(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> No
     if seed % 2:  # imports are large: columns are built behind them, and do not follow
         monkeypatch.setattr(writer, "BULK_EVENTS", 5)
         monkeypatch.setattr(merger, "QUIET_SECONDS", 0.0)
+    if seed >= 2:
+        monkeypatch.setattr(merger, "SEGMENT_BYTES", 2000)
     told: Told | None = None
     for round in range(3):
         with Database.open(tmp_path / "data", create=not round, clock=lambda: to_millis(AT)) as database:
@@ -266,6 +274,72 @@ def test_half_merged_and_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             assert list(told.account.verify()) == []
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_snapshots_of_any_moment(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one snapshot has made of layers serves others, be they older or newer, before, while and after these are
+    merged: they are asked in any order, and more than once."""
+    monkeypatch.setattr(base, "SLICE_BYTES", 3000)
+    monkeypatch.setattr(merger, "SEGMENT_BYTES", (1 << 30, 4000, 1)[seed])
+    rng = random.Random(seed)
+    with (
+        Database.open(tmp_path / "data", create=True, clock=lambda: to_millis(AT)) as database,
+        ExitStack() as held,
+    ):
+        account = database.account()
+        account.upsert([(f"c{n}", {}) for n in range(70_000)])
+        account.merge()
+        account.import_orders(many(seed, 70_000))
+        account.declare_derived("large", "max(order.amount)")
+        account.merge()
+        begin = account._store.write
+        snapshots: list[Snapshot] = []
+        texts = "sum(order.amount) > 150", "count(order) >= 2", "max(order.amount) >= 200"
+
+        def ask(snapshot: Snapshot, text: str) -> None:
+            with_columns, without = differing_in(snapshot, text, AT + timedelta(days=1))
+            assert with_columns == without > 0, text
+
+        def look() -> None:
+            for snapshot in rng.sample(snapshots, min(3, len(snapshots))):
+                ask(snapshot, rng.choice(texts))
+
+        def write_some() -> None:
+            rows: list[EventRow] = [Retraction("order", f"o{rng.randrange(3000)}")]
+            for _ in range(rng.choice((1, 20, 60))):
+                number, contact, amount = rng.randrange(4000), rng.randrange(70_000), rng.randrange(400)
+                rows.append(Order(f"o{number}", f"c{contact}", AT, amount=Decimal(amount)))
+            account.write_events(rows)
+
+        merging: list[threading.Thread] = []  # as often as it has begun a transaction
+
+        def write(*arguments: object, **named: object) -> object:
+            thread = threading.current_thread()
+            if thread in merging:
+                merging.append(thread)
+                if len(merging) < 5:  # so that there is what this merge leaves, and most that it takes is still there
+                    write_some()
+                snapshots.append(held.enter_context(account._store.snapshot()))
+                if rng.randrange(2):
+                    look()
+            return begin(*arguments, **named)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(account._store, "write", write)
+        for round in range(3):
+            for n in range(6):
+                write_some()
+                snapshots.append(held.enter_context(account._store.snapshot()))
+                if n % 2 or round:
+                    look()
+            merging.append(threading.current_thread())
+            account.merge()
+            merging.clear()
+            snapshots.append(held.enter_context(account._store.snapshot()))
+            for text in texts:  # the newest makes what it lacks before the older ones do
+                ask(snapshots[-1], text)
+                for snapshot in rng.sample(snapshots, 12):
+                    ask(snapshot, text)
+
+
 def test_over_grpc(tmp_path: Path) -> None:
     with (
         Database.open(tmp_path / "data", create=True, clock=lambda: to_millis(AT)) as database,
@@ -286,11 +360,11 @@ def test_over_grpc(tmp_path: Path) -> None:
         assert set(remote.derived) == {*BUILT_IN, "b", "c"}
 
 
-def many(seed: int) -> list[Order]:
-    """Events of contacts of three ranges."""
+def many(seed: int, contacts: int = 40_000) -> list[Order]:
+    """Events of so many contacts, of three ranges or more."""
     rng = np.random.default_rng(seed)
     orders: list[Order] = []
-    for n, contact in enumerate(rng.integers(0, 40_000, 3000).tolist()):
+    for n, contact in enumerate(rng.integers(0, contacts, 3000).tolist()):
         time = AT - timedelta(minutes=int(rng.integers(1, 500_000)))
         orders.append(Order(f"o{n}", f"c{contact}", time, amount=Decimal(int(rng.integers(-20, 300)))))
     return orders
@@ -350,6 +424,8 @@ def test_too_large_a_number_is_left_to_the_events(tmp_path: Path) -> None:
         most = Decimal(2**61).scaleb(-2)
         for n in range(3):
             account.write_events([Order(f"{n}", "ann", AT - timedelta(days=1), amount=most)])
+            if n < 2:
+                assert account.count(f"sum(order.amount) = {(n + 1) * most}").count == 1
             account.merge()
             assert account.count("sum(order.amount) > 1").count == 1
             assert derived_scans(account, "sum(order.amount) > 1", AT) == (n < 1)

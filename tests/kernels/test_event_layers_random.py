@@ -274,13 +274,15 @@ class Maker:
         low, high = sorted(
             (rng.choice((min(held), *rng.choices(held, k=3))), rng.choice((max(held), *held[:3], 2**70)))
         )
-        kind = rng.choice(("range", "table", "present", "constant", "clock"))
+        kind = rng.choice(("range", "equal", "table", "present", "constant", "clock"))
         if kind == "clock":
             return self.clock()
         if kind == "constant":
             return [("constant", True)], lambda row: True
         if kind == "present":
             return [("present", column)], lambda row: row[column] is not None
+        if kind == "equal":
+            return [("range", column, held[0], held[0])], lambda row: row[column] == held[0]
         if kind == "range":
             return [("range", column, low, high)], lambda row: (v := row[column]) is not None and low <= v <= high
         bits = [rng.random() < 0.5 for _ in range(8 * rng.choice((0, 1, 30, 9000)))]
@@ -360,7 +362,7 @@ def check_random(seed: int, rounds: int) -> None:
             left.append(list(merged))
         if len(case.opened) > 1:
             left.append([*case.opened[:-2], EventLayer(merge_layers(*case.opened[-2:]))])
-        for _ in range(5):
+        for _ in range(6):
             query = maker.query(rows)
             found += case.check(query) > 0
             whole = case.answer(query, case.opened, (0, 0))
@@ -402,6 +404,11 @@ def test_sizes(n: int) -> None:
         few = frozenset(contacts[:3] + contacts[-3:])
         for query in (Query(), Query(candidates=few), *(maker.query(rows + around) for _ in range(6))):
             case.check(query)
+        for value in {row[5] for row in rows[:3]} - {None}:
+            equal: tuple[list[Op], Test] = [("range", 5, value, value)], lambda row, value=value: row[5] == value  # type: ignore[misc]
+            for measure in (-1, 6):
+                case.check(Query(equal, measure=measure))
+                case.check(Query(equal, MAY + 2, MAY + 5, measure, few))
 
 
 def test_one_contact_with_more_rows_than_a_block_holds() -> None:
