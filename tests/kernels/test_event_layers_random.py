@@ -421,3 +421,7 @@ def test_one_contact_with_more_rows_than_a_block_holds() -> None:
         assert case.check(Query()) == len(layers[0][0]) - 40_000 + 3 - len(layers[0][0]) // 40_001 * 2
         for query in (Query(candidates=frozenset((9,))), *(maker.query(rows[:9] + rows[-9:]) for _ in range(8))):
             case.check(query)
+        value = next(row[5] for row in rows if row[5] is not None)
+        equal: list[Op] = [("range", 5, value, value)]
+        for measure in (-1, 6):  # rows of a value that lie further from each other than a block's
+            case.check(Query((equal, lambda row, value=value: row[5] == value), measure=measure))  # type: ignore[misc]
