@@ -153,7 +153,7 @@ static int add(ev_call *x, const ev_layer *l, bool contacts, uint32_t first, uin
     ev_layer_slice_column(l, EV_TIME, first, rows, &x->slice);
     if (x->q->measure != EV_NO_COLUMN) ev_layer_slice_column(l, (uint32_t)x->q->measure, first, rows, &x->slice);
     for (uint32_t i = 0; i < x->q->nlisted; i++) ev_layer_slice_column(l, x->q->listed[i], first, rows, &x->slice);
-    return ev_add_rows(x, &x->slice, x->room.rows, n);
+    return ev_add_rows(x, &x->slice, x->room.rows, NULL, n);
 }
 
 int ev_add_picked(ev_call *x, const ev_above *a, const ev_source *from) {

@@ -193,7 +193,7 @@ uint32_t ev_pick_rows(ev_call *x, const ev_block *b, uint32_t most) {
     const bm_scan window = {NULL, NULL, q->first, q->last};
     const uint32_t nconjuncts = f ? f->nconjuncts : 0;
     uint64_t lo, hi;
-    left_rows left = {x, b, b->rows, ALL};
+    left_rows left = {x, b, b->rows, ALL, false};
     const int inside = bm_chunk_zone(&window, &b->columns[EV_TIME], &lo, &hi);
     if (inside == BM_ZONE_NONE) return 0;
     bool compared = true; /* so far: what is dearer stands behind */

@@ -391,15 +391,14 @@ cdef class _Held:
             if month.least < needed:
                 raise ValueError(f"a block has {month.least} columns: there is no column {needed - 1}")
             months_at[i] = &month.c
+        if filter is not None and filter.equals:
+            self._choose(filter, measure)
+        if narrowed:
+            self._locate(measure)
         for i, layer in enumerate(self.layers):
             if layer.c.b.ncolumns < needed:
                 raise ValueError(f"a layer has {layer.c.b.ncolumns} columns: there is no column {needed - 1}")
             layers_at[i] = &layer.c
-        if filter is not None and filter.equals:
-            self.orders = [filter]
-            self._choose(filter, measure)
-        if narrowed:
-            self._locate(measure)
         nfolded, below = folded
         if not 0 <= nfolded <= self.c.nlayers:
             raise ValueError(f"of {self.c.nlayers} layers {nfolded} cannot be in the blocks")
@@ -430,6 +429,7 @@ cdef class _Held:
         self.c.measures = measures = <const ev_measure **>calloc(self.c.nmonths, sizeof(void *))
         if orders == NULL or measures == NULL:
             raise MemoryError
+        self.orders = [filter]
         for i, month in enumerate(self.months):
             order = month.orders.get(best.column)
             if order is not None and order.few(best, month.rows):

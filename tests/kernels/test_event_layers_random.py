@@ -421,3 +421,18 @@ def test_one_contact_with_more_rows_than_a_block_holds() -> None:
         assert case.check(Query()) == len(layers[0][0]) - 40_000 + 3 - len(layers[0][0]) // 40_001 * 2
         for query in (Query(candidates=frozenset((9,))), *(maker.query(rows[:9] + rows[-9:]) for _ in range(8))):
             case.check(query)
+
+
+def test_rows_of_a_value_that_lie_far_from_each_other() -> None:
+    n = np.arange(70_001)
+    kind, amount = (n % 35_000 == 0).astype(np.int64), n + 1
+    columns = [n * 0 + 9, n + MAY, n, n * 0, kind, amount, n * 0 + 1]
+    none = np.zeros(0, np.uint32)
+    layer = EventLayer(
+        encode_layer([(c, np.ones(len(n), np.uint8)) for c in columns], none, none.astype(np.int64), none)
+    )
+    equal = EventFilter([("range", 4, 1, 1)])
+    found = both([], equal, 0, 2**63, 5, None, None, None, layers=[layer])
+    assert [each.tolist() for each in found] == [[9], [1 + 35_001 + 70_001]]
+    ordinals, (times,) = select([], equal, 0, 2**63, [TIME], layers=[layer])
+    assert (ordinals.tolist(), times.tolist()) == ([9, 9, 9], [MAY, MAY + 35_000, MAY + 70_000])
