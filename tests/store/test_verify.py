@@ -179,8 +179,8 @@ def test_a_merge_that_dies_anywhere_leaves_a_sound_account(empty: Account, monke
         left -= 1
         return changing(self)
 
-    monkeypatch.setattr(segidx.store.base, "SLICE_BYTES", 4000)
-    monkeypatch.setattr(segidx.store.base, "SLICE_STRINGS", 40)
+    monkeypatch.setattr(segidx.store.base, "SLICE_BYTES", 1000)
+    monkeypatch.setattr(segidx.store.base, "SLICE_STRINGS", 1)
     monkeypatch.setattr(Slices, "_changing", dying)
     for version in (0, 1):
         empty.write([write(i, version) for i in range(90 * version, 150 + 40 * version)])
