@@ -29,8 +29,9 @@ from segidx.store.overlay import Segment, merged_delta
 from segidx.store.receipts import trim_receipts
 from segidx.store.snapshot import Snapshot
 
-# Deletions of one transaction: each frees up to 32 pages and dirties few.
+# Deletions of one transaction: each frees up to 32 pages and dirties few. Parts of the log are half a page.
 _TRIM_MOST = 200
+_TRIM_LOG = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def _trim(store: AccountStore, merged: int, now: int) -> None:
     done = False
     while not done:
         with store.write() as write:
-            done = trim_log(write.txn, write.dbs[DB_LOG], merged, _TRIM_MOST)
+            done = trim_log(write.txn, write.dbs[DB_LOG], merged, _TRIM_LOG * _TRIM_MOST)
     done = False
     while not done:
         with store.write() as write:
