@@ -102,6 +102,7 @@ class Slices:
         self.dbs = store.databases
         self._waiting: list[tuple[bytes, bytes, bytes | None]] = []
         self._bytes = 0
+        self.written = 0  # bytes of values, so far
         self._reader: lmdb.Transaction | None = None
 
     def reader(self) -> lmdb.Transaction:
@@ -123,6 +124,7 @@ class Slices:
         with self._changing() as write:
             for database, key, value in self._waiting:
                 _store(write.txn, self.dbs[database], key, value)
+        self.written += self._bytes
         self._waiting, self._bytes = [], 0
 
     def insert(self, table: int, new: NewStrings, catalog: Catalog) -> None:
@@ -138,7 +140,7 @@ class Slices:
             with self._changing() as write:
                 yield MergedTable(write.txn, self.dbs[DB_STRINGS], table, catalog.hash_key)
 
-        merge_strings(reading, writing, new.first, new.strings, Bounds(SLICE_STRINGS, SLICE_BYTES))
+        self.written += merge_strings(reading, writing, new.first, new.strings, Bounds(SLICE_STRINGS, SLICE_BYTES))
 
     def close(self) -> None:
         """End the reader: one that stays open makes the file grow."""

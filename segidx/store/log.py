@@ -21,8 +21,8 @@ from segidx.model.errors import CorruptData
 from segidx.store.layout import Handle, Writer, part_key, split_part_key
 
 # The largest value that LMDB keeps in a page of 4 KiB beside another, key and node's head included. A larger one takes
-# pages that follow one another: where free pages are many and scattered, LMDB reads its list of them until it finds such,
-# and each commit writes back all that was read.
+# pages in a row: where free pages are many and scattered, LMDB reads its list of them until it finds such, and each
+# commit writes back all that was read.
 PART_BYTES = 2018
 # Version 1 had no events.
 _VERSION, _WITHOUT_EVENTS = 2, 1

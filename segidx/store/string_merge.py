@@ -30,6 +30,7 @@ from segidx.store.strings import BUCKET, FORWARD, LOAD, StringTable, cut_values,
 _APPENDED = 64
 # Buckets in a leaf page, at least, as random insertions fill them.
 _BUCKETS_A_PAGE = 6
+_PAGE = 4096
 
 
 class Bounds(NamedTuple):
@@ -156,15 +157,18 @@ class MergedTable(StringTable):
 Within = Callable[[], AbstractContextManager[MergedTable]]
 
 
-def merge_strings(reading: Within, writing: Within, first: int, strings: pa.Array, bounds: Bounds) -> None:
-    """Put strings that have the codes `first` and on into a table, as far as they are not there. Raises CorruptData
-    where the table has other strings under these codes, or these under others; and what transactions raise."""
+def merge_strings(reading: Within, writing: Within, first: int, strings: pa.Array, bounds: Bounds) -> int:
+    """Put strings that have the codes `first` and on into a table, as far as they are not there. Returns about how many
+    bytes of pages that wrote. Raises CorruptData where the table has other strings under these codes, or these under
+    others; and what transactions raise."""
     with reading() as table:
         known = min(len(table) - first, len(strings))
         if known < 0 or not table.slice(first, first + known).equals(strings.slice(0, known)):
             table.refuse(first)
         begun, empty = table.indexed < len(table), not len(table)
     rest = strings.slice(known)
+    offsets = kernel.Batch.of(rest).offsets
+    written = int(offsets[-1] - offsets[0])
     if len(rest) and not begun and (empty or len(rest) <= bounds.pages):
         some = rest.slice(0, bounds.pages)
         with writing() as table:
@@ -172,16 +176,18 @@ def merge_strings(reading: Within, writing: Within, first: int, strings: pa.Arra
             if not np.array_equal(codes, np.arange(first + known, first + known + len(some))):
                 table.refuse(first)
         rest = rest.slice(len(some))
+        written += len(some) * _PAGE
     for some in _appended(rest, bounds):
         with writing() as table:
             table.append(some)
     with reading() as table:
         if table.indexed == len(table):
-            return
+            return written
     done = False
     while not done:
         with writing() as table:
             done = table.split(bounds.pages)
+        written += bounds.pages * _PAGE
     with reading() as table:
         slices = list(table.slices(table.lacking(), bounds.pages))
     for number, entries in enumerate(slices, 1):
@@ -189,6 +195,8 @@ def merge_strings(reading: Within, writing: Within, first: int, strings: pa.Arra
             changed = table.with_entries(entries)
         with writing() as table:
             table.put(changed, last=number == len(slices))
+        written += min(len(changed.values), bounds.pages) * _PAGE
+    return written
 
 
 def _appended(strings: pa.Array, bounds: Bounds) -> Iterator[pa.Array]:
