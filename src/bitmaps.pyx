@@ -39,6 +39,7 @@ cdef extern from "bm.h" nogil:
         uint32_t rows
         uint32_t checksum
         uint8_t width
+        uint8_t sparse "sparse"
 
     ctypedef struct bm_layer:
         const uint32_t *ordinals
@@ -83,6 +84,8 @@ cdef extern from "bm.h" nogil:
 
     const char *bm_chunk_open(bm_chunk *chunk, const uint8_t *buf, size_t len)
     const char *bm_chunk_check(const bm_chunk *chunk)
+    void bm_chunk_thin(bm_chunk *chunk)
+    size_t bm_chunk_size(const bm_chunk *chunk)
     const char *bm_chunk_plan(bm_chunk *chunk, const int64_t *values, const uint8_t *present, uint32_t n)
     void bm_chunk_write(const bm_chunk *chunk, const int64_t *values, const uint8_t *present, uint8_t *out)
     void bm_chunk_read(const bm_chunk *chunk, int64_t *values, uint8_t *present)
@@ -348,7 +351,7 @@ def encode_chunk(values, present):
     """Encode one column chunk.
 
     values: int64[n], n <= 16384, ignored where present is 0; present: uint8[n] or bool[n]. Rows behind the last present
-    one are not stored. A present value outside -2^62 < value < 2^62 is a ValueError.
+    one are not stored, and of a few among many no others either. A present value outside -2^62 < value < 2^62 is a ValueError.
     """
     v, p = _values_and_present(values, present)
     cdef const int64_t[::1] vs = v
@@ -362,7 +365,8 @@ def encode_chunk(values, present):
     cdef const char *reason = bm_chunk_plan(&chunk, vp, pp, n)
     if reason != NULL:
         raise ValueError(reason.decode())
-    cdef bytes out = PyBytes_FromStringAndSize(NULL, BM_CHUNK_HEADER + <Py_ssize_t>chunk.rows * chunk.width)
+    bm_chunk_thin(&chunk)
+    cdef bytes out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>bm_chunk_size(&chunk))
     cdef uint8_t *to = <uint8_t *>PyBytes_AS_STRING(out)
     bm_chunk_write(&chunk, vp, pp, to)
     cdef uint32_t checksum = _checksum(out)

@@ -69,14 +69,23 @@ const char *bm_validate(const uint8_t *buf, size_t len);
 
 #define BM_CHUNK_HEADER 32u
 #define BM_CHUNK_VERSION 1u
+#define BM_CHUNK_SPARSE 1u           /* a flag */
+#define BM_SPARSE_HEAD (256u * 10) /* of groups of 64 rows */
 #define BM_VALUE_LIMIT ((int64_t)1 << 62) /* |value| stays below */
 
+/* 64 rows of a sparse chunk: bit r is set where row r has a value; and how many rows before them have one. */
+typedef struct __attribute__((packed)) {
+    uint64_t rows;
+    uint16_t before;
+} bm_group;
+
 typedef struct {
-    const uint8_t *codes; /* rows * width bytes; NULL for a chunk without any value */
+    const uint8_t *codes; /* rows * width bytes, of a sparse chunk present * width; NULL for a chunk without any value */
     int64_t base, max;    /* of the present values */
     uint32_t present, rows;
     uint32_t checksum;
     uint8_t width; /* bytes a code: 0, 1, 2, 4, 8 */
+    bool sparse;   /* only rows with a value have a code (see bm_chunk_code in bm_kernels.h) */
 } bm_chunk;
 
 /* Newer values of some rows: those of one field in one delta (bm_delta.h), whose memory they borrow, and an index of
@@ -114,13 +123,18 @@ typedef struct {
 } bm_table;
 
 const char *bm_chunk_open(bm_chunk *chunk, const uint8_t *buf, size_t len);
-/* The same for one of at most `most` rows, and for the first bytes of buf alone: it takes bm_chunk_size of them. */
+/* The same for one of at most `most` rows, not sparse, and for the first bytes of buf alone: it takes bm_chunk_size of
+ * them. */
 const char *bm_chunk_head(bm_chunk *chunk, const uint8_t *buf, size_t len, uint32_t most);
-static inline size_t bm_chunk_size(const bm_chunk *c) { return BM_CHUNK_HEADER + (size_t)c->rows * c->width; }
+static inline size_t bm_chunk_size(const bm_chunk *c) {
+    return BM_CHUNK_HEADER + (c->sparse ? BM_SPARSE_HEAD + (size_t)c->present * c->width : (size_t)c->rows * c->width);
+}
 /* Whether every code of the chunk agrees with its header; NULL when so, else what is wrong. */
 const char *bm_chunk_check(const bm_chunk *chunk);
 /* The width and bounds for `n` values, into *chunk; NULL, or why they cannot be stored. */
 const char *bm_chunk_plan(bm_chunk *chunk, const int64_t *values, const uint8_t *present, uint32_t n);
+/* Makes a planned chunk sparse where that is worth it. */
+void bm_chunk_thin(bm_chunk *chunk);
 /* The narrowest width for the chunk's bounds and counts. */
 void bm_chunk_fit(bm_chunk *chunk);
 /* Writes the header, its checksum 0, and returns where the codes go. */

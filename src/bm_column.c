@@ -3,14 +3,20 @@
  * A chunk is a 32-byte little-endian header and rows * width bytes of codes:
  *    0  u8   version (1)
  *    1  u8   width: bytes a code; 0 when no row has a value, or when every one of `rows` has the same
- *    2  u16  flags (0)
+ *    2  u16  flags: 1 sparse
  *    4  u32  present: rows with a value
  *    8  u32  checksum: CRC-32 of the header without this field, then of the codes
  *   12  u32  rows: codes stored; the rows behind them have no value
  *   16  i64  base: the least value (0 when there is none)
  *   24  i64  max: the greatest (0 when there is none)
  * code = value - base + 1, and 0 where there is no value, so that a range test is one unsigned compare and never
- * meets a missing value. |value| < 2^62 keeps every code and every difference inside 64 bits. */
+ * meets a missing value. |value| < 2^62 keeps every code and every difference inside 64 bits.
+ *
+ * A sparse chunk has codes of those rows alone that have a value, and before them 256 groups of 10 bytes, one for 64 rows:
+ *    0  u64  bit r is set where row r of the group has a value
+ *    8  u16  rows of the groups before that have one
+ * It is chosen where that saves half or more of codes of 4 or 8 bytes: of narrower ones all rows are compared more quickly
+ * than the few are laid out, and where more have a value, candidates are tested more slowly. */
 #include <stdlib.h>
 
 #include "bm_kernels.h"
@@ -21,13 +27,7 @@ static uint32_t width_for(uint64_t code) {
     return code <= 0xff ? 1 : code <= 0xffff ? 2 : code <= 0xffffffffull ? 4 : 8;
 }
 
-const char *bm_chunk_open(bm_chunk *c, const uint8_t *buf, size_t len) {
-    const char *reason = bm_chunk_head(c, buf, len, BM_CHUNK_ROWS);
-    if (reason) return reason;
-    return len == bm_chunk_size(c) ? NULL : "the length does not match rows and width";
-}
-
-const char *bm_chunk_head(bm_chunk *c, const uint8_t *buf, size_t len, uint32_t most) {
+static const char *open_head(bm_chunk *c, const uint8_t *buf, size_t len, uint32_t most, uint32_t flags) {
     memset(c, 0, sizeof *c);
     if (len < BM_CHUNK_HEADER) return "shorter than a chunk header";
     if (buf[0] != BM_CHUNK_VERSION) return "unknown chunk version";
@@ -37,8 +37,10 @@ const char *bm_chunk_head(bm_chunk *c, const uint8_t *buf, size_t len, uint32_t 
     c->rows = *(const bm_u32 *)(buf + 12);
     c->base = *(const bm_i64 *)(buf + 16);
     c->max = *(const bm_i64 *)(buf + 24);
-    c->codes = buf + BM_CHUNK_HEADER;
-    if (*(const bm_u16 *)(buf + 2) != 0) return "unknown chunk flags";
+    if (*(const bm_u16 *)(buf + 2) & ~flags) return "unknown chunk flags";
+    c->sparse = *(const bm_u16 *)(buf + 2) & BM_CHUNK_SPARSE;
+    c->codes = buf + BM_CHUNK_HEADER + (c->sparse ? BM_SPARSE_HEAD : 0);
+    if (c->sparse && !c->width) return "a sparse chunk without codes";
     if (c->width > 8 || !((1u << c->width) & 0x117u)) return "the code width is not 0, 1, 2, 4 or 8";
     if (c->rows > most) return "more rows than a chunk holds";
     if (c->present > c->rows) return "more values than rows";
@@ -50,11 +52,38 @@ const char *bm_chunk_head(bm_chunk *c, const uint8_t *buf, size_t len, uint32_t 
     return NULL;
 }
 
+const char *bm_chunk_open(bm_chunk *c, const uint8_t *buf, size_t len) {
+    const char *reason = open_head(c, buf, len, BM_CHUNK_ROWS, BM_CHUNK_SPARSE);
+    if (reason) return reason;
+    return len == bm_chunk_size(c) ? NULL : "the length does not match rows and width";
+}
+
+const char *bm_chunk_head(bm_chunk *c, const uint8_t *buf, size_t len, uint32_t most) {
+    return open_head(c, buf, len, most, 0);
+}
+
+/* What is wrong with what stands before the codes of a sparse chunk. */
+static const char *check_sparse(const bm_chunk *c) {
+    const bm_group *groups = bm_chunk_groups(c);
+    uint32_t before = 0;
+    for (uint32_t g = 0; g < BM_CHUNK_WORDS; g++) {
+        if (groups[g].rows & ~(c->rows > g * 64 ? bm_ones(c->rows - g * 64) : 0)) return "a value behind the rows";
+        if (groups[g].before != before) return "the count of values before some rows is false";
+        before += (uint32_t)__builtin_popcountll(groups[g].rows);
+    }
+    if (before != c->present) return "the count of values is false";
+    for (uint32_t i = 0; i < c->present; i++)
+        if (!bm_code(c, i)) return "a value without a code";
+    return NULL;
+}
+
 const char *bm_chunk_check(const bm_chunk *c) {
     uint64_t top = difference(c->max, c->base) + 1, least = UINT64_MAX, most = 0;
     uint32_t present = 0;
+    const char *reason = c->sparse ? check_sparse(c) : NULL;
+    if (reason) return reason;
     for (uint32_t r = 0; r < c->rows; r++) {
-        uint64_t code = bm_code(c, r);
+        uint64_t code = bm_chunk_code(c, r);
         if (code > top) return "a code lies above the maximum";
         if (!code) continue;
         present++;
@@ -88,6 +117,11 @@ const char *bm_chunk_plan(bm_chunk *c, const int64_t *values, const uint8_t *pre
     return NULL;
 }
 
+void bm_chunk_thin(bm_chunk *c) {
+    const size_t all = (size_t)c->rows * c->width, some = BM_SPARSE_HEAD + (size_t)c->present * c->width;
+    c->sparse = c->width >= 4 && 2 * some <= all;
+}
+
 void bm_chunk_fit(bm_chunk *c) {
     if (c->present == c->rows && c->base == c->max) c->width = 0;
     else c->width = (uint8_t)width_for(difference(c->max, c->base) + 1);
@@ -97,6 +131,7 @@ uint8_t *bm_chunk_begin(const bm_chunk *c, uint8_t *out) {
     memset(out, 0, BM_CHUNK_HEADER);
     out[0] = BM_CHUNK_VERSION;
     out[1] = c->width;
+    *(bm_u16 *)(out + 2) = c->sparse ? BM_CHUNK_SPARSE : 0;
     *(bm_u32 *)(out + 4) = c->present;
     *(bm_u32 *)(out + 12) = c->rows;
     *(bm_i64 *)(out + 16) = c->base;
@@ -104,8 +139,28 @@ uint8_t *bm_chunk_begin(const bm_chunk *c, uint8_t *out) {
     return out + BM_CHUNK_HEADER;
 }
 
+static void write_sparse(const bm_chunk *c, const int64_t *values, const uint8_t *present, uint8_t *out) {
+    bm_group *groups = (bm_group *)out;
+    uint8_t *codes = out + BM_SPARSE_HEAD;
+    uint32_t n = 0;
+    for (uint32_t g = 0; g < BM_CHUNK_WORDS; g++) {
+        uint64_t rows = 0;
+        groups[g].before = (uint16_t)n;
+        for (uint32_t r = g * 64; r < g * 64 + 64 && r < c->rows; r++) {
+            if (!present[r]) continue;
+            rows |= 1ull << (r & 63);
+            bm_put_code(codes, c->width, n++, difference(values[r], c->base) + 1);
+        }
+        groups[g].rows = rows;
+    }
+}
+
 void bm_chunk_write(const bm_chunk *c, const int64_t *values, const uint8_t *present, uint8_t *out) {
     uint8_t *codes = bm_chunk_begin(c, out);
+    if (c->sparse) {
+        write_sparse(c, values, present, codes);
+        return;
+    }
     const uint32_t rows = c->rows;
     const int64_t base = c->base;
 #define WRITE(kind) \
@@ -124,7 +179,7 @@ static inline int64_t decode(const bm_chunk *c, uint64_t code) { return (int64_t
 
 void bm_chunk_read(const bm_chunk *c, int64_t *values, uint8_t *present) {
     for (uint32_t r = 0; r < BM_CHUNK_ROWS; r++) {
-        uint64_t code = r < c->rows ? bm_code(c, r) : 0;
+        uint64_t code = r < c->rows ? bm_chunk_code(c, r) : 0;
         present[r] = code != 0;
         values[r] = code ? decode(c, code) : 0;
     }
@@ -179,7 +234,7 @@ void bm_column_take(const bm_column *c, const uint32_t *ordinals, size_t n, int6
             values[i] = present[i] ? c->layers[l]->values[found] : 0;
             goto next;
         }
-        uint64_t code = at < c->n && row < c->at[at].rows ? bm_code(&c->at[at], row) : 0;
+        uint64_t code = at < c->n && row < c->at[at].rows ? bm_chunk_code(&c->at[at], row) : 0;
         present[i] = code != 0;
         values[i] = code ? decode(&c->at[at], code) : 0;
     next:;

@@ -53,6 +53,10 @@ typedef struct {
      * below 2^31. */
     void (*lookup_wide)(const uint8_t *codes, uint32_t rows, uint32_t lo, uint32_t span, const uint64_t *bits,
                         uint32_t at, uint64_t *out);
+    /* The rows of n groups that have a value, in order, get the bits of packed, which has a word more than they need. */
+    void (*spread)(const uint64_t *packed, const bm_group *groups, uint32_t n, uint64_t *out);
+    /* The places of m rows of a chunk: see bm_group_place. */
+    void (*places)(const bm_group *groups, const bm_u16 *cand, uint32_t m, uint32_t present, uint16_t *at);
     /* Codes of 2 bytes: rows whose bit (code + shift) % BM_CHUNK_ROWS of bits is set. */
     void (*member)(const uint8_t *codes, uint32_t rows, uint32_t shift, const uint64_t *bits, uint64_t *out);
     /* The rows of the contacts chosen, BM_CHUNK_WORDS words, in the pages whose bit is set: how many, in order, and the
@@ -148,6 +152,28 @@ static inline uint64_t bm_code(const bm_chunk *c, uint32_t row) { /* row < c->ro
     case 8: return ((const bm_u64 *)c->codes)[row];
     default: return 1; /* width 0: every row holds the one value */
     }
+}
+
+/* The groups of a sparse chunk. */
+static inline const bm_group *bm_chunk_groups(const bm_chunk *c) { return (const bm_group *)(c->codes - BM_SPARSE_HEAD); }
+
+#define BM_PLACE 0x3fffu /* of a place: where the code of a row stands among those of a sparse chunk; */
+#define BM_THERE 0x8000u /* and whether the row has one */
+
+/* The place of a row among `present` codes, never behind them: what the groups say may be damaged. Without a branch, since
+ * whether a row has a value is anyone's guess. */
+static inline uint32_t bm_group_place(const bm_group *groups, uint32_t row, uint32_t present) {
+    const uint64_t rows = groups[row >> 6].rows;
+    const uint32_t at = groups[row >> 6].before + (uint32_t)__builtin_popcountll(rows & bm_ones(row & 63));
+    const uint32_t in = at < present;
+    return (in ? at : 0) | ((uint32_t)(rows >> (row & 63)) & in) << 15;
+}
+
+/* The code of a row of any chunk but those of blocks, which are never sparse; row < c->rows. */
+static inline uint64_t bm_chunk_code(const bm_chunk *c, uint32_t row) {
+    if (!c->sparse) return bm_code(c, row);
+    const uint32_t place = bm_group_place(bm_chunk_groups(c), row, c->present);
+    return place & BM_THERE ? bm_code(c, place & BM_PLACE) : 0;
 }
 
 static inline void bm_put_code(uint8_t *codes, uint32_t width, uint32_t row, uint64_t code) { /* width > 0 */

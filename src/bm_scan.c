@@ -129,8 +129,25 @@ static void set_rows(uint64_t *out, uint32_t rows) {
         out[w] = rows >= (w + 1) * 64 ? ~0ull : rows > w * 64 ? bm_ones(rows - w * 64) : 0;
 }
 
+/* The codes of a sparse chunk are compared as those of a chunk of fewer rows, then laid out over the rows that have one. */
+static void sparse_bits(const bm_scan *s, const bm_chunk *c, uint64_t *out, uint64_t *lut) {
+    uint64_t packed[BM_CHUNK_WORDS + 1] = {0};
+    bm_chunk few = *c;
+    few.sparse = false;
+    few.rows = c->present;
+    bm_chunk_bits(s, &few, packed, lut);
+    const uint32_t words = (c->rows + 63) / 64;
+    memset(out, 0, BM_CHUNK_WORDS * 8);
+    bm_ops.spread(packed, bm_chunk_groups(c), words, out);
+    if (c->rows & 63) out[words - 1] &= bm_ones(c->rows & 63); /* what says which rows those are may be damaged */
+}
+
 void bm_chunk_bits(const bm_scan *s, const bm_chunk *c, uint64_t *out, uint64_t *lut) {
     uint64_t lo = 0, hi = 0;
+    if (c->sparse) {
+        sparse_bits(s, c, out, lut);
+        return;
+    }
     int z = bm_chunk_zone(s, c, &lo, &hi);
     if (z == BM_ZONE_ALL && c->present == c->rows) {
         set_rows(out, c->rows);
@@ -171,6 +188,33 @@ void bm_scan_bits(const bm_scan *s, uint32_t key, uint8_t *dst, uint64_t *lut) {
         mask[(at + i) >> 6] |= (uint64_t)(match) << ((at + i) & 63);                         \
     }
 
+#define SPARSE_ROWS(type)                                                                     \
+    for (uint32_t i = 0; i < n; i++) {                                                        \
+        const uint64_t code = ((const type *)c->codes)[places[i] & BM_PLACE];                  \
+        const uint64_t in = (places[i] >> 15) & (code - lo <= span);                           \
+        mask[(at + i) >> 6] |= in << ((at + i) & 63);                                          \
+    }
+
+static void sparse_test(const bm_scan *s, const bm_chunk *c, uint64_t lo, uint64_t span, const bm_u16 *cand, uint32_t at,
+                        uint32_t m, uint64_t *mask) {
+    uint16_t places[256];
+    for (uint32_t n; m; cand += n, at += n, m -= n) {
+        n = m < 256 ? m : 256;
+        bm_ops.places(bm_chunk_groups(c), cand, n, c->present, places);
+        if (!s->table && c->width == 4) {
+            SPARSE_ROWS(bm_u32)
+        } else if (!s->table && c->width == 8) {
+            SPARSE_ROWS(bm_u64)
+        } else {
+            for (uint32_t i = 0; i < n; i++) {
+                const uint64_t code = places[i] & BM_THERE ? bm_code(c, places[i] & BM_PLACE) : 0;
+                const bool in = s->table ? in_table(s->table, c, code) : code - lo <= span;
+                mask[(at + i) >> 6] |= (uint64_t)in << ((at + i) & 63);
+            }
+        }
+    }
+}
+
 void bm_chunk_test(const bm_scan *s, const bm_chunk *c, const bm_u16 *cand, uint32_t at, uint32_t m, uint64_t *mask) {
     uint64_t lo = 0, hi = 0;
     int z = bm_chunk_zone(s, c, &lo, &hi);
@@ -180,6 +224,8 @@ void bm_chunk_test(const bm_scan *s, const bm_chunk *c, const bm_u16 *cand, uint
         bool in = s->table ? in_table(s->table, c, 1) : true;
         for (uint32_t i = 0; in && i < m; i++)
             mask[(at + i) >> 6] |= (uint64_t)((cand[i] & (BM_CHUNK_ROWS - 1)) < c->rows) << ((at + i) & 63);
+    } else if (c->sparse) {
+        sparse_test(s, c, lo, span, cand, at, m, mask);
     } else if (s->table) {
         for (uint32_t i = 0; i < m; i++) {
             uint32_t row = cand[i] & (BM_CHUNK_ROWS - 1);

@@ -68,6 +68,26 @@ static void member(const uint8_t *codes, uint32_t rows, uint32_t shift, const ui
     member_tail(codes, 0, rows, shift, bits, out);
 }
 
+/* The n bits of packed from bit `at` on. */
+static inline uint64_t bits_at(const uint64_t *packed, uint32_t at, uint32_t n) {
+    const uint64_t low = packed[at >> 6] >> (at & 63);
+    return (at & 63 ? low | packed[(at >> 6) + 1] << (64 - (at & 63)) : low) & bm_ones(n);
+}
+
+static void spread(const uint64_t *packed, const bm_group *groups, uint32_t n, uint64_t *out) {
+    for (uint32_t g = 0, at = 0; g < n; g++) {
+        const uint32_t some = (uint32_t)__builtin_popcountll(groups[g].rows);
+        uint64_t bits = some ? bits_at(packed, at, some) : 0, word = 0;
+        for (uint64_t left = groups[g].rows; bits; bits >>= 1, left &= left - 1) word |= left & -left & -(bits & 1);
+        out[g] = word;
+        at += some;
+    }
+}
+
+static void places(const bm_group *groups, const bm_u16 *cand, uint32_t m, uint32_t present, uint16_t *at) {
+    for (uint32_t i = 0; i < m; i++) at[i] = (uint16_t)bm_group_place(groups, cand[i] & (BM_CHUNK_ROWS - 1), present);
+}
+
 const bm_simd bm_ops_scalar = {
     .all = bm_bits_all_scalar,
     .extract = bm_bits_extract_scalar,
@@ -76,6 +96,8 @@ const bm_simd bm_ops_scalar = {
     .lookup = {lookup_1, lookup_2},
     .lookup_wide = lookup_wide,
     .member = member,
+    .spread = spread,
+    .places = places,
 };
 
 #if defined(__x86_64__)
@@ -83,6 +105,20 @@ const bm_simd bm_ops_scalar = {
 
 #define AVX2 __attribute__((target("avx2,bmi,popcnt")))
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,avx512vbmi2,bmi,popcnt")))
+
+#define BMI2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
+
+BMI2 static void spread_bmi2(const uint64_t *packed, const bm_group *groups, uint32_t n, uint64_t *out) {
+    for (uint32_t g = 0, at = 0; g < n; g++) {
+        const uint32_t some = (uint32_t)__builtin_popcountll(groups[g].rows);
+        out[g] = some ? _pdep_u64(bits_at(packed, at, some), groups[g].rows) : 0;
+        at += some;
+    }
+}
+
+BMI2 static void places_bmi2(const bm_group *groups, const bm_u16 *cand, uint32_t m, uint32_t present, uint16_t *at) {
+    for (uint32_t i = 0; i < m; i++) at[i] = (uint16_t)bm_group_place(groups, cand[i] & (BM_CHUNK_ROWS - 1), present);
+}
 
 AVX2 static inline __m256i load256(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 
@@ -226,6 +262,8 @@ AVX2 static void member_avx2(const uint8_t *codes, uint32_t rows, uint32_t shift
 }
 
 void bm_use_avx2_scans(bm_simd *ops) {
+    ops->spread = spread_bmi2;
+    ops->places = places_bmi2;
     ops->member = member_avx2;
     ops->range[0] = range_1_avx2;
     ops->range[1] = range_2_avx2;

@@ -36,6 +36,11 @@ class Run:
         """What the file grew by, as a multiple of the bytes written to the log."""
         return (self.file_after - self.file_before) / self.log_bytes if self.log_bytes else None
 
+    @property
+    def amplification(self) -> float | None:
+        """Bytes that the server wrote, log, merges and all, as a multiple of the bytes of the log."""
+        return self.streamed.disk_bytes / self.log_bytes if self.log_bytes else None
+
 
 @dataclass(frozen=True, slots=True)
 class FullOverlay:
@@ -178,6 +183,7 @@ def _facts(run: Run, what: str) -> dict[str, str]:
         "overlay, most": f"{samples.most_overlay_bytes() / 1e6:.1f} MB",
         "log bytes written": f"{run.log_bytes / 1e6:.1f} MB",
         "bytes the server wrote to the disk": f"{did.disk_bytes / 1e6:.0f} MB",
+        "the same / log bytes": "-" if run.amplification is None else f"{run.amplification:.1f}",
         "file before and after the merge": f"{run.file_before / 1e6:.1f} MB, {run.file_after / 1e6:.1f} MB",
         "in use before and after": f"{run.used_before / 1e6:.1f} MB, {run.used_after / 1e6:.1f} MB",
         "anonymous memory: start, most, end": (
@@ -207,6 +213,7 @@ def _json(run: Run) -> dict[str, object]:
         "most_overlay_bytes": samples.most_overlay_bytes(),
         "log_bytes_written": run.log_bytes,
         "disk_bytes_written": did.disk_bytes,
+        "write_amplification": rounded(run.amplification),
         "file_bytes": {"before": run.file_before, "after": run.file_after},
         "used_bytes": {"before": run.used_before, "after": run.used_after},
         "growth_ratio": rounded(run.growth),

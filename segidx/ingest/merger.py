@@ -30,8 +30,14 @@ _Done = TypeVar("_Done")
 SEGMENT_BYTES = 4 << 20
 # A merge begins when the log holds so much: each rewrites much of the base, however little the log holds.
 MERGE_BYTES = 64 << 20
-# Or when the oldest change has waited so long.
+# Or when the oldest change has waited so long,
 MERGE_SECONDS = 60.0
+# and the log holds enough to be worth what a merge writes, by the last one: a merge of random changes over a large base
+# writes much the same whether it folds 10 MB or 60. Little is always worth it.
+WORTH = 16  # bytes of the base for one of the log
+LITTLE_BYTES = 64 << 20
+# So many times as long a merge is put off at most.
+PATIENCE = 10
 # Commits wait for the merge when the log holds so much: what readers hold in memory stays bounded.
 ROOM_BYTES = 128 << 20
 _RETRY_SECONDS = 5.0
@@ -52,6 +58,7 @@ class Merger:
         self._thread: threading.Thread | None = None
         self._closing = False
         self._log_bytes: int | None = None  # not merged; None until the log was looked at
+        self._written = 0  # by the last merge that folded anything; 0 until there was one
         self._choosing = threading.Lock()
         self._closed: int | None = None  # the generation up to which segments are; None until it was looked up
         self._failure: Exception | None = None
@@ -156,13 +163,15 @@ class Merger:
         """Fold all that is committed into the base now, and build what columns of derived numbers lack. Raises
         StorageFull, CorruptData."""
         with self._merging:
-            merge(self._store, self._clock(), self._close, bind_kept)
+            merged = merge(self._store, self._clock(), self._close, bind_kept)
             if build:
                 self._keep_all()
             self._store.clear_stale_readers()
         with self._changed:
             self._log_bytes = None  # counted anew: an earlier merge may have failed behind its merge point
             self._failure = None
+            if merged.log_bytes:
+                self._written = merged.written
             self._changed.notify_all()
 
     def unless_merging(self, work: Callable[[], _Done]) -> _Done | None:
@@ -187,6 +196,15 @@ class Merger:
         if self._thread is not None:
             self._thread.join()
 
+    def _to_wait(self, waited: float) -> float:
+        """Seconds until one looks again whether to merge, 0 to merge now; so long has `waited` what came first."""
+        unmerged = self._unmerged()
+        if not 0 < unmerged < MERGE_BYTES:
+            return 0.0
+        if waited < MERGE_SECONDS or self._written <= max(LITTLE_BYTES, WORTH * unmerged):
+            return max(0.0, MERGE_SECONDS - waited)
+        return min(MERGE_SECONDS, max(0.0, PATIENCE * MERGE_SECONDS - waited))
+
     def _unmerged(self) -> int:
         if self._log_bytes is None:
             with self._store.snapshot() as snapshot:
@@ -201,11 +219,9 @@ class Merger:
                     self._changed.wait(max(0.0, self._build_at - time.monotonic()) if self._to_build else None)
                 building = self._build_due() and not self._closing
                 # Whatever has come by the end of the wait is merged, so that readers need no log for long.
-                end = time.monotonic() + MERGE_SECONDS
-                while (
-                    not self._closing and not building and 0 < self._unmerged() < MERGE_BYTES and time.monotonic() < end
-                ):
-                    self._changed.wait(end - time.monotonic())
+                begun = time.monotonic()
+                while not self._closing and not building and (left := self._to_wait(time.monotonic() - begun)) > 0:
+                    self._changed.wait(left)
                 if self._closing:
                     return
                 if not self._unmerged() and not building:

@@ -37,6 +37,7 @@ from segidx.store.layout import (
 )
 from segidx.store.log import NewStrings
 from segidx.store.postings import bitmap_of, changed_shard, shard_value, stored_shards
+from segidx.store.string_merge import Bounds, MergedTable, merge_strings
 from segidx.store.strings import StringTable
 
 # A text gets a posting when this many contacts hold it. Below, a posting costs more bytes a contact than the column
@@ -44,7 +45,7 @@ from segidx.store.strings import StringTable
 TEXT_POSTING_MIN = 64
 # Values of one transaction of a merge; commits wait no longer than for one of these.
 SLICE_BYTES = 4 << 20
-# New strings of one transaction: each dirties a page of 4 KiB, as their buckets lie anywhere.
+# Pages of a string table's buckets that one transaction dirties.
 SLICE_STRINGS = 1024
 
 _SHARD_ROOM = 12  # bits of a shard's number: there are 4,096 at most
@@ -101,6 +102,7 @@ class Slices:
         self.dbs = store.databases
         self._waiting: list[tuple[bytes, bytes, bytes | None]] = []
         self._bytes = 0
+        self.written = 0  # bytes of values, so far
         self._reader: lmdb.Transaction | None = None
 
     def reader(self) -> lmdb.Transaction:
@@ -122,13 +124,23 @@ class Slices:
         with self._changing() as write:
             for database, key, value in self._waiting:
                 _store(write.txn, self.dbs[database], key, value)
+        self.written += self._bytes
         self._waiting, self._bytes = [], 0
 
     def insert(self, table: int, new: NewStrings, catalog: Catalog) -> None:
-        for start in range(0, len(new.strings), SLICE_STRINGS):
-            part = NewStrings(new.first + start, new.strings.slice(start, SLICE_STRINGS))
+        @contextmanager
+        def reading() -> Iterator[MergedTable]:
+            self._store.courtesy.make_way()
+            with self._store.begin() as txn:
+                yield MergedTable(txn, self.dbs[DB_STRINGS], table, catalog.hash_key)
+
+        @contextmanager
+        def writing() -> Iterator[MergedTable]:
+            self._store.courtesy.make_way()
             with self._changing() as write:
-                _insert(write.txn, self.dbs[DB_STRINGS], table, part, catalog)
+                yield MergedTable(write.txn, self.dbs[DB_STRINGS], table, catalog.hash_key)
+
+        self.written += merge_strings(reading, writing, new.first, new.strings, Bounds(SLICE_STRINGS, SLICE_BYTES))
 
     def close(self) -> None:
         """End the reader: one that stays open makes the file grow."""

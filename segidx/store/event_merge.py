@@ -28,9 +28,9 @@ from segidx.store.overlay import Segment, merged_layer
 
 def fold_events(
     store: AccountStore, segments: Sequence[Segment], catalog: Catalog, maintained: Sequence[Maintained] = ()
-) -> None:
+) -> int:
     """Fold the layers of the oldest segments, which are closed and hold all through the generation of the last, into
-    the base; what a merge to the same generation has folded before is left out.
+    the base; what a merge to the same generation has folded before is left out. Returns the bytes of values written.
 
     The columns of derived numbers that are `maintained` follow; others of the same types are kept no more.
 
@@ -59,6 +59,7 @@ def fold_events(
         slices.commit()
     finally:
         slices.close()
+    return slices.written
 
 
 class _Slices:
@@ -71,6 +72,7 @@ class _Slices:
         self._chunks: list[tuple[bytes, bytes | None]] = []
         self._waiting: list[tuple[bytes, bytes | None]] = []
         self._bytes = 0
+        self.written = 0
         self._come_to: EventsMerged | None = None
         self._reader: lmdb.Transaction | None = None
 
@@ -121,6 +123,7 @@ class _Slices:
             self._followers.settle(write)
             write_events_merged(write.txn, write.dbs[DB_META], self._come_to)
             write.changed_base()
+        self.written += self._bytes
         self._waiting, self._chunks, self._bytes, self._come_to = [], [], 0, None
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """The log: one record a commit, with all that the commit changed, until a merge has folded it into the base.
 
-A record is cut into parts of at most 128 KiB, each one value under (generation, part), appended in order. Its bytes are
-described in docs/FORMAT.md. Nothing here knows what a change means: it holds new strings, a delta, layers of events.
+A record is cut into parts, each one value under (generation, part), appended in order. Its bytes are described in
+docs/FORMAT.md. Nothing here knows what a change means: it holds new strings, a delta, layers of events.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from segidx.kernels.events import CorruptEvents, EventLayer
 from segidx.model.errors import CorruptData
 from segidx.store.layout import Handle, Writer, part_key, split_part_key
 
-# A value of this size keeps LMDB's search for a run of free pages short.
-PART_BYTES = 128 << 10
+# The largest value that LMDB keeps in a page of 4 KiB beside another, key and node's head included. A larger one takes
+# pages in a row: where free pages are many and scattered, LMDB reads its list of them until it finds such, and each
+# commit writes back all that was read.
+PART_BYTES = 2018
 # Version 1 had no events.
 _VERSION, _WITHOUT_EVENTS = 2, 1
 # version u8, 3 zero bytes, CRC-32 of all that follows it, generation, segment, time (ms since 1970), tables, types of

@@ -29,8 +29,9 @@ from segidx.store.overlay import Segment, merged_delta
 from segidx.store.receipts import trim_receipts
 from segidx.store.snapshot import Snapshot
 
-# Deletions of one transaction: each frees up to 32 pages and dirties few.
+# Deletions of one transaction: each frees up to 32 pages and dirties few. Parts of the log are half a page.
 _TRIM_MOST = 200
+_TRIM_LOG = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Merged:
 
     generation: int  # the merge point now
     log_bytes: int  # folded
+    written: int  # bytes of the values that it put into the base
 
 
 def merge(store: AccountStore, now: int, close: Callable[[], Snapshot], bind: Bind = lambda _: ()) -> Merged:
@@ -48,7 +50,7 @@ def merge(store: AccountStore, now: int, close: Callable[[], Snapshot], bind: Bi
     numbers that follow. One merge at a time. Raises StorageFull
     and CorruptData; what was folded until then does no harm.
     """
-    log_bytes = 0
+    log_bytes = written = 0
     more = True
     while more:
         with close() as snapshot:
@@ -57,11 +59,11 @@ def merge(store: AccountStore, now: int, close: Callable[[], Snapshot], bind: Bi
             strings = _strings(chosen)
             catalog, maintained = snapshot.catalog, bind(snapshot)
         if chosen:
-            _fold(store, chosen, strings, catalog, maintained)
+            written += _fold(store, chosen, strings, catalog, maintained)
             log_bytes += sum(s.log_bytes for s in chosen)
     merged = store.state().merged
     _trim(store, merged, now)
-    return Merged(merged, log_bytes)
+    return Merged(merged, log_bytes, written)
 
 
 def _chosen(snapshot: Snapshot) -> tuple[Segment, ...]:
@@ -95,7 +97,7 @@ def _fold(
     strings: dict[int, NewStrings],
     catalog: Catalog,
     maintained: Sequence[Maintained],
-) -> None:
+) -> int:
     sink = Slices(store)
     try:
         deltas = tuple(d for s in chosen for d in s.deltas)
@@ -103,10 +105,11 @@ def _fold(
             fold(sink, strings, merged_delta(deltas or (EMPTY,)), catalog)
     finally:
         sink.close()
-    fold_events(store, chosen, catalog, maintained)
+    written = sink.written + fold_events(store, chosen, catalog, maintained)
     with store.write() as write:
         write_events_merged(write.txn, write.dbs[DB_META], None)
         write.save_state(replace(write.state, merged=chosen[-1].last, base=write.state.base + 1))
+    return written
 
 
 def _strings(segments: Sequence[Segment]) -> dict[int, NewStrings]:
@@ -123,7 +126,7 @@ def _trim(store: AccountStore, merged: int, now: int) -> None:
     done = False
     while not done:
         with store.write() as write:
-            done = trim_log(write.txn, write.dbs[DB_LOG], merged, _TRIM_MOST)
+            done = trim_log(write.txn, write.dbs[DB_LOG], merged, _TRIM_LOG * _TRIM_MOST)
     done = False
     while not done:
         with store.write() as write:

@@ -144,7 +144,7 @@ class Snapshot:
 
     def _base_table(self, table: int) -> StringTable:
         key = (DB_STRINGS, table)
-        state = cast("tuple[int, int, int] | None", self._base.get(key))
+        state = cast("tuple[int, int, int, int] | None", self._base.get(key))
         found = StringTable(self.txn, self.dbs[DB_STRINGS], table, self.catalog.hash_key, state=state)
         if state is None:
             self._base[key] = found.state

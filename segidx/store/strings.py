@@ -14,7 +14,8 @@ when it appends at a database's very end; so give the largest table the highest 
 
 The formats of blocks and buckets are in src/st_block.h and src/st_bucket.h. The state is 32 bytes, little-endian:
 version u8 (1), 3 zero bytes, CRC-32 of the rest u32, count u32 (codes given), live u32 (codes not blanked),
-buckets u32, zero u32, and the hash of a fixed word u64, which tells a wrong hash key from damage.
+buckets u32, unindexed u32 (0, or the first code that the buckets may not have yet: see `segidx.store.string_merge`),
+and the hash of a fixed word u64, which tells a wrong hash key from damage.
 docs/adr/002-string-table.md says why it is built like this, and what it costs.
 """
 
@@ -39,7 +40,7 @@ MAX_CODES = 2**32 - 1
 SLICE = 20_000  # values that are read at a time, each an object of Python's
 VERIFY_STEP = 1 << 20  # codes looked up at a time by verify
 
-_STATE, _BUCKET, _FORWARD = 0, 1, 2
+_STATE, BUCKET, FORWARD = 0, 1, 2
 _KEY = struct.Struct(">HBBI")
 _STATE_FORMAT = struct.Struct("<B3sIIIIIQ")
 _STATE_VERSION = 1
@@ -81,7 +82,7 @@ class StringTable:
     If a method that writes raises anything but InvalidValue, abort the transaction.
     """
 
-    __slots__ = ("_buckets", "_count", "_db", "_get", "_key", "_live", "_mask", "_table", "_txn")
+    __slots__ = ("_buckets", "_count", "_db", "_get", "_key", "_live", "_mask", "_table", "_txn", "_unindexed")
 
     def __init__(
         self,
@@ -91,7 +92,7 @@ class StringTable:
         hash_key: bytes,
         *,
         hash_mask: int = kernel.HASH_MASK,
-        state: tuple[int, int, int] | None = None,
+        state: tuple[int, int, int, int] | None = None,
     ) -> None:
         """txn: a read or a write transaction, borrowed; db: the handle of the database; hash_key: 16 secret bytes,
         always the same for an environment. hash_mask serves tests, which force collisions with it. state: that of an
@@ -107,44 +108,50 @@ class StringTable:
         self._table = table_id
         self._key = bytes(hash_key)
         self._mask = hash_mask
-        self._count = self._live = self._buckets = 0
+        self._count = self._live = self._buckets = self._unindexed = 0
         if state is not None:
-            self._count, self._live, self._buckets = state
+            self._count, self._live, self._buckets, self._unindexed = state
             return
         stored = self._get(_KEY.pack(table_id, _STATE, 0, 0), None, db)
         if stored is not None:
             self._load_state(bytes(stored))
 
     @property
-    def state(self) -> tuple[int, int, int]:
-        """How the table is: (codes given out, codes not blanked, buckets)."""
-        return self._count, self._live, self._buckets
+    def state(self) -> tuple[int, int, int, int]:
+        """How the table is: (codes given out, codes not blanked, buckets, the first code that these may not have yet, or 0)."""
+        return self._count, self._live, self._buckets, self._unindexed
 
     def __len__(self) -> int:
         """Codes given out, blanked ones included: the next new string gets this code."""
         return self._count
+
+    @property
+    def indexed(self) -> int:
+        """The strings of the codes below are found. The others are read, and may be found: a merge is at them, or was
+        cut short."""
+        return self._unindexed or self._count
 
     # --- state ---------------------------------------------------------------------------------------------
 
     def _load_state(self, state: bytes) -> None:
         if len(state) != _STATE_FORMAT.size or state[0] != _STATE_VERSION:
             self._damaged("its state has an unknown format")
-        _, pad, checksum, count, live, buckets, zero, witness = _STATE_FORMAT.unpack(state)
+        _, pad, checksum, count, live, buckets, unindexed, witness = _STATE_FORMAT.unpack(state)
         if checksum != kernel.crc32(state[:4] + state[8:]):
             self._damaged("its state fails its checksum")
-        if any(pad) or zero or live > count or (count and not buckets):
+        if any(pad) or live > count or (count and not buckets) or (unindexed and unindexed >= count):
             self._damaged("its state contradicts itself")
         if witness != self._witness():
             self._damaged("it was written under another hash key")
-        self._count, self._live, self._buckets = count, live, buckets
+        self._count, self._live, self._buckets, self._unindexed = count, live, buckets, unindexed
 
-    def _save_state(self, count: int, live: int, buckets: int) -> None:
-        fields = (count, live, buckets, 0, self._witness())
+    def _save_state(self, count: int, live: int, buckets: int, unindexed: int = 0) -> None:
+        fields = (count, live, buckets, unindexed, self._witness())
         state = _STATE_FORMAT.pack(_STATE_VERSION, b"", 0, *fields)
         checksum = kernel.crc32(state[:4] + state[8:])
         state = _STATE_FORMAT.pack(_STATE_VERSION, b"", checksum, *fields)
         self._txn.put(_KEY.pack(self._table, _STATE, 0, 0), state, db=self._db)
-        self._count, self._live, self._buckets = count, live, buckets
+        self._count, self._live, self._buckets, self._unindexed = count, live, buckets, unindexed
 
     def _witness(self) -> int:
         return kernel.siphash(_WITNESS, self._key) & self._mask
@@ -174,10 +181,10 @@ class StringTable:
     def _values(self, known: _Buckets, ids: NDArray[np.uint32]) -> list[Any]:
         """The values of buckets, of which some are at hand."""
         if not len(known.ids):
-            return self._fetch(_BUCKET, ids)
+            return self._fetch(BUCKET, ids)
         at = np.minimum(np.searchsorted(known.ids, ids), len(known.ids) - 1)
         there = known.ids[at] == ids
-        fetched = iter(self._fetch(_BUCKET, ids[~there]))
+        fetched = iter(self._fetch(BUCKET, ids[~there]))
         values = known.values
         return [values[i] if known_ else next(fetched) for i, known_ in zip(at.tolist(), there.tolist(), strict=True)]
 
@@ -206,14 +213,14 @@ class StringTable:
         not read them again; none unless they are to be kept."""
         try:
             kept, candidates = list[_Buckets](), [np.empty(0, np.uint64)]
-            for places in _some(kernel.by_bucket(hashes, batch.valid, self._buckets)):
-                buckets = _Buckets(places.ids, self._fetch(_BUCKET, places.ids))
+            for places in in_steps(kernel.by_bucket(hashes, batch.valid, self._buckets)):
+                buckets = _Buckets(places.ids, self._fetch(BUCKET, places.ids))
                 candidates.append(kernel.probe(buckets.values, places, hashes, self._count))
                 # Fewer candidates than strings: some are new.
                 if keep and len(candidates[-1]) < int(places.starts[-1] - places.starts[0]):
                     kept.append(buckets)
-            for places in _some(kernel.by_block(np.concatenate(candidates))):
-                kernel.match(self._fetch(_FORWARD, places.ids), places, self._count, batch, codes)
+            for places in in_steps(kernel.by_block(np.concatenate(candidates))):
+                kernel.match(self._fetch(FORWARD, places.ids), places, self._count, batch, codes)
         except CorruptStrings as problem:
             self._damaged(problem)
         if not kept:
@@ -230,9 +237,9 @@ class StringTable:
         get, db, count = self._get, self._db, self._count
         hashed, bucket = kernel.place_one(data, self._key, self._mask, self._buckets)
         try:
-            value = get(_KEY.pack(self._table, _BUCKET, 0, bucket), None, db)
+            value = get(_KEY.pack(self._table, BUCKET, 0, bucket), None, db)
             for code in kernel.probe_one(value, bucket, hashed, count):
-                value = get(_KEY.pack(self._table, _FORWARD, 0, code // BLOCK), None, db)
+                value = get(_KEY.pack(self._table, FORWARD, 0, code // BLOCK), None, db)
                 if kernel.holds_one(value, code, count, data):
                     return code
         except CorruptStrings as problem:
@@ -247,6 +254,7 @@ class StringTable:
         string over MAX_STRING bytes or not UTF-8 (metadata `row` is its index), StorageFull when codes run
         out, CorruptData.
         """
+        self._check_whole()
         batch = kernel.Batch.of(strings)
         first = self._count
         codes = np.full(len(batch), -1, np.int64)
@@ -259,6 +267,10 @@ class StringTable:
             self._check_fresh(batch, fresh)
             self._append(batch, fresh, hashes[fresh], buckets)
         return codes, first
+
+    def _check_whole(self) -> None:
+        if self._unindexed:
+            raise ValueError(f"string table {self._table} is not found through as a whole: finish the merge before")
 
     def _check_fresh(self, batch: kernel.Batch, fresh: NDArray[np.uint32]) -> None:
         invalid = kernel.first_invalid(batch, fresh)
@@ -284,16 +296,16 @@ class StringTable:
         entries = np.sort((hashes & np.uint64(0xFFFFFFFF)) << np.uint64(32) | codes)
         grown = np.sort(kernel.place_range(old_buckets, buckets))
         try:
-            last = self._get(_KEY.pack(self._table, _FORWARD, 0, first // BLOCK), None, self._db)
+            last = self._get(_KEY.pack(self._table, FORWARD, 0, first // BLOCK), None, self._db)
             packed, ends = kernel.pack_blocks(last if first % BLOCK else None, first, batch, fresh)
             del last  # borrowed, and good until something is written
             for places, values, value_ends in self._changed_buckets(entries, grown, old_buckets, buckets, looked_at):
-                self._store(_BUCKET, places, _cut(values, value_ends))
+                self._store(BUCKET, places, cut_values(values, value_ends))
         except CorruptStrings as problem:
             self._damaged(problem)
         blocks = np.arange(first // BLOCK, first // BLOCK + len(ends), dtype=np.uint32)
         self._save_state(count, live, buckets)
-        self._store(_FORWARD, blocks, _cut(packed, ends))  # last, so that a new table only ever appends
+        self._store(FORWARD, blocks, cut_values(packed, ends))  # last, so that a new table only ever appends
 
     def _changed_buckets(
         self,
@@ -347,7 +359,7 @@ class StringTable:
         """
         places = kernel.by_code(self._checked(codes))
         try:
-            return kernel.read(self._fetch(_FORWARD, places.ids), places, self._count)
+            return kernel.read(self._fetch(FORWARD, places.ids), places, self._count)
         except CorruptStrings as problem:
             self._damaged(problem)
 
@@ -355,7 +367,7 @@ class StringTable:
         """The string of one code; "" when it is blanked. Raises UnknownCode and CorruptData."""
         if not 0 <= code < self._count:
             self._checked(np.array([code]))
-        value = self._get(_KEY.pack(self._table, _FORWARD, 0, code // BLOCK), None, self._db)
+        value = self._get(_KEY.pack(self._table, FORWARD, 0, code // BLOCK), None, self._db)
         try:
             return kernel.read_one(value, code, self._count).decode()
         except (CorruptStrings, UnicodeDecodeError) as problem:
@@ -374,7 +386,7 @@ class StringTable:
         stop = -(-last // BLOCK) if last > first else first // BLOCK
         ids = np.arange(first // BLOCK, stop, dtype=np.uint32)
         try:
-            return kernel.read_slice(self._fetch(_FORWARD, ids), first, last, self._count)
+            return kernel.read_slice(self._fetch(FORWARD, ids), first, last, self._count)
         except CorruptStrings as problem:
             self._damaged(problem)
 
@@ -388,10 +400,11 @@ class StringTable:
         stay in free pages of the file until it is compacted. Needs a write transaction. Raises UnknownCode and
         CorruptData, having written nothing.
         """
+        self._check_whole()
         chosen = np.unique(self._checked(codes))
         places = kernel.by_code(chosen)
         try:
-            blocks = self._fetch(_FORWARD, places.ids)
+            blocks = self._fetch(FORWARD, places.ids)
             entries = kernel.entries_of(blocks, places, self._count, self._key, self._mask)
             entries = entries[entries != kernel.NO_ENTRY]
             if not len(entries):
@@ -405,13 +418,13 @@ class StringTable:
             new_buckets = [
                 kernel.remove_entries(bucket, number, self._buckets, self._count, entries[homes.indexes(group)])
                 for group, (bucket, number) in enumerate(
-                    zip(self._fetch(_BUCKET, homes.ids), homes.ids.tolist(), strict=True)
+                    zip(self._fetch(BUCKET, homes.ids), homes.ids.tolist(), strict=True)
                 )
             ]
         except CorruptStrings as problem:
             self._damaged(problem)
-        self._store(_FORWARD, places.ids, new_blocks)
-        self._store(_BUCKET, homes.ids, new_buckets)
+        self._store(FORWARD, places.ids, new_blocks)
+        self._store(BUCKET, homes.ids, new_buckets)
         self._save_state(self._count, self._live - len(entries), self._buckets)
         return len(entries)
 
@@ -421,8 +434,9 @@ class StringTable:
         """Every problem of the table, as a sentence; nothing when it is sound.
 
         Checks all checksums and layouts; that each live string is found by its hash, at its own code, and so is
-        in the table once; that each entry belongs to its bucket, that there are as many entries as live
-        strings, and so that no entry is stray; and that nothing is stored past the table's end.
+        in the table once; that each entry belongs to its bucket, that there are as many entries as strings that are
+        found, and so that no entry is stray; and that nothing is stored past the table's end. Strings from `indexed` on
+        need not be found.
         Reads everything once; stop iterating to stop early.
         """
         name = f"string table {self._table}"
@@ -430,14 +444,14 @@ class StringTable:
         entries = 0
         for number in np.sort(kernel.place_range(0, self._buckets)).tolist():
             try:
-                value = self._get(_KEY.pack(self._table, _BUCKET, 0, number), None, self._db)
+                value = self._get(_KEY.pack(self._table, BUCKET, 0, number), None, self._db)
                 entries += kernel.check_bucket(value, number, self._buckets, self._count)
             except CorruptStrings as problem:
                 bad_buckets.add(number)
                 yield f"{name}: {problem}"
-        if not bad_buckets and entries != self._live:
+        if not bad_buckets and not self._unindexed and entries != self._live:
             yield f"{name}: buckets hold {entries} entries, and the state says {self._live}"
-        blanked = 0
+        blanked = own = 0
         sound = True
         for first in range(0, self._count, VERIFY_STEP):
             last = min(first + VERIFY_STEP, self._count)
@@ -452,14 +466,19 @@ class StringTable:
             except CorruptData as problem:
                 yield problem.message
                 continue
-            for code in np.flatnonzero(live & (found != np.arange(first, last))).tolist():
+            right = found == np.arange(first, last)
+            own += int((live & right).sum())
+            right[max(0, self.indexed - first) :] |= found[max(0, self.indexed - first) :] < 0
+            for code in np.flatnonzero(live & ~right).tolist():
                 yield f"{name}: the string of code {first + code} is found at code {found[code]}"
         if sound and self._count - blanked != self._live:
             yield f"{name}: {self._count - blanked} strings are live, and the state says {self._live}"
+        if sound and self._unindexed and entries != own:
+            yield f"{name}: buckets hold {entries} entries, and {own} strings are found"
         beyond = -(-self._count // BLOCK)
         for kind, number, what in (
-            (_FORWARD, beyond, "string block"),
-            (_BUCKET, int(kernel.place_range(self._buckets, self._buckets + 1)[0]), "hash bucket"),
+            (FORWARD, beyond, "string block"),
+            (BUCKET, int(kernel.place_range(self._buckets, self._buckets + 1)[0]), "hash bucket"),
         ):
             if self._get(_KEY.pack(self._table, kind, 0, number), None, self._db) is not None:
                 yield f"{name}: {what} {number} is past its end"
@@ -468,7 +487,7 @@ class StringTable:
         """Which codes of [first, last) are live, and what is wrong with their blocks; first is a block's start."""
         masks, problems = [], []
         for number in range(first // BLOCK, -(-last // BLOCK)):
-            value = self._get(_KEY.pack(self._table, _FORWARD, 0, number), None, self._db)
+            value = self._get(_KEY.pack(self._table, FORWARD, 0, number), None, self._db)
             try:
                 masks.append(kernel.check_block(value, number, self._count))
             except CorruptStrings as problem:
@@ -479,14 +498,14 @@ class StringTable:
         return ~bits[: last - first].astype(np.bool_), problems
 
 
-def _some(places: kernel.Places) -> Iterator[kernel.Places]:
+def in_steps(places: kernel.Places) -> Iterator[kernel.Places]:
     """The queries, some values at a time."""
     for start in range(0, len(places.ids), SLICE):
         end = start + SLICE
         yield kernel.Places(places.keys, places.ids[start:end], places.starts[start : end + 1])
 
 
-def _cut(packed: NDArray[np.uint8], ends: NDArray[np.int64]) -> Iterator[memoryview]:
+def cut_values(packed: NDArray[np.uint8], ends: NDArray[np.int64]) -> Iterator[memoryview]:
     """The values that stand end to end in `packed`."""
     view, start = packed.data, 0
     for end in ends.tolist():

@@ -54,6 +54,7 @@ def test_a_run_checks_its_answers_and_reports(
         assert run["acknowledged_ms"]["count"] == run["updates"] / 50
         assert run["counts_writing_ms"]["count"] > 0
         assert run["log_bytes_written"] > 0
+        assert run["write_amplification"] >= 1
         assert run["cpu_seconds"]["server"] > 0
         assert run["anonymous_bytes"]["most"] >= run["anonymous_bytes"]["start"] > 0
     assert report["overlay_full"]["log_bytes"] >= 200_000

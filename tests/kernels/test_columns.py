@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyroaring import BitMap
 
+from segidx.kernels.bitmaps import Posting, Program
 from segidx.kernels.columns import (
     CHUNK_ROWS,
     VALUE_LIMIT,
@@ -157,3 +161,75 @@ def test_open_names_the_chunk_and_the_reason(change, reason: str) -> None:
     assert caught.value.chunk == 2
     with pytest.raises(CorruptColumn, match=reason):
         decode_chunk(change(good))
+
+
+def few(rows: int, held: int, span: int, seed: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    """Values of so many rows, the last one among them, of which `held` have one, within a span that is reached."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(-5, span - 4, rows)
+    present = np.zeros(rows, np.uint8)
+    at = np.append(rng.permutation(rows - 1)[: held - 1], rows - 1)
+    present[at] = 1
+    values[at[:2]] = [-5, span - 5][: len(at[:2])]
+    return values, present
+
+
+@pytest.mark.parametrize("span", [200, 60_000, 2**31, 2**40])
+@pytest.mark.parametrize("rows", [100, 4096, CHUNK_ROWS - 1, CHUNK_ROWS])
+@pytest.mark.parametrize("share", [0.001, 0.34, 0.35, 0.422, 0.423, 0.9, 1])
+def test_of_few_rows_among_many_no_others_are_stored(rows: int, share: float, span: int) -> None:
+    held = max(2, round(rows * share))
+    values, present = few(rows, held, span, 7)
+    data = encode_chunk(values, present)
+    width = chunk_header(data)[0]
+    assert width == {200: 1, 60_000: 2, 2**31: 4, 2**40: 8}[span]
+    sparse = width >= 4 and 2 * (2560 + held * width) <= rows * width
+    assert (data[2:4] == b"\1\0") == sparse
+    assert len(data) == 32 + (2560 + held * width if sparse else rows * width)
+    assert verify_chunk(data) is None
+    got, flags = decode_chunk(data)
+    assert np.array_equal(flags[:rows], present)
+    assert not flags[rows:].any()
+    assert np.array_equal(got[:rows][present != 0], values[present != 0])
+
+
+@pytest.mark.parametrize("share", [0.0002, 0.01, 0.2, 0.33])
+@pytest.mark.parametrize("span", [2**31, 2**40])
+def test_sparse_chunks_answer_as_others_do(span: int, share: float) -> None:
+    rows = CHUNK_ROWS - 21
+    values, present = few(rows, max(2, round(rows * share)), span, 3)
+    column = Column([encode_chunk(values, present)])
+    assert encode_chunk(values, present)[2] == 1
+    where = np.flatnonzero(present)
+    taken, there = column.take(np.arange(CHUNK_ROWS + 5, dtype=np.uint32))
+    assert np.array_equal(np.flatnonzero(there), where)
+    assert np.array_equal(np.asarray(taken)[where], values[where])
+    everyone = Posting([bytes(BitMap(range(CHUNK_ROWS)).serialize())])
+    third = Posting([bytes(BitMap(range(0, CHUNK_ROWS, 311)).serialize())])
+    cuts = [-10, -5, int(np.median(values[where])), span - 5, span]
+    for low, high in [(a, b) for a in cuts for b in cuts]:
+        inside = where[(values[where] >= low) & (values[where] <= high)]
+        for among, some in ((everyone, inside), (third, inside[inside % 311 == 0])):
+            program = Program()
+            root = program.all_of([program.posting(among), program.range(column, low, high)])
+            program.finish(root, everyone)
+            assert program.count() == len(some), (low, high)
+
+
+def test_damage_to_a_sparse_chunk_is_found() -> None:
+    good = encode_chunk(*few(6000, 40, 2**40, 1))
+    assert good[2] == 1
+    for at in range(len(good)):
+        bad = bytearray(good)
+        bad[at] ^= 0x41
+        assert verify_chunk(bytes(bad)) is not None, at
+    for name, at in (("behind the rows", 32 + 10 * 255), ("before some rows", 32 + 10 * 255 + 8)):
+        bad = bytearray(good)
+        bad[at] ^= 1
+        bad[8:12] = zlib.crc32(bad[12:], zlib.crc32(bad[:8])).to_bytes(4, "little")
+        assert name in str(verify_chunk(bytes(bad)))
+        Column([bytes(bad)]).take(np.arange(CHUNK_ROWS, dtype=np.uint32))  # nothing is read that is not there
+    with pytest.raises(CorruptColumn, match="flags"):
+        Column([good[:2] + b"\2" + good[3:]])
+    with pytest.raises(CorruptColumn, match="without codes"):
+        Column([good[:1] + b"\0" + good[2:]])

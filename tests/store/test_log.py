@@ -250,3 +250,17 @@ def test_random_bytes_never_do_more_than_raise() -> None:
             decode_record(sealed(bytes(bad)), 7)
         except CorruptData:
             continue
+
+
+def test_two_parts_fill_a_page(tmp_path: Path) -> None:
+    """None takes pages of its own, for which LMDB would look for free ones in a row."""
+    record = Record(1, 1, 0, {3: NewStrings(0, pa.array([f"string {i}" for i in range(20_000)]))}, EMPTY, {})
+    with lmdb.open(str(tmp_path), map_size=1 << 26, max_dbs=1) as env:
+        db = env.open_db(b"log")
+        with env.begin(write=True) as txn:
+            size = append_record(txn, db, record)
+            stat = txn.stat(db)
+            ((read, _),) = read_log(txn, db, 0, 1)
+        assert same(read, record)
+        assert stat["overflow_pages"] == 0
+        assert stat["leaf_pages"] <= -(-size // (2 * log.PART_BYTES))
