@@ -1,6 +1,6 @@
 """A data directory: its marker, its writer's lock, its accounts. Private to its user.
 
-DIR/segidx.json              marker: {"format": 3}
+DIR/segidx.json              marker: {"format": 6}
 DIR/writer.lock              held (flock) by the one writing process
 DIR/accounts/NAME/data.mdb   one LMDB environment an account
 """

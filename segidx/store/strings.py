@@ -118,7 +118,7 @@ class StringTable:
 
     @property
     def state(self) -> tuple[int, int, int, int]:
-        """How the table is: (codes given out, codes not blanked, buckets, the first code that these may not have yet, or 0)."""
+        """How the table is: (codes given out, codes not blanked, buckets, 0 or the first code that these may lack)."""
         return self._count, self._live, self._buckets, self._unindexed
 
     def __len__(self) -> int:
