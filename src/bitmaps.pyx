@@ -347,11 +347,12 @@ cdef tuple _values_and_present(values, present):
     return v, p
 
 
-def encode_chunk(values, present):
+def encode_chunk(values, present, *, bint sparse=True):
     """Encode one column chunk.
 
     values: int64[n], n <= 16384, ignored where present is 0; present: uint8[n] or bool[n]. Rows behind the last present
-    one are not stored, and of a few among many no others either. A present value outside -2^62 < value < 2^62 is a ValueError.
+    one are not stored, and of a few among many no others either, if the chunk may be sparse: those of blocks of events may
+    not. A present value outside -2^62 < value < 2^62 is a ValueError.
     """
     v, p = _values_and_present(values, present)
     cdef const int64_t[::1] vs = v
@@ -365,7 +366,8 @@ def encode_chunk(values, present):
     cdef const char *reason = bm_chunk_plan(&chunk, vp, pp, n)
     if reason != NULL:
         raise ValueError(reason.decode())
-    bm_chunk_thin(&chunk)
+    if sparse:
+        bm_chunk_thin(&chunk)
     cdef bytes out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>bm_chunk_size(&chunk))
     cdef uint8_t *to = <uint8_t *>PyBytes_AS_STRING(out)
     bm_chunk_write(&chunk, vp, pp, to)

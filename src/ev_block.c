@@ -28,8 +28,9 @@ const char *ev_block_open(ev_block *b, const uint8_t *buf, size_t len, int *colu
         size_t end = *(const bm_u32 *)(buf + EV_HEADER + 4 * (size_t)i);
         *column = (int)i;
         if (end < at || end > len) return "its end does not lie behind its start and inside the block";
-        const char *reason = bm_chunk_open(&b->columns[i], buf + at, end - at);
+        const char *reason = bm_chunk_head(&b->columns[i], buf + at, end - at, BM_CHUNK_ROWS);
         if (reason) return reason;
+        if (end - at != bm_chunk_size(&b->columns[i])) return "the length does not match rows and width";
         at = end;
     }
     const char *reason = ev_block_columns(b, BM_CHUNK_ROWS - 1, column);

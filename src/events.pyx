@@ -234,7 +234,7 @@ def encode_block(columns):
         if len(values) != rows:
             raise ValueError(f"column {i} has {len(values)} rows, and column 0 has {rows}")
         try:
-            chunks.append(encode_chunk(values, present))
+            chunks.append(encode_chunk(values, present, sparse=False))
         except ValueError as error:
             raise ValueError(f"column {i}: {error}") from None
     cdef list ends = []

@@ -169,6 +169,9 @@ class Query:
     how: str = "sum"
 
 
+# Of a block: what stands before the ends of its columns.
+EV_HEADER_BYTES = 12
+
 HOW = {"sum": lambda a, b: a + b, "min": min, "max": max}
 
 
@@ -559,6 +562,27 @@ def test_verify_sees_rows_that_do_not_ascend() -> None:
         bad = good.replace(encode_chunk(events, ones), encode_chunk(wrong, ones))
         assert bad != good
         assert verify_block(bad) == "the rows do not ascend by contact, time, event and line"
+
+
+def test_no_column_of_a_block_is_sparse() -> None:
+    """Loops over rows of blocks read codes in place."""
+    n = 4_000
+    ones, row = np.ones(n, np.uint8), np.arange(n)
+    few = (row % 50 == 0).astype(np.uint8)
+    sparse = encode_chunk(row << 33, few)
+    dense = encode_chunk(row << 33, few, sparse=False)
+    assert len(sparse) < len(dense)
+    block = encode_block(
+        [(row * 4, ones), (row, ones), (row, ones), (row * 0, ones), (row << 33, few), (row * 0 + 1, ones)]
+    )
+    assert dense in block
+    assert verify_block(block) is None
+    head = EV_HEADER_BYTES + 4 * 6
+    ends = np.frombuffer(block, "<u4", 6, EV_HEADER_BYTES).astype(np.int64)
+    ends[4:] -= len(dense) - len(sparse)
+    swapped = block[:EV_HEADER_BYTES] + ends.astype("<u4").tobytes() + block[head:].replace(dense, sparse)
+    with pytest.raises(CorruptEvents, match="column 4: unknown chunk flags"):
+        EventBlock(swapped)
 
 
 def check_damaged(seed: int, rounds: int) -> None:
