@@ -93,6 +93,7 @@ bench-smoke: $(STAMPS)/dev  ## the benchmarks on small data: answers checked, ti
 	$(BIN)/python -m bench count --scale smoke --answers-only --overlay 50000
 	$(BIN)/python -m bench events --scale smoke --answers-only
 	$(BIN)/python -m bench load --scale smoke --answers-only
+	$(BIN)/python -m bench asking --scale smoke --rounds 1
 	$(BIN)/python -m bench single-add --scale smoke --rounds 1 --adds 10 --burst 50
 	$(BIN)/python -m bench ingest --scale smoke --seconds 2 --rest-seconds 1 --clients 1,2
 
