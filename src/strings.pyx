@@ -605,7 +605,7 @@ def entries_of(list values, const uint64_t[::1] keys, const uint32_t[::1] ids, c
     cdef const uint8_t *k = _hash_key(hash_key)
     cdef size_t bad = 0
     cdef int status
-    entries = np.empty(keys.shape[0], np.uint64)
+    entries = np.full(keys.shape[0], ~np.uint64(0))  # of the codes of other blocks nothing is said
     cdef uint64_t[::1] view = entries
     if keys.shape[0] == 0:
         return entries

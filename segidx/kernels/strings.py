@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 HASH_MASK = 2**64 - 1
-NO_ENTRY = np.uint64(2**64 - 1)  # what entries_of gives for a code that is blanked already
+NO_ENTRY = np.uint64(2**64 - 1)  # what entries_of gives for a code that has none
 
 # A bucket is known by its place: the lowest fingerprint at home in it (src/st_bucket.h).
 # These functions need no dressing; _strings.pyi has their types and src/strings.pyx their meaning.
@@ -246,5 +246,6 @@ def build_buckets(
 def entries_of(
     values: Sequence[Any], places: Places, count: int, hash_key: bytes, hash_mask: int = HASH_MASK
 ) -> NDArray[np.uint64]:
-    """The bucket entry each code must have, or NO_ENTRY where it is blanked. Checks the blocks wholly."""
+    """The bucket entry each code must have, or NO_ENTRY where it is blanked or in a block that was not given. Checks the
+    blocks wholly."""
     return _strings.entries_of(list(values), places.keys, places.ids, places.starts, count, hash_key, hash_mask)

@@ -79,6 +79,26 @@ def ids(first: int, end: int) -> list[str]:
     return [f"order-{number}" for number in range(first, end)]
 
 
+def test_more_blocks_than_are_read_at_a_time(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the codes of blocks that are not being read nothing is said, whatever was in that memory before."""
+    monkeypatch.setattr("segidx.store.strings.SLICE", 3)
+    empty = np.empty
+    monkeypatch.setattr(
+        np,
+        "empty",
+        lambda shape, dtype=float, **rest: (
+            np.full(shape, 77, dtype) if dtype is np.uint64 else empty(shape, dtype, **rest)
+        ),
+    )
+    known = ids(0, 50)
+    base.merge(0, known, Bounds(40, 2000))
+    new = ids(50, 1000)
+    base.merge(50, new, Bounds(40, 2000))
+    base.check(known + new)
+    with base.reading() as table:
+        assert table.indexed == len(table) == 1000
+
+
 @pytest.mark.parametrize("sizes", [(1,), (3,), (4,), (0, 1), (200,), (49, 51, 400, 2, 3000), (2500, 2501, 1)])
 def test_tables_grow_by_merges(base: Base, sizes: tuple[int, ...]) -> None:
     known: list[str] = []
