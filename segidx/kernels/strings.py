@@ -246,6 +246,6 @@ def build_buckets(
 def entries_of(
     values: Sequence[Any], places: Places, count: int, hash_key: bytes, hash_mask: int = HASH_MASK
 ) -> NDArray[np.uint64]:
-    """The bucket entry each code must have, or NO_ENTRY where it is blanked or in a block that was not given. Checks the
+    """The bucket entry each code must have, or NO_ENTRY where it is blanked or in no block that is given. Checks the
     blocks wholly."""
     return _strings.entries_of(list(values), places.keys, places.ids, places.starts, count, hash_key, hash_mask)
