@@ -579,12 +579,12 @@ def test_what_was_found_is_of_the_whole_batch(account):
 
 
 def test_many_contacts_are_found_some_at_a_time(account, monkeypatch):
-    from segidx import database
+    from segidx.database import importing
 
     account.upsert([(f"c{n}", {}) for n in range(10)])
     wanted = pa.array([f"c{n}" for n in (7, 99, 0, 3, 98, 9, 1)])
     whole = account.find_contacts(wanted)
-    monkeypatch.setattr(database, "_FOUND_AT_ONCE", 3)
+    monkeypatch.setattr(importing, "_FOUND_AT_ONCE", 3)
     assert account.find_contacts(wanted).tolist() == whole.tolist()
     assert (whole >= 0).tolist() == [True, False, True, True, False, True, True]
     assert len(set(whole.tolist())) == 6
