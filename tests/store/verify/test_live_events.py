@@ -36,9 +36,9 @@ from segidx.store.layout import (
     part_key,
 )
 from segidx.store.log import Record, append_record, read_log
+from segidx.testing.verified import Damage, expect, problems
 
 AT = datetime(2024, 3, 1, tzinfo=UTC)
-Damage = Callable[[Account], None]
 Cells = list[list[np.ndarray]]
 
 
@@ -73,13 +73,6 @@ def account(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     shutil.copytree(template, tmp_path / "data")
     with Database.open(tmp_path / "data") as database:
         yield database.account()
-
-
-def problems(account: Account) -> list[str]:
-    try:
-        return list(account.verify())
-    except SegidxError as error:
-        return [error.message]
 
 
 # --- damage ----------------------------------------------------------------------------------------------------------
@@ -285,14 +278,10 @@ def test_a_sound_log_has_no_problems(account: Account) -> None:
     assert problems(account) == []
 
 
-@pytest.mark.parametrize("name", DAMAGES)
-def test_each_damage_is_named(account: Account, name: str) -> None:
-    import re
-
-    damage, pattern = DAMAGES[name]
+@pytest.mark.parametrize(("damage", "pattern"), DAMAGES.values(), ids=DAMAGES)
+def test_each_damage_is_named(account: Account, damage: Damage, pattern: str) -> None:
     damage(account)
-    found = problems(account)
-    assert any(re.search(pattern, problem) for problem in found), f"{pattern!r} is not among {found}"
+    expect(account, pattern)
 
 
 @pytest.mark.parametrize("name", DAMAGES)

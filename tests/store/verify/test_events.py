@@ -18,7 +18,6 @@ import pytest
 from segidx.database import Account, Database
 from segidx.kernels.columns import CHUNK_ROWS, decode_chunk, encode_chunk
 from segidx.kernels.events import BLOCK_ROWS, CONTACT, EVENT, LINE, TIME, EventBlock, encode_block
-from segidx.model.errors import SegidxError
 from segidx.model.events import LINE as OF_LINES
 from segidx.model.events import ORDER
 from segidx.model.windows import to_millis
@@ -38,8 +37,9 @@ from segidx.store.layout import (
     event_table,
 )
 from segidx.store.strings import StringTable
-from segidx.testing.damage import clear, flip, get, put
+from segidx.testing.damage import clear, flip, get, put, string_key
 from segidx.testing.stored_orders import StoredLine, StoredOrder, put_orders
+from segidx.testing.verified import Damage, Damages, by_name, expect, expect_opened, problems
 
 ORDERS, LINES = 1, 2  # the numbers of the types
 ORDER_CONTACT, ORDER_TIME = (event_place(ORDER, place) for place in (PLACE_CONTACT, PLACE_TIME))
@@ -92,15 +92,10 @@ def account(path: Path) -> Iterator[Account]:
         yield database.account()
 
 
-def problems(account: Account) -> list[str]:
-    return list(account.verify())
-
-
 # --- damaging ----------------------------------------------------------------------------------------------
 
 
 Cells = list[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]
-Damage = Callable[[Account], object]
 
 
 def block(kind: int, change: Callable[[Cells], object], month: int = MAY) -> Damage:
@@ -208,10 +203,6 @@ def large(account: Account) -> None:
     columns += [np.zeros(rows, np.int64)] * 3 + [np.full(rows, 1000)] + [np.arange(rows) << 40] * 2
     cells = [(values, np.ones(rows, np.uint8)) for values in [*columns, np.ones(rows, np.int64)]]
     put(account, DB_EVENTS, event_key(LINES, 0, MAY), encode_block(cells))
-
-
-def string_key(table: int, kind: int, number: int) -> bytes:
-    return struct.pack(">HBBI", table, kind, 0, number)
 
 
 def chunk(ordinal: int) -> bytes:
@@ -391,7 +382,7 @@ NEWEST: dict[str, tuple[Damage, str]] = {
 }
 
 ALL = {"blocks": BLOCKS, "places": PLACES, "flags": FLAGS, "strings": STRINGS, "newest": NEWEST}
-CASES = [pytest.param(*case, id=f"{group}: {name}") for group, cases in ALL.items() for name, case in cases.items()]
+CASES = by_name(ALL)
 
 
 def test_sound_events_have_no_problems(account: Account) -> None:
@@ -406,25 +397,15 @@ def test_sound_events_have_no_problems(account: Account) -> None:
     assert problems(account) == [], "the newest that there was is not there any more"
 
 
-@pytest.mark.parametrize(("damage", "pattern"), CASES)
+@pytest.mark.parametrize(("damage", "pattern"), CASES.values(), ids=CASES)
 def test_each_damage_is_named(account: Account, damage: Damage, pattern: str) -> None:
     damage(account)
-    found = problems(account)
-    assert [p for p in found if re.search(pattern, p)], f"{pattern!r} is not among {found}"
+    expect(account, pattern)
 
 
-@pytest.mark.parametrize("group", list(ALL))
-def test_a_process_that_opens_the_damage_names_it_or_refuses_it(path: Path, group: str) -> None:
-    for number, (damage, pattern) in enumerate(ALL[group].values()):
-        place = Path(shutil.copytree(path, path.parent / f"{group} {number}"))
-        with Database.open(place) as database:
-            damage(database.account())
-        with Database.open(place, read_only=True) as database:
-            try:
-                found = problems(database.account())
-            except SegidxError as error:
-                found = [error.message]
-            assert [p for p in found if re.search(pattern, p)], f"{pattern!r} is not among {found}"
+@pytest.mark.parametrize("damages", ALL.values(), ids=ALL)
+def test_a_process_that_opens_the_damage_names_it_or_refuses_it(path: Path, damages: Damages) -> None:
+    expect_opened(path, damages)
 
 
 def test_one_flipped_bit_anywhere_is_found(account: Account) -> None:

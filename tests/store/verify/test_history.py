@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +22,11 @@ from segidx.model.writes import ContactWrite
 from segidx.store.event_blocks import FIRST_PROPERTY, month_of
 from segidx.store.layout import DB_EVENTS, DB_LOG, DB_META, META_NEWEST_CHANGE, META_NEWEST_EVENT, event_key, part_key
 from segidx.store.log import append_record, read_log
+from segidx.testing.verified import Damage, expect, problems
 
 NOW = 1_700_000_000_000
 FIELDS = (Field("stage", FieldType.CATEGORY, tracked=True), Field("tags", FieldType.TAGS, tracked=True))
 MONTH = month_of(NOW)
-Damage = Callable[[Account], None]
 Cells = list[tuple[np.ndarray, np.ndarray]]
 
 
@@ -52,13 +51,6 @@ def account(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     shutil.copytree(template, tmp_path / "data")
     with Database.open(tmp_path / "data", clock=lambda: NOW) as database:
         yield database.account()
-
-
-def problems(account: Account) -> list[str]:
-    try:
-        return list(account.verify())
-    except SegidxError as error:
-        return [error.message]
 
 
 def changed(cells: Cells, row: int, column: int, value: int | None) -> Cells:
@@ -139,12 +131,10 @@ def test_sound_history_has_no_problems(account: Account) -> None:
         account.merge()
 
 
-@pytest.mark.parametrize("name", DAMAGES)
-def test_each_damage_is_named(account: Account, name: str) -> None:
-    damage, pattern = DAMAGES[name]
+@pytest.mark.parametrize(("damage", "pattern"), DAMAGES.values(), ids=DAMAGES)
+def test_each_damage_is_named(account: Account, damage: Damage, pattern: str) -> None:
     damage(account)
-    found = problems(account)
-    assert any(re.search(pattern, problem) for problem in found), f"{pattern!r} is not among {found}"
+    expect(account, pattern)
 
 
 @pytest.mark.parametrize("name", DAMAGES)
