@@ -38,10 +38,9 @@ __all__ = ["LOAD", "MAX_STRING", "StringTable", "Txn", "UnknownCode"]
 LOAD = 50  # mean entries a bucket: 416 bytes; one about to be split has twice that, still several a leaf page
 MAX_CODES = 2**32 - 1
 SLICE = 20_000  # values that are read at a time, each an object of Python's
-VERIFY_STEP = 1 << 20  # codes looked up at a time by verify
 
-_STATE, BUCKET, FORWARD = 0, 1, 2
-_KEY = struct.Struct(">HBBI")
+STATE, BUCKET, FORWARD = 0, 1, 2
+KEY = struct.Struct(">HBBI")
 _STATE_FORMAT = struct.Struct("<B3sIIIIIQ")
 _STATE_VERSION = 1
 _WITNESS = b"segidx string table"
@@ -112,7 +111,7 @@ class StringTable:
         if state is not None:
             self._count, self._live, self._buckets, self._unindexed = state
             return
-        stored = self._get(_KEY.pack(table_id, _STATE, 0, 0), None, db)
+        stored = self._get(KEY.pack(table_id, STATE, 0, 0), None, db)
         if stored is not None:
             self._load_state(bytes(stored))
 
@@ -150,7 +149,7 @@ class StringTable:
         state = _STATE_FORMAT.pack(_STATE_VERSION, b"", 0, *fields)
         checksum = kernel.crc32(state[:4] + state[8:])
         state = _STATE_FORMAT.pack(_STATE_VERSION, b"", checksum, *fields)
-        self._txn.put(_KEY.pack(self._table, _STATE, 0, 0), state, db=self._db)
+        self._txn.put(KEY.pack(self._table, STATE, 0, 0), state, db=self._db)
         self._count, self._live, self._buckets, self._unindexed = count, live, buckets, unindexed
 
     def _witness(self) -> int:
@@ -165,8 +164,8 @@ class StringTable:
     # --- values --------------------------------------------------------------------------------------------
 
     def _keys(self, kind: int, ids: NDArray[np.uint32]) -> list[bytes]:
-        raw = np.empty((len(ids), _KEY.size), np.uint8)
-        raw[:, :4] = np.frombuffer(_KEY.pack(self._table, kind, 0, 0)[:4], np.uint8)
+        raw = np.empty((len(ids), KEY.size), np.uint8)
+        raw[:, :4] = np.frombuffer(KEY.pack(self._table, kind, 0, 0)[:4], np.uint8)
         raw[:, 4:] = ids.astype(">u4").view(np.uint8).reshape(-1, 4)
         packed = raw.tobytes()
         return [packed[i : i + 8] for i in range(0, len(packed), 8)]
@@ -237,9 +236,9 @@ class StringTable:
         get, db, count = self._get, self._db, self._count
         hashed, bucket = kernel.place_one(data, self._key, self._mask, self._buckets)
         try:
-            value = get(_KEY.pack(self._table, BUCKET, 0, bucket), None, db)
+            value = get(KEY.pack(self._table, BUCKET, 0, bucket), None, db)
             for code in kernel.probe_one(value, bucket, hashed, count):
-                value = get(_KEY.pack(self._table, FORWARD, 0, code // BLOCK), None, db)
+                value = get(KEY.pack(self._table, FORWARD, 0, code // BLOCK), None, db)
                 if kernel.holds_one(value, code, count, data):
                     return code
         except CorruptStrings as problem:
@@ -296,7 +295,7 @@ class StringTable:
         entries = np.sort((hashes & np.uint64(0xFFFFFFFF)) << np.uint64(32) | codes)
         grown = np.sort(kernel.place_range(old_buckets, buckets))
         try:
-            last = self._get(_KEY.pack(self._table, FORWARD, 0, first // BLOCK), None, self._db)
+            last = self._get(KEY.pack(self._table, FORWARD, 0, first // BLOCK), None, self._db)
             packed, ends = kernel.pack_blocks(last if first % BLOCK else None, first, batch, fresh)
             del last  # borrowed, and good until something is written
             for places, values, value_ends in self._changed_buckets(entries, grown, old_buckets, buckets, looked_at):
@@ -367,7 +366,7 @@ class StringTable:
         """The string of one code; "" when it is blanked. Raises UnknownCode and CorruptData."""
         if not 0 <= code < self._count:
             self._checked(np.array([code]))
-        value = self._get(_KEY.pack(self._table, FORWARD, 0, code // BLOCK), None, self._db)
+        value = self._get(KEY.pack(self._table, FORWARD, 0, code // BLOCK), None, self._db)
         try:
             return kernel.read_one(value, code, self._count).decode()
         except (CorruptStrings, UnicodeDecodeError) as problem:
@@ -427,75 +426,6 @@ class StringTable:
         self._store(BUCKET, homes.ids, new_buckets)
         self._save_state(self._count, self._live - len(entries), self._buckets)
         return len(entries)
-
-    # --- verifying -----------------------------------------------------------------------------------------
-
-    def verify(self) -> Iterator[str]:
-        """Every problem of the table, as a sentence; nothing when it is sound.
-
-        Checks all checksums and layouts; that each live string is found by its hash, at its own code, and so is
-        in the table once; that each entry belongs to its bucket, that there are as many entries as strings that are
-        found, and so that no entry is stray; and that nothing is stored past the table's end. Strings from `indexed` on
-        need not be found.
-        Reads everything once; stop iterating to stop early.
-        """
-        name = f"string table {self._table}"
-        bad_buckets: set[int] = set()
-        entries = 0
-        for number in np.sort(kernel.place_range(0, self._buckets)).tolist():
-            try:
-                value = self._get(_KEY.pack(self._table, BUCKET, 0, number), None, self._db)
-                entries += kernel.check_bucket(value, number, self._buckets, self._count)
-            except CorruptStrings as problem:
-                bad_buckets.add(number)
-                yield f"{name}: {problem}"
-        if not bad_buckets and not self._unindexed and entries != self._live:
-            yield f"{name}: buckets hold {entries} entries, and the state says {self._live}"
-        blanked = own = 0
-        sound = True
-        for first in range(0, self._count, VERIFY_STEP):
-            last = min(first + VERIFY_STEP, self._count)
-            live, problems = self._check_blocks(first, last)
-            yield from (f"{name}: {problem}" for problem in problems)
-            if problems or bad_buckets:
-                sound = False
-                continue
-            blanked += int((~live).sum())
-            try:
-                found = self.find(self.slice(first, last))
-            except CorruptData as problem:
-                yield problem.message
-                continue
-            right = found == np.arange(first, last)
-            own += int((live & right).sum())
-            right[max(0, self.indexed - first) :] |= found[max(0, self.indexed - first) :] < 0
-            for code in np.flatnonzero(live & ~right).tolist():
-                yield f"{name}: the string of code {first + code} is found at code {found[code]}"
-        if sound and self._count - blanked != self._live:
-            yield f"{name}: {self._count - blanked} strings are live, and the state says {self._live}"
-        if sound and self._unindexed and entries != own:
-            yield f"{name}: buckets hold {entries} entries, and {own} strings are found"
-        beyond = -(-self._count // BLOCK)
-        for kind, number, what in (
-            (FORWARD, beyond, "string block"),
-            (BUCKET, int(kernel.place_range(self._buckets, self._buckets + 1)[0]), "hash bucket"),
-        ):
-            if self._get(_KEY.pack(self._table, kind, 0, number), None, self._db) is not None:
-                yield f"{name}: {what} {number} is past its end"
-
-    def _check_blocks(self, first: int, last: int) -> tuple[NDArray[np.bool_], list[str]]:
-        """Which codes of [first, last) are live, and what is wrong with their blocks; first is a block's start."""
-        masks, problems = [], []
-        for number in range(first // BLOCK, -(-last // BLOCK)):
-            value = self._get(_KEY.pack(self._table, FORWARD, 0, number), None, self._db)
-            try:
-                masks.append(kernel.check_block(value, number, self._count))
-            except CorruptStrings as problem:
-                problems.append(str(problem))
-                masks.append(0)
-        bits = np.unpackbits(np.array(masks, "<u4").view(np.uint8).reshape(-1, 4), axis=1, bitorder="little")
-        bits = bits[:, :BLOCK].ravel()
-        return ~bits[: last - first].astype(np.bool_), problems
 
 
 def in_steps(places: kernel.Places) -> Iterator[kernel.Places]:

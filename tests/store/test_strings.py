@@ -20,6 +20,7 @@ from segidx.kernels.strings import BLOCK, MAX_STRING
 from segidx.model.errors import CorruptData, InvalidValue
 from segidx.store import strings as store
 from segidx.store.strings import StringTable, UnknownCode
+from segidx.store.verify.strings import VerifiedTable
 
 KEY = bytes(range(100, 116))
 ALL = 2**64 - 1
@@ -41,9 +42,9 @@ class Environment:
         self.open()
 
     @contextmanager
-    def table(self, table_id: int = 1, *, write: bool = False, buffers: bool = True) -> Iterator[StringTable]:
+    def table(self, table_id: int = 1, *, write: bool = False, buffers: bool = True) -> Iterator[VerifiedTable]:
         with self.env.begin(write=write, buffers=buffers) as txn:
-            yield StringTable(txn, self.db, table_id, KEY, hash_mask=self.mask)
+            yield VerifiedTable(txn, self.db, table_id, KEY, hash_mask=self.mask)
 
     def insert(self, strings: list[str | None], table_id: int = 1) -> tuple[list[int], int]:
         with self.table(table_id, write=True) as table:

@@ -1,9 +1,10 @@
 """Verifying: every invariant of every structure of an account, each broken one a sentence.
 
-First every stored value on its own (`stored`), events also against one another (`events`), then the catalogue of
-products (`products`) and what commits leave: log, change feed, receipts (`commits`), the process's overlay against the
-log (`overlay`), and last what must say the same in several ways, as readers see it: the base under the overlay
-(`across`). What could not be read is named once and not compared with anything.
+First every stored value on its own (`strings` of string tables, `stored` of the others), events also against one
+another (`events`), then the catalogue of products (`products`) and what commits leave: log, change feed, receipts
+(`commits`), the process's overlay against the log (`overlay`), and last what must say the same in several ways, as
+readers see it: the base under the overlay (`across`). What could not be read is named once and not compared with
+anything.
 
 All of it sees one state of the account, through one read transaction that stays open until the end: writers go on
 meanwhile, but cannot reuse the pages that they give up, so that the file may grow. Nothing is written. The memory is
@@ -31,7 +32,8 @@ from segidx.store.verify.derived import check_derived
 from segidx.store.verify.events import check_events
 from segidx.store.verify.overlay import check_overlay
 from segidx.store.verify.products import check_products
-from segidx.store.verify.stored import check_catalog, check_columns, check_counts, check_postings, check_strings
+from segidx.store.verify.stored import check_catalog, check_columns, check_counts, check_postings
+from segidx.store.verify.strings import check_strings
 
 __all__ = ["Verification"]
 

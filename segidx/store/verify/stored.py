@@ -1,11 +1,9 @@
-"""Every stored value of the base on its own: checksums, canonical form, and numbers within what was given out."""
+"""Every stored value of the base but those of string tables, on its own: checksums, canonical form, and numbers within
+what was given out."""
 
 from __future__ import annotations
 
-import struct
-from array import array
 from collections.abc import Iterator
-from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +11,6 @@ from pyroaring import BitMap
 
 from segidx.kernels.bitmaps import validate
 from segidx.kernels.columns import CHUNK_ROWS, decode_chunk, encode_chunk, verify_chunk
-from segidx.kernels.strings import BLOCK, place_range
 from segidx.model.errors import CorruptData
 from segidx.model.schema import FieldType
 from segidx.store.bands import MAX_PIECES
@@ -25,8 +22,6 @@ from segidx.store.layout import (
     DB_COUNTS,
     DB_META,
     DB_POSTINGS,
-    DB_STRINGS,
-    IDS_TABLE,
     KIND_COUNTS,
     KIND_POSTING,
     META_STATE,
@@ -40,12 +35,8 @@ from segidx.store.layout import (
     split_block_key,
     split_posting_key,
 )
-from segidx.store.strings import StringTable
 from segidx.store.verify.balances import check_horizons
 from segidx.store.verify.context import CODED, Context
-
-_STRING_KEY = struct.Struct(">HBBI")  # table, kind, 0, number
-_STATE, _BUCKET, _FORWARD = 0, 1, 2
 
 Entries = npt.NDArray[np.uint32]
 
@@ -66,58 +57,6 @@ def check_catalog(c: Context, directory: str) -> Iterator[str]:
         if c.catalog.field_ids[field.name] != due:
             yield f"field {field.name!r} has the id {c.catalog.field_ids[field.name]} where {due} is due"
     yield from check_horizons(c)
-
-
-# --- string tables ---
-
-
-def check_strings(c: Context) -> Iterator[str]:
-    """The tables of contact and order ids and of every dictionary, strings to codes and back; no others."""
-    coded = [field_id for field_id, field in c.fields.items() if field.type in CODED]
-    tables = {IDS_TABLE: "of contact ids"} | {f: f"of {c.name(f)}" for f in coded}
-    tables |= c.event_tables
-    sound = set()
-    for table, meaning in tables.items():
-        c.tick()
-        found = False
-        try:
-            for problem in StringTable(c.txn, c.dbs[DB_STRINGS], table, c.catalog.hash_key).verify():
-                found = True
-                yield f"{problem} ({meaning})"
-        except CorruptData as error:
-            found = True
-            yield f"{error.message} ({meaning})"
-        if found:
-            c.lose(DB_STRINGS, table)
-        else:
-            sound.add(table)
-    keys = c.keys(DB_STRINGS)
-    whole = (key if len(key) == _STRING_KEY.size else b"" for key in keys)
-    for table, group in groupby(whole, lambda key: int.from_bytes(key[:2], "big") if key else -1):
-        if table < 0:
-            yield f"strings: {len(list(group))} keys do not have {_STRING_KEY.size} bytes"
-        elif table not in tables:
-            yield f"string table {table} is stored, and no field has it"
-        else:
-            yield from _stray_keys(c, table, group, sound=table in sound)
-
-
-def _stray_keys(c: Context, table: int, keys: Iterator[bytes], *, sound: bool) -> Iterator[str]:
-    """Keys where the table keeps nothing."""
-    blocks = -(-c.base_size(table) // BLOCK)
-    buckets = array("I")
-    for key in keys:
-        _, kind, zero, number = _STRING_KEY.unpack(key)
-        c.checked += 1
-        if zero or kind > _FORWARD or (kind == _STATE and number):
-            yield f"string table {table}: its key {key.hex()} means nothing"
-        elif kind == _BUCKET:
-            buckets.append(number)
-        elif kind == _FORWARD and number >= blocks:
-            yield f"string table {table}: string block {number} is past its end at {blocks}"
-    if sound:  # all buckets that belong there are there; are there others?
-        for number in np.setdiff1d(np.array(buckets), place_range(0, len(buckets))).tolist():
-            yield f"string table {table}: hash bucket {number} is none of its own"
 
 
 # --- postings ---
