@@ -39,8 +39,17 @@ _COST = {
 
 def cost(plan: Plan) -> int:
     """Relative cost of evaluating a plan over the whole universe."""
-    own, below = _COST.get(type(plan), 0), plan.children
-    return own + sum(map(cost, below)) if below else own
+    below = plan.children
+    return _own(plan) + sum(map(cost, below)) if below else _own(plan)
+
+
+def _own(plan: Plan) -> int:
+    if isinstance(plan, DerivedScan) and plan.pieces is not None:
+        # Bands are bitmaps, a posting each; of the most that are asked for it is a little less than the column, as
+        # measured (docs/adr/009-derived-columns.md).
+        first, last = plan.pieces
+        return (last - first + 1) * _COST[PostingScan]
+    return _COST.get(type(plan), 0)
 
 
 def order_by_cost(plan: Plan) -> Plan:
