@@ -1,18 +1,19 @@
 """Makes the tiny data directory of the current format that a `test_format_N.py` opens for ever.
 
-    python tests/compat/make_fixture.py DIR
+    python tests/compat/make_fixture.py DIR [ACCOUNT...]
 
 Run it once for a new format, into a new folder; never again over an old one: the point of the fixture is that it was
-written by the code of its time.
+written by the code of its time. What comes to a format late has an account of its own, which is made alone.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -159,11 +160,44 @@ KEPT_LOGGED = [
     Order("of a visit", "contact-1", DUE, amount=Decimal("0.5")),
 ]
 
+# Late in format 6: chunks of columns that leave out the rows without a value, of 4 and of 8 bytes a value, of fields
+# and of derived numbers; and what the log holds above them.
+SPARSE_FIELDS = (Field("n", FieldType.NUMBER), Field("points", FieldType.NUMBER), Field("score", FieldType.NUMBER, 1))
+SPARSE_CONTACTS = 1500
 
-def main(place: Path) -> None:
+
+def sparse_fields_of(i: int) -> dict[str, object]:
+    """What contact number i is given; every one has a `n`, and few have more."""
+    fields: dict[str, object] = {"n": i}
+    if i % 50 == 0:
+        fields["points"] = (i - 250) * 10**9
+    if i % 40 == 7:
+        fields["score"] = Decimal(i * i).scaleb(-1)
+    return fields
+
+
+def sparse_orders_of(i: int) -> list[Order]:
+    """The two orders of contact number i, if it has any."""
+    if i % 60 != 30:
+        return []
+    times = datetime(2023, 1, 1, i % 24, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=i // 2)
+    return [Order(f"order {i}-{n}", f"c{i}", time, amount=Decimal(10 * i)) for n, time in enumerate(times)]
+
+
+SPARSE_LOGGED = [
+    ContactWrite("c50", {"points": None}),
+    ContactWrite("c51", {"points": 123}),
+    ContactWrite("c7", {"score": Decimal("0.5")}),
+]
+SPARSE_ORDER = Order("one more", "c31", DUE, amount=Decimal(5))
+
+ACCOUNTS = ("default", "shop", "half", "kept", "sparse")
+
+
+def main(place: Path, names: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as build:
         write(Path(build))
-        for name in ("default", "shop", "half", "kept"):
+        for name in names or ACCOUNTS:
             target = place / "accounts" / name
             target.mkdir(parents=True)
             source = Path(build) / "accounts" / name
@@ -201,6 +235,7 @@ def write(directory: Path) -> None:
         cut_short(half)
         half.write_events([Event("visit", "behind the cut", "contact-3", DUE)])
         keep(database.create_account(replace(ACCOUNT, name="kept")))
+        leave_out(database.create_account(replace(ACCOUNT, name="sparse")))
 
 
 def keep(account: Account) -> None:
@@ -217,6 +252,14 @@ def keep(account: Account) -> None:
     account.merge()
     account.prune(HORIZON, ["order"])
     account.write_events(KEPT_LOGGED)
+
+
+def leave_out(account: Account) -> None:
+    account.update_schema(SPARSE_FIELDS)
+    account.upsert([(f"c{i}", sparse_fields_of(i)) for i in range(SPARSE_CONTACTS)])
+    account.write_events([order for i in range(SPARSE_CONTACTS) for order in sparse_orders_of(i)])
+    account.merge()
+    account.write(SPARSE_LOGGED, events=[SPARSE_ORDER])
 
 
 def cut_short(account: Account) -> None:
@@ -240,4 +283,4 @@ def cut_short(account: Account) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -1,24 +1,29 @@
 """Data directories that format 6 wrote, checked in as bytes: bands as bitmaps beside the numbers that they are over,
-above pruned events with opening balances.
+above pruned events with opening balances, and sparse chunks of columns.
 
-`format_6/` was made once by `make_fixture.py` and is never made again.
+`format_6/` was made once by `make_fixture.py` and is never made again; its account `sparse` was made later, when chunks
+came to be sparse.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from segidx.database import Account, Database
+from segidx.kernels.columns import chunk_header
 from segidx.model.events import Order
+from segidx.model.writes import ContactWrite
 from segidx.store.derived import kept_numbers
+from segidx.store.layout import DB_COLUMNS, derived_of, split_block_key
 
 sys.path.insert(0, str(Path(__file__).parent))
-from make_fixture import DUE, KEPT_CONTACTS
+from make_fixture import DUE, KEPT_CONTACTS, SPARSE_CONTACTS, sparse_fields_of, sparse_orders_of
 
 FIXTURE = Path(__file__).parent / "format_6"
 
@@ -39,6 +44,32 @@ COUNTS = {
     "sum(order.amount) >= 500": 8,
 }
 
+# Of whom something is said in the account whose chunks are sparse, with what the log says.
+NUMBERS = {i: sparse_fields_of(i) for i in range(SPARSE_CONTACTS)}
+POINTS = {i: int(str(each["points"])) for i, each in NUMBERS.items() if "points" in each and i != 50} | {51: 123}
+SCORES = {i: float(str(each["score"])) for i, each in NUMBERS.items() if "score" in each} | {7: 0.5}
+BOUGHT = {i: [float(str(each.amount)) for each in sparse_orders_of(i)] for i in range(SPARSE_CONTACTS)} | {31: [5.0]}
+LAST = {i: sparse_orders_of(i)[-1].time for i, each in BOUGHT.items() if each and i != 31} | {31: DUE}
+SPARSE_COUNTS = {
+    "points is set": len(POINTS),
+    "points is not set": SPARSE_CONTACTS - len(POINTS),
+    "points > 0": sum(each > 0 for each in POINTS.values()),
+    "points between -200000000000 and 123": sum(-200 * 10**9 <= each <= 123 for each in POINTS.values()),
+    "points = 123": 1,
+    "points = -200000000000": 0,  # that of contact-50, who has none any more
+    "not points < 500000000000": SPARSE_CONTACTS - sum(each < 500 * 10**9 for each in POINTS.values()),
+    "score is set": len(SCORES),
+    "score < 1000": sum(each < 1000 for each in SCORES.values()),
+    "score >= 100000.5 and n < 1400": sum(each >= 100000.5 for i, each in SCORES.items() if i < 1400),
+    "points > score": sum(each > SCORES[i] for i, each in POINTS.items() if i in SCORES),
+    "did(order)": sum(map(bool, BOUGHT.values())),
+    "count(order) = 2": sum(len(each) == 2 for each in BOUGHT.values()),
+    "sum(order.amount) > 10000": sum(sum(each) > 10000 for each in BOUGHT.values()),
+    "sum(order.amount) between 5 and 1800": sum(5 <= sum(each) <= 1800 for each in BOUGHT.values() if each),
+    "last(order).time >= 2025-01-01": sum(each >= datetime(2025, 1, 1, tzinfo=UTC) for each in LAST.values()),
+    "first(order).time before 2023-01-01T12:00:00Z": sum(i % 24 < 12 for i in LAST if i != 31),
+}
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
@@ -47,13 +78,18 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=[False, True], ids=["for writing", "for reading"])
-def account(place: Path, request: pytest.FixtureRequest) -> Iterator[Account]:
+def database(place: Path, request: pytest.FixtureRequest) -> Iterator[Database]:
     with Database.open(place, read_only=request.param) as database:
-        yield database.account("kept")
+        yield database
 
 
-def check(account: Account) -> None:
-    assert {text: account.count(text).count for text in COUNTS} == COUNTS
+@pytest.fixture
+def account(database: Database) -> Account:
+    return database.account("kept")
+
+
+def check(account: Account, counts: Mapping[str, int] = COUNTS) -> None:
+    assert {text: account.count(text).count for text in counts} == counts
     assert list(account.verify()) == []
 
 
@@ -73,7 +109,7 @@ BANDED = {"count": [2, 10], "sum": [100, 500, 1000]}
 
 def test_the_fixture_is_as_it_was_checked_in() -> None:
     assert sorted(str(p.relative_to(FIXTURE)) for p in FIXTURE.rglob("*") if p.is_file()) == [
-        *(f"accounts/{name}/data.mdb" for name in ("default", "half", "kept", "shop")),
+        *(f"accounts/{name}/data.mdb" for name in ("default", "half", "kept", "shop", "sparse")),
         "segidx.json",
     ]
 
@@ -95,6 +131,46 @@ def test_it_is_merged_and_written_on(place: Path) -> None:
             assert list(account.verify()) == []
             account.merge()
         assert banded(account) == BANDED
+
+
+def chunks(account: Account) -> dict[int, tuple[int, bool]]:
+    """How many bytes a value has in the columns of fields and of derived numbers, and whether the chunk is sparse."""
+    with account._store.begin() as txn:
+        stored = [(bytes(key), bytes(value)) for key, value in txn.cursor(account._store.databases[DB_COLUMNS])]
+    found = {split_block_key(key)[0]: (chunk_header(value)[0], value[2:4] == b"\1\0") for key, value in stored}
+    return {field: how for field, how in found.items() if field <= 3 or derived_of(field) is not None}
+
+
+def test_sparse_chunks(database: Database) -> None:
+    account = database.account("sparse")
+    held = chunks(account)
+    assert [held.pop(field) for field in (1, 2, 3)] == [(2, False), (8, True), (4, True)]
+    assert sorted(held.values()) == [(1, False), (4, True), (4, True), (8, True)]
+    check(account, SPARSE_COUNTS)
+    shown = account.preview("points > 1000000000000", fields=["points"]).contacts
+    assert {each.contact_id: each.fields for each in shown} == {
+        f"c{i}": {"points": points} for i, points in POINTS.items() if points > 10**12
+    }
+
+
+def test_sparse_chunks_are_merged_and_written_on(place: Path) -> None:
+    """They stay sparse where few more contacts have a value, and cease to be where many have."""
+    with Database.open(place) as database:
+        account = database.account("sparse")
+        account.merge()
+        check(account, SPARSE_COUNTS)
+        assert chunks(account)[2] == (8, True)
+        rows = [ContactWrite(f"c{i}", {"points": i}) for i in range(SPARSE_CONTACTS) if i not in POINTS]
+        account.write(rows[:5])
+        account.merge()
+        assert chunks(account)[2] == (8, True)
+        account.write(rows[5:])
+        for _ in range(2):  # before and after a merge
+            assert account.count("points is set").count == SPARSE_CONTACTS
+            assert account.count("points > 2000").count == SPARSE_COUNTS["points > 0"] - 1
+            assert list(account.verify()) == []
+            account.merge()
+        assert chunks(account)[2] == (8, False)
 
 
 def test_format_5_comes_to_have_bitmaps(tmp_path: Path) -> None:
