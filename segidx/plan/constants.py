@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 
+from segidx.model.errors import TypeMismatch
 from segidx.model.expression import Operator
 from segidx.model.values import ArithmeticOperator, Scalar
 from segidx.model.windows import to_days, to_millis
@@ -34,6 +35,26 @@ def bind_constant(value: Scalar) -> BoundConstant:
     if isinstance(value, datetime):
         return BoundConstant(ValueKind.INSTANT, to_millis(value))
     return BoundConstant(ValueKind.DATE, to_days(value))
+
+
+def check_compared(
+    name: str, property: str, kind: ValueKind, operator: Operator, constant: Scalar, *, ci: bool = False
+) -> None:
+    """Whether a property of that kind may be compared so with a constant; errors call it `name`. Raises
+    TypeMismatch."""
+    given = bind_constant(constant).kind
+    # A date is compared with the instant's local date.
+    if given is not kind and (kind, given) != (ValueKind.INSTANT, ValueKind.DATE):
+        raise TypeMismatch(
+            f"{name}, {kind.value}, cannot be compared with {given.value}",
+            property=property,
+            left=kind.name,
+            right=given.name,
+        )
+    if kind is ValueKind.BOOL and operator not in (Operator.EQ, Operator.NE):
+        raise TypeMismatch(f"{name} has no order; use = or !=", property=property)
+    if ci and kind is not ValueKind.STRING:
+        raise TypeMismatch(f"'ci' ignores the case of strings; {name} has none", property=property)
 
 
 def holds(left: object, operator: Operator, right: object) -> bool:

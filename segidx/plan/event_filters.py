@@ -39,7 +39,7 @@ from segidx.model.values import Constant, FieldValue, Scalar, Value
 from segidx.plan.attribution import check_visits, is_taken, or_taken
 from segidx.plan.calendar import instants_of_days
 from segidx.plan.clocks import clock_filter, joined
-from segidx.plan.constants import FLIPPED, bind_constant, holds, whole_numbers
+from segidx.plan.constants import FLIPPED, bind_constant, check_compared, holds, whole_numbers
 from segidx.plan.context import BindContext
 from segidx.plan.product_filters import Named, named, names_of, product_codes
 from segidx.plan.strings import Codes, Dictionary, compared_codes, equal_codes, fold, table_dictionary, text_codes
@@ -189,7 +189,7 @@ def _comparison(
     if not isinstance(left, FieldValue) or not isinstance(right, Constant):
         raise InvalidExpression("a filter of events compares a property with a constant, not with another property")
     found = _property_of(type, left.field)
-    _check_types(type, found, operator, right.value, ci=ci)
+    check_compared(f"{type.name}.{found.name}", found.name, _KINDS[found.type], operator, right.value, ci=ci)
     if _is_clock(found):
         assert isinstance(right.value, Decimal)
         return [clock_filter(found, operator, right.value, span, context)]
@@ -211,23 +211,6 @@ def _constants(left: Scalar, operator: Operator, right: Scalar, *, ci: bool) -> 
     one, other = (fold(str(v.value)) if ci else v.value for v in (a, b))
     equal = operator is Operator.NE
     return holds(one, Operator.EQ if equal else operator, other) != equal
-
-
-def _check_types(type: EventType, found: EventProperty, operator: Operator, constant: Scalar, *, ci: bool) -> None:
-    wanted = _KINDS[found.type]
-    given = bind_constant(constant).kind
-    # A date is compared with the instant's local date.
-    if given is not wanted and (wanted, given) != (ValueKind.INSTANT, ValueKind.DATE):
-        raise TypeMismatch(
-            f"{type.name}.{found.name}, {wanted.value}, cannot be compared with {given.value}",
-            property=found.name,
-            left=wanted.name,
-            right=given.name,
-        )
-    if wanted is ValueKind.BOOL and operator not in (Operator.EQ, Operator.NE):
-        raise TypeMismatch(f"{type.name}.{found.name} has no order; use = or !=", property=found.name)
-    if ci and wanted is not ValueKind.STRING:
-        raise TypeMismatch(f"'ci' ignores the case of strings; {type.name}.{found.name} has none", property=found.name)
 
 
 def _property(

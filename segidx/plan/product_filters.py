@@ -23,7 +23,7 @@ from segidx.model.expression import Between, Comparison, Expression, In, IsSet, 
 from segidx.model.products import PREFIX, PRODUCT, has_products
 from segidx.model.schema import Field, FieldType, Schema
 from segidx.model.values import Constant, FieldValue, Scalar, Value
-from segidx.plan.constants import FLIPPED, bind_constant, whole_numbers
+from segidx.plan.constants import FLIPPED, check_compared, whole_numbers
 from segidx.plan.context import BindContext
 from segidx.plan.strings import Codes, Dictionary, compared_codes, equal_codes, matcher, text_codes
 from segidx.plan.values import ValueKind
@@ -115,19 +115,8 @@ def _compared(
         left, operator, right = right, FLIPPED[operator], left
     if not isinstance(left, FieldValue) or not isinstance(right, Constant):
         raise InvalidExpression("a filter of events compares a property with a constant, not with another property")
-    wanted, given = _KINDS[property.type], bind_constant(right.value).kind
-    name = f"the products' {property.name}"
-    if wanted is not given:
-        raise TypeMismatch(
-            f"{name}, {wanted.value}, cannot be compared with {given.value}",
-            property=property.name,
-            left=wanted.name,
-            right=given.name,
-        )
-    if wanted is ValueKind.BOOL and operator not in (Operator.EQ, Operator.NE):
-        raise TypeMismatch(f"{name} has no order; use = or !=", property=property.name)
-    if ci and wanted is not ValueKind.STRING:
-        raise TypeMismatch(f"'ci' ignores the case of strings; {name} has none", property=property.name)
+    kind, name = _KINDS[property.type], f"the products' {property.name}"
+    check_compared(name, property.name, kind, operator, right.value, ci=ci)
     return operator, right.value
 
 
