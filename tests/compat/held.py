@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -24,6 +25,16 @@ def rows() -> dict[str, dict[str, Any]]:
     found["kontakt ż"] = {"email": "ż@example.com"}
     for name in ("contact-0", "contact-1"):
         found[name]["tags"] = (found[name]["tags"] | {"late"}) - {"third-1"}
+    return found
+
+
+def rows_with_log() -> dict[str, dict[str, Any]]:
+    """What the fixtures since format 2 hold: those rows, and the batch in the log."""
+    found = rows()
+    found["contact-3"] |= {"country": "NO", "spent": Decimal("77.77"), "email": "new@example.com"}
+    found["contact-3"].pop("visits", None)
+    found["contact-4"]["tags"] = (found["contact-4"]["tags"] | {"nowy"}) - {"all"}
+    found["in the log"] = {"country": "PL", "born": date(2000, 2, 29), "consent": True}
     return found
 
 
@@ -59,6 +70,11 @@ CONDITIONS: list[tuple[str, Callable[[Row], bool]]] = [
     ('email starts with "user1"', lambda f: f.get("email", "").startswith("user1")),
     ('email matches "r[0-9]*2@"', lambda f: f.get("email", "").endswith("2@example.com")),
 ]
+
+
+def stored_files(fixture: Path) -> list[str]:
+    """The files of a directory, by their paths in it."""
+    return sorted(str(path.relative_to(fixture)) for path in fixture.rglob("*") if path.is_file())
 
 
 def check(account: Account, held: Mapping[str, Row]) -> None:

@@ -6,8 +6,6 @@ rows it was made of, in plain Python.
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
@@ -15,20 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from held import check, rows, stored_files
+from make_fixture import ACCOUNT, CONTACTS, FIELDS, fields_of
 
 from segidx.database import Account, Database
 
-sys.path.insert(0, str(Path(__file__).parent))
-from held import check, rows
-from make_fixture import ACCOUNT, CONTACTS, FIELDS, fields_of
-
 FIXTURE = Path(__file__).parent / "format_1"
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    shutil.copytree(FIXTURE, tmp_path / "data")
-    return tmp_path / "data"
 
 
 @pytest.fixture
@@ -38,7 +28,7 @@ def shop(place: Path) -> Iterator[Account]:
 
 
 def test_the_fixture_is_as_it_was_checked_in() -> None:
-    assert sorted(str(p.relative_to(FIXTURE)) for p in FIXTURE.rglob("*") if p.is_file()) == [
+    assert stored_files(FIXTURE) == [
         "accounts/default/data.mdb",
         "accounts/shop/data.mdb",
         "segidx.json",

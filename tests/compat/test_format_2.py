@@ -5,21 +5,14 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-from collections.abc import Iterator
-from datetime import date
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from held import check, rows_with_log, stored_files
+from make_fixture import BATCH_KEY, CONTACTS, LOGGED, fields_of
 
 from segidx.database import Account, Database
-
-sys.path.insert(0, str(Path(__file__).parent))
-from held import check, rows
-from make_fixture import BATCH_KEY, CONTACTS, LOGGED, fields_of
 
 FIXTURE = Path(__file__).parent / "format_2"
 COUNTS = {
@@ -31,30 +24,13 @@ COUNTS = {
 }
 
 
-def held() -> dict[str, dict[str, Any]]:
-    """What the fixture holds: format 1's rows, and the batch in the log."""
-    found = rows()
-    found["contact-3"] |= {"country": "NO", "spent": Decimal("77.77"), "email": "new@example.com"}
-    found["contact-3"].pop("visits", None)
-    found["contact-4"]["tags"] = (found["contact-4"]["tags"] | {"nowy"}) - {"all"}
-    found["in the log"] = {"country": "PL", "born": date(2000, 2, 29), "consent": True}
-    return found
-
-
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    shutil.copytree(FIXTURE, tmp_path / "data")
-    return tmp_path / "data"
-
-
-@pytest.fixture(params=[False, True], ids=["for writing", "for reading"])
-def shop(place: Path, request: pytest.FixtureRequest) -> Iterator[Account]:
-    with Database.open(place, read_only=request.param) as database:
-        yield database.account("shop")
+def shop(database: Database) -> Account:
+    return database.account("shop")
 
 
 def test_the_fixture_is_as_it_was_checked_in() -> None:
-    assert sorted(str(p.relative_to(FIXTURE)) for p in FIXTURE.rglob("*") if p.is_file()) == [
+    assert stored_files(FIXTURE) == [
         "accounts/default/data.mdb",
         "accounts/shop/data.mdb",
         "segidx.json",
@@ -65,10 +41,10 @@ def test_base_and_log_together(shop: Account) -> None:
     stats = shop.stats()
     assert (stats.generation, stats.merged_generation, stats.log_records) == (5, 4, 1)
     assert stats.contacts == CONTACTS + 2
-    check(shop, held())
+    check(shop, rows_with_log())
     for text, count in COUNTS.items():
         assert shop.count(text).count == count, text
-    for contact_id, fields in held().items():
+    for contact_id, fields in rows_with_log().items():
         assert shop.get(contact_id).fields == fields
     assert list(shop.verify()) == []
 
@@ -80,7 +56,7 @@ def test_the_feed_goes_on_from_any_generation(shop: Account) -> None:
 
 
 def test_it_is_merged_and_written_on(place: Path) -> None:
-    now = held()
+    now = rows_with_log()
     with Database.open(place) as database:
         shop = database.account("shop")
         again = shop.write(LOGGED, batch_key=BATCH_KEY)

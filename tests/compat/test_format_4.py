@@ -6,25 +6,19 @@ account with a merge that was cut short between them.
 
 from __future__ import annotations
 
-import shutil
-import sys
-from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
+from held import check, rows, stored_files
+from make_fixture import BATCH_KEY, CONTACTS, DUE, EVENTS_LOGGED, LOGGED, ORDERS, TASK
 
 from segidx.database import Account, Database
 from segidx.model.events import Event, Order, Retraction
 from segidx.model.products import BUILT_IN_PROPERTIES, ProductWrite
 from segidx.model.windows import to_millis
 from segidx.store.layout import FORMAT_VERSION
-
-sys.path.insert(0, str(Path(__file__).parent))
-from held import check, rows
-from make_fixture import BATCH_KEY, CONTACTS, DUE, EVENTS_LOGGED, LOGGED, ORDERS, TASK
 
 FIXTURE = Path(__file__).parent / "format_4"
 # Of both accounts: events of the base, above them those of the log.
@@ -57,25 +51,13 @@ def held() -> dict[str, dict[str, Any]]:
     return found
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    shutil.copytree(FIXTURE, tmp_path / "data")
-    return tmp_path / "data"
-
-
-@pytest.fixture(params=[False, True], ids=["for writing", "for reading"])
-def database(place: Path, request: pytest.FixtureRequest) -> Iterator[Database]:
-    with Database.open(place, read_only=request.param) as database:
-        yield database
-
-
 def count_all(account: Account, counts: dict[str, int]) -> None:
     assert {text: account.count(text).count for text in counts} == counts
     assert list(account.verify()) == []
 
 
 def test_the_fixture_is_as_it_was_checked_in() -> None:
-    assert sorted(str(p.relative_to(FIXTURE)) for p in FIXTURE.rglob("*") if p.is_file()) == [
+    assert stored_files(FIXTURE) == [
         "accounts/default/data.mdb",
         "accounts/half/data.mdb",
         "accounts/shop/data.mdb",

@@ -6,19 +6,15 @@ balances, and what accounts say of events.
 
 from __future__ import annotations
 
-import shutil
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from held import stored_files
+from make_fixture import DUE, HORIZON, KEPT_CONTACTS
 
 from segidx.database import Account, Database
 from segidx.model.errors import PrunedHistory
 from segidx.model.events import Event, Retraction
-
-sys.path.insert(0, str(Path(__file__).parent))
-from make_fixture import DUE, HORIZON, KEPT_CONTACTS
 
 FIXTURE = Path(__file__).parent / "format_5"
 
@@ -44,15 +40,8 @@ COUNTS = {
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    shutil.copytree(FIXTURE, tmp_path / "data")
-    return tmp_path / "data"
-
-
-@pytest.fixture(params=[False, True], ids=["for writing", "for reading"])
-def account(place: Path, request: pytest.FixtureRequest) -> Iterator[Account]:
-    with Database.open(place, read_only=request.param) as database:
-        yield database.account("kept")
+def account(database: Database) -> Account:
+    return database.account("kept")
 
 
 def check(account: Account) -> None:
@@ -61,7 +50,7 @@ def check(account: Account) -> None:
 
 
 def test_the_fixture_is_as_it_was_checked_in() -> None:
-    assert sorted(str(p.relative_to(FIXTURE)) for p in FIXTURE.rglob("*") if p.is_file()) == [
+    assert stored_files(FIXTURE) == [
         *(f"accounts/{name}/data.mdb" for name in ("default", "half", "kept", "shop")),
         "segidx.json",
     ]

@@ -8,12 +8,13 @@ came to be sparse.
 from __future__ import annotations
 
 import shutil
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from held import stored_files
+from make_fixture import DUE, KEPT_CONTACTS, SPARSE_CONTACTS, sparse_fields_of, sparse_orders_of
 
 from segidx.database import Account, Database
 from segidx.kernels.columns import chunk_header
@@ -21,9 +22,6 @@ from segidx.model.events import Order
 from segidx.model.writes import ContactWrite
 from segidx.store.derived import kept_numbers
 from segidx.store.layout import DB_COLUMNS, derived_of, split_block_key
-
-sys.path.insert(0, str(Path(__file__).parent))
-from make_fixture import DUE, KEPT_CONTACTS, SPARSE_CONTACTS, sparse_fields_of, sparse_orders_of
 
 FIXTURE = Path(__file__).parent / "format_6"
 
@@ -72,18 +70,6 @@ SPARSE_COUNTS = {
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    shutil.copytree(FIXTURE, tmp_path / "data")
-    return tmp_path / "data"
-
-
-@pytest.fixture(params=[False, True], ids=["for writing", "for reading"])
-def database(place: Path, request: pytest.FixtureRequest) -> Iterator[Database]:
-    with Database.open(place, read_only=request.param) as database:
-        yield database
-
-
-@pytest.fixture
 def account(database: Database) -> Account:
     return database.account("kept")
 
@@ -108,7 +94,7 @@ BANDED = {"count": [2, 10], "sum": [100, 500, 1000]}
 
 
 def test_the_fixture_is_as_it_was_checked_in() -> None:
-    assert sorted(str(p.relative_to(FIXTURE)) for p in FIXTURE.rglob("*") if p.is_file()) == [
+    assert stored_files(FIXTURE) == [
         *(f"accounts/{name}/data.mdb" for name in ("default", "half", "kept", "shop", "sparse")),
         "segidx.json",
     ]
