@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from segidx.cli import render
+from segidx.cli.import_options import check_one_file, reject_option
 from segidx.cli.import_reports import print_rejects, progress_bar
 from segidx.cli.queries import json_option
 from segidx.cli.target import Target, target_options
@@ -33,12 +34,7 @@ if TYPE_CHECKING:
     help="The file's column for event_id (of orders order_id), contact_id, time, ... where it has another name"
     " (repeatable).",
 )
-@click.option(
-    "--rejects",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Where refused rows of one FILE are listed (default: FILE.rejects.csv, written only if there are any).",
-)
+@reject_option(" of one FILE")
 @json_option
 @target_options
 def import_events(
@@ -63,8 +59,7 @@ def import_events(
     """
     from segidx.ingest.sources import open_source
 
-    if rejects is not None and len(files) > 1:
-        raise click.UsageError("--rejects goes with one FILE; each has its own list of refused rows")
+    check_one_file(files, rejects)
     if target.server is not None:
         raise InvalidArgument(
             f"{'orders' if type_ == ORDER.name else 'events'} are not imported through a server; stop it and import in"

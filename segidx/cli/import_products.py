@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from segidx.cli import render
+from segidx.cli.import_options import check_one_file, column_options, overrides_of, reject_option, separator_option
 from segidx.cli.import_reports import entry_of, progress_bar, tell
 from segidx.cli.queries import json_option
 from segidx.cli.target import Target, target_options
@@ -17,30 +18,9 @@ from segidx.cli.target import Target, target_options
 @click.option(
     "--id", "id_column", default="product_id", show_default=True, metavar="COLUMN", help="The column of product ids."
 )
-@click.option(
-    "--field",
-    "-f",
-    "types",
-    multiple=True,
-    metavar="NAME=TYPE",
-    help="The type of a column: category, tags, number(DECIMALS), bool, text, or skip (repeatable).",
-)
-@click.option(
-    "--schema",
-    "toml",
-    metavar="TOML",
-    type=click.Path(path_type=Path),
-    help='File with the tables [fields] (name = "type") and [rename] (column = "property").',
-)
-@click.option(
-    "--rejects",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Where refused rows of one FILE are listed (default: FILE.rejects.csv, written only if there are any).",
-)
-@click.option(
-    "--tag-separator", default="|", show_default=True, metavar="TEXT", help="Splits the tags in a column of strings."
-)
+@column_options("category, tags, number(DECIMALS), bool, text, or skip", "property")
+@reject_option(" of one FILE")
+@separator_option
 @json_option
 @target_options
 def import_products(
@@ -64,13 +44,10 @@ def import_products(
     the others are imported. Importing a file again changes nothing, and finishes an import that was cut short.
     """
     from segidx.ingest.import_products import import_products as run
-    from segidx.ingest.mapping import Overrides, parse_options, read_toml
     from segidx.ingest.sources import open_source
 
-    if rejects is not None and len(files) > 1:
-        raise click.UsageError("--rejects goes with one FILE; each has its own list of refused rows")
-    said = read_toml(toml) if toml is not None else Overrides()
-    overrides = Overrides(types=parse_options(types), declared=said.declared, rename=said.rename)
+    check_one_file(files, rejects)
+    overrides = overrides_of(types, toml)
     for file in files:
         open_source(file).column(id_column)  # before a directory is made for nothing
     reports = []

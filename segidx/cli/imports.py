@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from segidx.cli import render
+from segidx.cli.import_options import column_options, overrides_of, reject_option, separator_option
 from segidx.cli.import_reports import entry_of, progress_bar, tell
 from segidx.cli.queries import json_option
 from segidx.cli.target import Target, target_options
@@ -20,31 +21,13 @@ def import_() -> None:
 @import_.command("contacts")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--id", "id_column", required=True, metavar="COLUMN", help="The column of contact ids.")
-@click.option(
-    "--field",
-    "-f",
-    "types",
-    multiple=True,
-    metavar="NAME=TYPE",
-    help="The type of a column: tags, category, number(DECIMALS), timestamp, date, bool, text, or skip; 'tracked' may"
-    " stand behind tags, category and bool (repeatable).",
+@column_options(
+    "tags, category, number(DECIMALS), timestamp, date, bool, text, or skip; 'tracked' may stand behind tags, category"
+    " and bool",
+    "field",
 )
-@click.option(
-    "--schema",
-    "toml",
-    metavar="TOML",
-    type=click.Path(path_type=Path),
-    help='File with the tables [fields] (name = "type") and [rename] (column = "field").',
-)
-@click.option(
-    "--rejects",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Where refused rows are listed (default: FILE.rejects.csv, written only if there are any).",
-)
-@click.option(
-    "--tag-separator", default="|", show_default=True, metavar="TEXT", help="Splits the tags in a column of strings."
-)
+@reject_option()
+@separator_option
 @json_option
 @target_options
 def contacts(
@@ -68,10 +51,8 @@ def contacts(
     Importing a file again changes nothing, and finishes an import that was cut short.
     """
     from segidx.ingest.import_contacts import import_contacts
-    from segidx.ingest.mapping import Overrides, parse_options, read_toml
 
-    said = read_toml(toml) if toml is not None else Overrides()
-    overrides = Overrides(types=parse_options(types), declared=said.declared, rename=said.rename)
+    overrides = overrides_of(types, toml)
     if target.data is not None:
         from segidx.ingest.sources import open_source
 
