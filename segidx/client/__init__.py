@@ -2,7 +2,8 @@
 
 `connect("localhost:50051").account("default").count('tags has "vip"')` gives what the same call gives in process, and
 raises the same errors. Imports the protocol, its conversions and the model only. `connection.py` has the channel,
-`account.py` the methods that read, `writes.py` those that write, `streams.py` what streams need beside them.
+`opened.py` what all methods stand on, `account.py` those that read, `declaring.py` those that declare, `writes.py`
+those that write, `streams.py` what streams need beside them.
 """
 
 from segidx.client.account import RemoteAccount

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from segidx.client.arguments import as_text
+from segidx.client.opened import RemoteOpened
 from segidx.client.streams import Batch, WriteStream
 from segidx.model.errors import InvalidArgument, SegidxError
 from segidx.model.events import EventRow
@@ -15,16 +15,10 @@ from segidx.model.results import ProductWriteResult, Reject, WriteResult
 from segidx.model.writes import ContactWrite
 from segidx.v1 import (
     contacts_pb2,
-    contacts_pb2_grpc,
     ingest_pb2,
-    ingest_pb2_grpc,
     products_pb2,
-    products_pb2_grpc,
 )
 from segidx.wire import contacts, products, writes
-
-if TYPE_CHECKING:
-    from segidx.client.connection import Client
 
 STREAM_BATCH_ROWS = 5000
 
@@ -45,15 +39,8 @@ class StreamResult:
     batches: int
 
 
-class RemoteWrites:
+class RemoteWrites(RemoteOpened):
     """The part of RemoteAccount that writes. A result means that the batch is synced to disk."""
-
-    def __init__(self, client: Client, resource: str) -> None:
-        self._client = client
-        self._account = resource
-        self._contacts = contacts_pb2_grpc.ContactServiceStub(client._channel)
-        self._products = products_pb2_grpc.ProductServiceStub(client._channel)
-        self._ingest = ingest_pb2_grpc.IngestServiceStub(client._channel)
 
     # --- batches of writes ------------------------------------------------------------------------------------------
 
