@@ -1,4 +1,5 @@
-"""Python face of rw_rows.h: rows of writes from the bytes of a request to columns. Computes only."""
+"""Python face of rw_rows.h and rw_orders.h: rows and orders of writes from the bytes of a request to columns. Computes
+only."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t
@@ -39,7 +40,8 @@ cdef extern from "rw_rows.h" nogil:
     int rw_begin(rw_batch *b, rw_field *fields, uint32_t nfields)
     int rw_parse(rw_batch *b, const uint8_t *data, size_t len, size_t *at, uint32_t rows_field, uint32_t max_rows)
     void rw_free(rw_batch *b)
-    int64_t rw_header(const uint8_t *data, size_t len, uint32_t rows_field, uint8_t *out)
+    int64_t rw_header(const uint8_t *data, size_t len, uint32_t rows_field, uint32_t events_field, uint8_t *out,
+                      int *events)
 
 
 KIND_TAGS, KIND_STRING, KIND_NUMBER = RW_TAGS, RW_STRING, RW_NUMBER
@@ -60,12 +62,14 @@ cdef tuple _strings(rw_strings *strings):
     return _array(&strings.ends, np.int32), data
 
 
-def header(bytes data not None, uint32_t rows_field):
-    """The bytes of a request without its rows, or None when they are malformed."""
+def header(bytes data not None, uint32_t rows_field, uint32_t events_field=0):
+    """(the bytes of a request without its rows and events, whether it has events), or None when they are malformed.
+    Events are kept where no field of them is given."""
     cdef bytes out = PyBytes_FromStringAndSize(NULL, len(data))
-    cdef int64_t n = rw_header(<const uint8_t *>PyBytes_AS_STRING(data), len(data), rows_field,
-                               <uint8_t *>PyBytes_AS_STRING(out))
-    return None if n < 0 else out[:n]
+    cdef int events = 0
+    cdef int64_t n = rw_header(<const uint8_t *>PyBytes_AS_STRING(data), len(data), rows_field, events_field,
+                               <uint8_t *>PyBytes_AS_STRING(out), &events)
+    return None if n < 0 else (out[:n], bool(events))
 
 
 def parse(bytes data not None, size_t start, uint32_t rows_field, list fields not None, uint32_t max_rows):
@@ -119,3 +123,6 @@ def parse(bytes data not None, size_t start, uint32_t rows_field, list fields no
     finally:
         rw_free(&batch)
         free(columns)
+
+
+include "orders.pxi"

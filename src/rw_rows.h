@@ -52,7 +52,9 @@ int rw_begin(rw_batch *b, rw_field *fields, uint32_t nfields);
 int rw_parse(rw_batch *b, const uint8_t *data, size_t len, size_t *at, uint32_t rows_field, uint32_t max_rows);
 void rw_free(rw_batch *b);
 
-/* The request without its rows, into `out` of `len` bytes at least: how many bytes, or -1 when it is malformed. */
-int64_t rw_header(const uint8_t *data, size_t len, uint32_t rows_field, uint8_t *out);
+/* The request without its rows and events (field 0: there are none), into `out` of `len` bytes at least: how many bytes,
+ * or -1 when it is malformed. `events` says whether it has any. */
+int64_t rw_header(
+    const uint8_t *data, size_t len, uint32_t rows_field, uint32_t events_field, uint8_t *out, int *events);
 
 #endif

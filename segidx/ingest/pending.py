@@ -1,7 +1,8 @@
 """The account as the batches of one group leave it, before they are committed: what the next batch is compared with.
 
 Reads go through a snapshot's base and overlay and then through the deltas and strings of the group. Nothing is written
-here, and nothing that the snapshot shares with others is changed.
+here, and nothing that the snapshot shares with others is changed. Before each read the comparison makes way for
+evaluations: it holds nothing then that they wait for, and a commit takes tens of such reads.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from segidx.kernels.grouping import group_pairs
 from segidx.model.events import EventType
 from segidx.model.schema import Field
 from segidx.store import counts
+from segidx.store.courtesy import COURTESY
 from segidx.store.event_places import EventPlaces
 from segidx.store.fresh import LayeredStrings
 from segidx.store.layout import DB_COLUMNS, DB_COUNTS, IDS_TABLE, SHARD_BITS, event_ids_table
@@ -83,6 +85,7 @@ class PendingStrings:
         return self._new
 
     def _committed(self, strings: pa.Array) -> Codes:
+        COURTESY.make_way()
         memory = self._memory
         if memory is None:
             return self._stored.find(strings)
@@ -237,6 +240,7 @@ class Pending:
 
     def values(self, field_id: int, ordinals: Ordinals) -> tuple[Codes, npt.NDArray[np.bool_]]:
         """(stored values, present) of a field."""
+        COURTESY.make_way()
         self.snapshot.verify_blocks(DB_COLUMNS, field_id, (ordinals // CHUNK_ROWS).astype(np.int64))
         column = self.snapshot.base_column(field_id).overlaid(field_id, self._layers())
         values, present = column.take(ordinals)
@@ -244,10 +248,12 @@ class Pending:
 
     def event_places(self, type: EventType, events: Codes) -> EventPlaces:
         """Where events lie, and what revision is held of them."""
+        COURTESY.make_way()
         return self.snapshot.event_places(type, events, self.deltas)
 
     def held(self, field_id: int, codes: Codes, ordinals: Ordinals) -> npt.NDArray[np.bool_]:
         """Which pairs are held; pairs of one code should lie together."""
+        COURTESY.make_way()
         self.snapshot.verify_shards(field_id, codes, (ordinals >> SHARD_BITS).astype(np.int64))
         return self.snapshot.held(field_id, codes, ordinals, self.deltas)
 
@@ -280,6 +286,7 @@ class Pending:
 
     def counts(self, field_id: int, codes: Codes) -> npt.NDArray[np.int64]:
         """Contacts that hold each of the ascending codes."""
+        COURTESY.make_way()
         self.snapshot.verify_blocks(DB_COUNTS, field_id, codes // counts.BLOCK_CODES)
         found, _ = counts.read_many(self.snapshot.txn, self.snapshot.dbs[DB_COUNTS], field_id, codes)
         overlay_counts(self._layers(), codes.astype(np.uint64) | np.uint64(field_id << 32), found)

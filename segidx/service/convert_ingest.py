@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from google.protobuf.message import Message
 
 from segidx.ingest.batch import ContactBatch
+from segidx.ingest.event_batch import EventBatch
 from segidx.ingest.writes import batches_from_writes
 from segidx.model.errors import InvalidArgument
-from segidx.model.events import EventRow
-from segidx.model.results import WriteResult
-from segidx.model.schema import Schema
+from segidx.model.events import ORDER, EventRow
+from segidx.model.results import Horizon, WriteResult
+from segidx.model.retention import horizon_of
+from segidx.model.schema import AccountInfo, Schema
 from segidx.model.writes import Changes
 from segidx.service.convert import MAX_ROWS, check_rows
+from segidx.service.plain_orders import PlainOrders
 from segidx.service.plain_rows import PlainRows
+from segidx.store.courtesy import COURTESY
 from segidx.v1 import ingest_pb2
 from segidx.wire import writes
 from segidx.wire.contacts import RowErrors
@@ -30,19 +34,24 @@ _Request = ingest_pb2.WriteBatchRequest | ingest_pb2.StreamWritesRequest
 
 
 class WritesRequest:
-    """A request with rows, read but for its rows: how these are read depends on the account's schema.
+    """A request with rows and events, read but for these: how rows are read depends on the account's schema, and plain
+    ones of both never become messages.
 
-    `header` is the message without them, its events included.
+    `header` is the message without them.
     """
 
-    __slots__ = ("_data", "_kind", "header")
+    __slots__ = ("_data", "_kind", "has_events", "header")
 
     def __init__(self, kind: type[_Request], data: bytes) -> None:
-        """Raises InvalidArgument for bytes that are no such message, as far as that can be told without the rows."""
-        header = _PLAIN[kind].header(data)
+        """Raises InvalidArgument for bytes that are no such message, as far as that can be told without rows and
+        events."""
+        found = _PLAIN[kind].header(data)
         self._kind = kind
         self._data = data
-        self.header: Any = decode(kind, data if header is None else header)
+        header, self.has_events = (data, False) if found is None else found
+        self.header: Any = decode(kind, header)
+        if found is None:  # protobuf is less strict
+            self.has_events = bool(self.header.events)
         writes.check_batch_key(self.header.batch_key)
 
     def batches(self, schema: Schema) -> tuple[tuple[ContactBatch, ...], RowErrors]:
@@ -53,20 +62,21 @@ class WritesRequest:
             return plain, RowErrors()
         message = decode(self._kind, self._data)
         check_rows(len(message.rows), "rows")
-        rows, errors = writes.read_writes(message.rows)
+        rows, errors = writes.read_writes(COURTESY.between(message.rows))
         return batches_from_writes(rows, schema), errors
 
-    @property
-    def has_events(self) -> bool:
-        return bool(self.header.events)
+    def plain_orders(self, account: AccountInfo, now: int, horizons: Mapping[str, Horizon]) -> EventBatch | None:
+        """The events as a batch, where they are plain orders. `now` is the clock in milliseconds since 1970."""
+        return _PLAIN_ORDERS[self._kind].batch(self._data, account, now, horizon_of(ORDER, horizons))
 
     def events(self, currency: str) -> tuple[list[EventRow], RowErrors]:
         """The events, and those that could not be read or are not in the account's currency. Raises InvalidArgument for
-        too many of them, or of lines."""
-        events = self.header.events
+        too many of them, or of lines, and for bytes that are none."""
+        data = _PLAIN[self._kind].without_rows(self._data)
+        events = decode(self._kind, self._data if data is None else data).events
         _check_count(len(events), MAX_EVENTS, "events")
         _check_count(sum(len(each.order.lines) for each in events), MAX_BATCH_LINES, "lines of orders")
-        return read_event_writes(events, currency)
+        return read_event_writes(COURTESY.between(events), currency)
 
 
 def _check_count(count: int, most: int, what: str) -> None:
@@ -77,10 +87,17 @@ def _check_count(count: int, most: int, what: str) -> None:
 
 
 def _plain_rows(kind: type[_Request]) -> PlainRows:
-    return PlainRows(kind.DESCRIPTOR.fields_by_name["rows"].number, MAX_ROWS)
+    fields = kind.DESCRIPTOR.fields_by_name
+    return PlainRows(fields["rows"].number, fields["events"].number, MAX_ROWS)
 
 
-_PLAIN = {kind: _plain_rows(kind) for kind in (ingest_pb2.WriteBatchRequest, ingest_pb2.StreamWritesRequest)}
+def _plain_orders(kind: type[_Request]) -> PlainOrders:
+    return PlainOrders(kind.DESCRIPTOR.fields_by_name["events"].number, MAX_EVENTS, MAX_BATCH_LINES)
+
+
+_KINDS = (ingest_pb2.WriteBatchRequest, ingest_pb2.StreamWritesRequest)
+_PLAIN = {kind: _plain_rows(kind) for kind in _KINDS}
+_PLAIN_ORDERS = {kind: _plain_orders(kind) for kind in _KINDS}
 
 # Requests that are read in a way of their own: the class of the message, and what reads its bytes.
 READERS: dict[type[Message], Callable[[bytes], WritesRequest]] = {kind: partial(WritesRequest, kind) for kind in _PLAIN}

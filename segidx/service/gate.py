@@ -15,7 +15,12 @@ from segidx.model.errors import Cancelled, SegidxError
 from segidx.service.convert import request_classes
 from segidx.service.convert_ingest import READERS
 from segidx.service.status import refuse, unexpected
+from segidx.store.courtesy import COURTESY
 from segidx.wire.decode import decoder
+
+# Methods of this service evaluate at once and answer: what writes makes way for the whole of their calls. Others may
+# wait for a write themselves, and it makes way for their evaluations alone.
+_EVALUATING = "/segidx.v1.CountService/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,8 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[misc]
         if handler is None or message_class is None:
             return handler
 
+        if method.startswith(_EVALUATING):
+            COURTESY.expect()
         read = READERS.get(message_class) or decoder(message_class)
 
         def deserialize(data: bytes) -> Any:
@@ -57,6 +64,8 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[misc]
             guarded, make = _guard_stream(handler.unary_stream, method, admit), grpc.unary_stream_rpc_method_handler
         else:
             guarded, make = _guard(handler.unary_unary, method, admit), grpc.unary_unary_rpc_method_handler
+            if method.startswith(_EVALUATING):
+                return make(_answering(guarded, handler.response_serializer), deserialize)
         return make(guarded, deserialize, handler.response_serializer)
 
 
@@ -71,6 +80,16 @@ def _guard(behaviour: Callable[..., Any], method: str, admit: Callable[[Any], An
         return refuse(context, failure)
 
     return guarded
+
+
+def _answering(guarded: Callable[..., Any], serialise: Callable[[Any], bytes]) -> Callable[..., bytes]:
+    """The behaviour with its response made bytes, so that both are one for what makes way."""
+
+    def answering(request: Any, context: grpc.ServicerContext) -> bytes:
+        with COURTESY.until_answered():
+            return serialise(guarded(request, context))
+
+    return answering
 
 
 def _guard_stream(behaviour: Callable[..., Any], method: str, admit: Callable[[Any], Any]) -> Callable[..., Any]:

@@ -17,6 +17,7 @@ from segidx.model.errors import GenerationNotReached, InvalidArgument, SegidxErr
 from segidx.service import convert, convert_ingest
 from segidx.service.calls import StreamBound, check_alive, stop_for
 from segidx.service.pipeline import Pipeline, Submitted
+from segidx.store.courtesy import COURTESY
 from segidx.v1 import ingest_pb2_grpc
 from segidx.wire.contacts import RowErrors
 from segidx.wire.writes import BatchErrors
@@ -159,15 +160,20 @@ def _submitted(account: Account, request: convert_ingest.WritesRequest) -> tuple
     batches: list[ContactBatch | EventBatch] = [*rows]
     event_errors = RowErrors()
     if request.has_events:
-        events, event_errors = request.events(account.info.currency)
-        batches += events_from_rows(
-            events,
-            account.event_types,
-            account.info,
-            account.now(),
-            own_hosts=account.source_settings.own_hosts,
-            horizons=account.horizons,
-        )
+        now, horizons = account.now(), account.horizons
+        orders = request.plain_orders(account.info, now, horizons)
+        if orders is not None:
+            batches.append(orders)
+        else:
+            events, event_errors = request.events(account.info.currency)
+            batches += events_from_rows(
+                COURTESY.between(events),
+                account.event_types,
+                account.info,
+                now,
+                own_hosts=account.source_settings.own_hosts,
+                horizons=horizons,
+            )
     return account.submit_batches(batches, batch_key=request.header.batch_key), BatchErrors(errors, event_errors)
 
 

@@ -27,17 +27,24 @@ _KINDS = {
 
 
 class PlainRows:
-    """Reads requests whose rows are the protobuf field `rows_field`, for one schema at a time."""
+    """Reads requests whose rows are the protobuf field `rows_field` and whose events are `events_field`, for one schema
+    at a time."""
 
-    def __init__(self, rows_field: int, max_rows: int) -> None:
+    def __init__(self, rows_field: int, events_field: int, max_rows: int) -> None:
         self._rows_field = rows_field
+        self._events_field = events_field
         self._max_rows = max_rows
         # Replaced as one, since calls of several accounts come at once.
         self._known: tuple[Schema | None, list[tuple[bytes, int, int]]] = (None, [])
 
-    def header(self, data: bytes) -> bytes | None:
+    def header(self, data: bytes) -> tuple[bytes, bool] | None:
+        """(the request without its rows and events, whether it has events); None for bytes that are malformed."""
+        return _rows.header(data, self._rows_field, self._events_field)
+
+    def without_rows(self, data: bytes) -> bytes | None:
         """The request without its rows; None for bytes that are malformed."""
-        return _rows.header(data, self._rows_field)
+        found = _rows.header(data, self._rows_field)
+        return None if found is None else found[0]
 
     def batches(self, data: bytes, schema: Schema) -> tuple[ContactBatch, ...] | None:
         """The rows of a request, as batches to be applied one behind another; None where they are not plain.

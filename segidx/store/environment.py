@@ -30,7 +30,7 @@ from segidx.model.errors import (
 from segidx.model.schema import AccountInfo, Schema
 from segidx.store.caches import Caches
 from segidx.store.catalog import Catalog, State, read_catalog, read_state, write_catalog, write_format, write_state
-from segidx.store.courtesy import Courtesy
+from segidx.store.courtesy import COURTESY
 from segidx.store.directory import ACCOUNTS, DataDirectory, sync_directory
 from segidx.store.layout import (
     DATABASES,
@@ -78,7 +78,7 @@ class AccountStore:
         self.path = path
         self.writable = writable
         self._write_lock = threading.Lock()
-        self.courtesy = Courtesy()
+        self.courtesy = COURTESY
         # Whether the disk failed so that only opening anew helps (see DiskFailed).
         self.failed = False
         if writable:

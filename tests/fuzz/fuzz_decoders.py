@@ -214,6 +214,11 @@ def request_bytes(pick: random.Random) -> bytes:
         row.fields["born"].date_value.year = pick.randrange(10_100)
         row.fields["ok"].bool_value = True
         row.tags.add(add=["a", "b"], remove=["c"])
+        order = request.events.add().order
+        order.order_id, order.contact_id, order.source, order.currency = f"o{i}", "c1", "email", "PLN"
+        order.time.seconds = pick.randrange(1 << 40)
+        for number in range(pick.randrange(3)):
+            order.lines.add(product=f"p{number}", quantity=str(pick.randrange(1 << 50)), unit_price="1.50")
     return request.SerializeToString()
 
 
@@ -229,7 +234,8 @@ def _deltas(pick: random.Random) -> tuple[Delta, ...]:
 
 def _read_request(pick: random.Random) -> None:
     data = damage(request_bytes(pick), pick)
-    _rows.header(data, 4)
+    _rows.header(data, 4, 5)
+    _rows.parse_orders(data, 5, b"PLN", 2, 100, 100)
     start = 0
     while start < len(data):
         parsed = _rows.parse(data, start, 4, WIRE_FIELDS, 1000)

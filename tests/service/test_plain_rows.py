@@ -29,6 +29,7 @@ FIELDS = [
     Field("łatki", FieldType.TAGS),
 ]
 ROWS_FIELD = pb.StreamWritesRequest.DESCRIPTOR.fields_by_name["rows"].number
+EVENTS_FIELD = pb.StreamWritesRequest.DESCRIPTOR.fields_by_name["events"].number
 
 NUMBERS = "0 -0 7 +7 007 12.5 12.50 12.500 12.345 1. .5 - 1e3 -3.07 46116860184273879.03 46116860184273879.04 1.2.3"
 numbers = st.sampled_from([*NUMBERS.split(), "", "1 ", "9" * 17, "9" * 19])
@@ -103,7 +104,7 @@ def test_both_ways_leave_the_same_contacts(database: Database, some: list[pb.Str
     quick, general = (database.create_account(AccountInfo(f"{way}{made}")) for way in ("q", "g"))
     for account in (quick, general):
         account.update_schema(FIELDS)
-    reader = PlainRows(ROWS_FIELD, 10_000)
+    reader = PlainRows(ROWS_FIELD, EVENTS_FIELD, 10_000)
     for request in some:
         batches = reader.batches(request.SerializeToString(), quick.schema())
         kept, errors = read_writes(request.rows)
@@ -135,15 +136,18 @@ def test_plain_rows_are_taken() -> None:
         row.fields["born"].date_value.day = 29
         row.fields["seen"].timestamp_value.seconds = 1_700_000_000 + i
         row.tags.add(add=["a", f"t{i}", "a"])
-    reader = PlainRows(ROWS_FIELD, 10_000)
+    reader = PlainRows(ROWS_FIELD, EVENTS_FIELD, 10_000)
     batches = reader.batches(request.SerializeToString(), Schema(tuple(FIELDS)))
     assert batches is not None
     assert [len(b.ids) for b in batches] == [98, 2]
     assert batches[1].indices is not None
     assert batches[1].indices.tolist() == [98, 99]
-    header = pb.StreamWritesRequest.FromString(reader.header(request.SerializeToString()) or b"")
+    found = reader.header(request.SerializeToString())
+    assert found is not None
+    header = pb.StreamWritesRequest.FromString(found[0])
+    assert not found[1]
     assert (header.sequence, header.account, header.batch_key, len(header.rows)) == (7, "accounts/x", "k", 0)
-    assert PlainRows(ROWS_FIELD, 99).batches(request.SerializeToString(), Schema(tuple(FIELDS))) is None
+    assert PlainRows(ROWS_FIELD, EVENTS_FIELD, 99).batches(request.SerializeToString(), Schema(tuple(FIELDS))) is None
 
 
 def test_events_leave_rows_plain() -> None:
@@ -151,16 +155,20 @@ def test_events_leave_rows_plain() -> None:
     for i in range(3):
         request.events.add().retraction.event_id = f"e{i}"
         request.rows.add(contact_id=f"c{i}")
-    reader = PlainRows(ROWS_FIELD, 3)
+    reader = PlainRows(ROWS_FIELD, EVENTS_FIELD, 3)
     data = request.SerializeToString()
     # Mixed as no serialiser writes them, too.
     for mixed in (data, pb.StreamWritesRequest(events=request.events).SerializeToString() + data):
         batches = reader.batches(mixed, Schema(tuple(FIELDS)))
         assert batches is not None
         assert [len(b.ids) for b in batches] == [3]
-        header = pb.StreamWritesRequest.FromString(reader.header(mixed) or b"")
+        found = reader.header(mixed)
+        assert found is not None
+        header = pb.StreamWritesRequest.FromString(found[0])
+        assert (header.sequence, len(header.rows), len(header.events), found[1]) == (7, 0, 0, True)
+        left = pb.StreamWritesRequest.FromString(reader.without_rows(mixed) or b"")
         whole = pb.StreamWritesRequest.FromString(mixed)
-        assert (len(header.rows), list(header.events)) == (0, list(whole.events))
+        assert (len(left.rows), list(left.events)) == (0, list(whole.events))
     alone = pb.StreamWritesRequest(events=request.events).SerializeToString()
     batches = reader.batches(alone, Schema(tuple(FIELDS)))
     assert batches is not None
@@ -179,14 +187,15 @@ def test_damaged_requests_are_not_plain_or_read_alike(junk: bytes, at: int, byte
     data = bytearray(request.SerializeToString())
     if at < len(data):
         data[at] = byte
-    reader = PlainRows(ROWS_FIELD, 10_000)
+    reader = PlainRows(ROWS_FIELD, EVENTS_FIELD, 10_000)
     for damaged in (bytes(data), junk, bytes(data) + junk):
         header = reader.header(damaged)
         batches = reader.batches(damaged, Schema(tuple(FIELDS)))
         if batches is not None:
             assert header is not None
             try:
-                pb.StreamWritesRequest.FromString(header)
+                pb.StreamWritesRequest.FromString(header[0])
+                pb.StreamWritesRequest.FromString(reader.without_rows(damaged) or b"")
             except DecodeError:
                 continue  # so the call is refused, whatever its rows are
             parsed = pb.StreamWritesRequest.FromString(damaged)

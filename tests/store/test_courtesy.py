@@ -56,6 +56,68 @@ def test_a_merge_waits_no_longer_than_it_has_worked(monkeypatch: pytest.MonkeyPa
             courtesy.make_way()
 
 
+def test_what_can_wait_makes_way_for_a_question_on_its_way(courtesy: Courtesy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it is evaluated, and no longer where it never is."""
+    monkeypatch.setattr(module, "_ON_ITS_WAY_SECONDS", 600.0)
+    done = threading.Event()
+
+    def merge() -> None:
+        courtesy.make_way()
+        done.set()
+
+    courtesy.expect()
+    thread = threading.Thread(target=merge)
+    thread.start()
+    assert not done.wait(0.05)
+    with courtesy:
+        assert not done.wait(0.05)
+    assert done.wait(60)
+    thread.join()
+    monkeypatch.setattr(module, "_ON_ITS_WAY_SECONDS", 0.01)
+    courtesy.expect()
+    courtesy.make_way()  # ends by itself
+
+
+def test_an_evaluation_counts_until_its_call_is_answered(courtesy: Courtesy) -> None:
+    with courtesy.until_answered():
+        assert courtesy._idle()  # a call that waits for something keeps nobody waiting
+        with courtesy:
+            pass
+        with courtesy:
+            pass
+        assert not courtesy._idle()
+    assert courtesy._idle()
+    with courtesy:
+        pass
+    assert courtesy._idle()
+    with pytest.raises(ZeroDivisionError), courtesy.until_answered(), courtesy:
+        raise ZeroDivisionError
+    assert courtesy._idle()
+
+
+def test_each_thread_has_worked_for_as_long_as_it_has(courtesy: Courtesy) -> None:
+    """One that has just waited does not spare another."""
+    done = threading.Event()
+
+    def merge() -> None:
+        courtesy.make_way()
+        done.set()
+
+    courtesy._thread.since = float("inf")  # this thread has worked for no time at all
+    with courtesy:
+        courtesy.make_way()
+        thread = threading.Thread(target=merge)
+        thread.start()
+        assert not done.wait(0.05)
+    assert done.wait(60)
+    thread.join()
+
+
+def test_rows_are_all_there_whoever_goes_first(courtesy: Courtesy) -> None:
+    for count in (0, 1, 7, 8, 9, 100):
+        assert list(courtesy.between(range(count))) == list(range(count))
+
+
 def test_an_evaluation_that_fails_is_over(courtesy: Courtesy) -> None:
     with pytest.raises(ZeroDivisionError), courtesy:
         raise ZeroDivisionError
