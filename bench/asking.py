@@ -11,13 +11,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from bench.contention import Contention
 from bench.machine import this_machine
+from bench.options import add_rounds, directory_of, parser_of
 from bench.orders.corpus import AT_MS, SCALES, SEED, TAG, make_orders, producer_name, product_name
 from bench.orders.own import store_orders
 from bench.own import Evaluate, OverGrpc
@@ -73,17 +73,13 @@ class Clock:
 
 def main(arguments: Sequence[str]) -> int:
     """Run it. Exit codes: 0 done, 1 answers disagree, 2 wrong options."""
-    parser = argparse.ArgumentParser(prog="python -m bench asking", description=__doc__)
-    parser.add_argument("--scale", choices=SCALES, default="smoke", help="10k, 1M or 10M contacts (default: smoke)")
-    parser.add_argument("--dir", type=Path, metavar="DIR", help="keep the loaded data here and reuse it (default: no)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
-    parser.add_argument("--seed", type=int, default=SEED, help="of the corpus (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="measurements a figure (default: %(default)s)")
+    parser = parser_of("asking", __doc__, SCALES, "10k, 1M or 10M", SEED)
+    add_rounds(parser, ROUNDS)
     options = parser.parse_args(arguments)
     if options.rounds < 1 or options.seed < 0:
         parser.error("--rounds is 1 at least, --seed 0 at least")
     with ExitStack() as stack:
-        directory = options.dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="segidx-bench-")))
+        directory = directory_of(options, stack)
         # The corpus is that of the events benchmark, and so is the copy that is kept.
         return _run(options, directory / f"events-{options.scale}", stack)
 

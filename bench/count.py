@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ from bench.cases import INSTANCES, make_cases
 from bench.contention import Contention
 from bench.corpus import SCALES, SEED, Corpus, make_corpus
 from bench.machine import this_machine
+from bench.options import add_peers, add_rounds, directory_of, parser_of
 from bench.own import Embedded, Evaluate, OverGrpc, store_corpus
 from bench.peers import PEERS, open_peer
 from bench.report import CaseResult, Report
@@ -31,15 +31,10 @@ ROUNDS = 5
 
 def main(arguments: Sequence[str]) -> int:
     """Run it. Exit codes: 0 done, 1 answers disagree, 2 wrong options."""
-    parser = argparse.ArgumentParser(prog="python -m bench count", description=__doc__)
-    parser.add_argument("--scale", choices=SCALES, default="smoke", help="100k, 1M or 10M contacts (default: smoke)")
-    parser.add_argument("--dir", type=Path, metavar="DIR", help="keep the loaded data here and reuse it (default: no)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
-    parser.add_argument("--answers-only", action="store_true", help="compare the answers and time nothing")
-    parser.add_argument("--seed", type=int, default=SEED, help="of corpus and expressions (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="measurements a figure (default: %(default)s)")
+    parser = parser_of("count", __doc__, SCALES, "100k, 1M or 10M", SEED, of="corpus and expressions")
+    add_rounds(parser, ROUNDS)
     parser.add_argument("--instances", type=int, default=INSTANCES, help="expressions a case (default: %(default)s)")
-    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="(default: all)")
+    add_peers(parser, PEERS)
     parser.add_argument(
         "--overlay", type=int, metavar="N", help="against itself: N changes unmerged, and the same merged; no peers"
     )
@@ -49,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.overlay is not None and options.overlay < 1:
         parser.error("--overlay is 1 at least")
     with ExitStack() as stack:
-        directory = options.dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="segidx-bench-")))
+        directory = directory_of(options, stack)
         run = _run if options.overlay is None else overlay.run
         return run(options, directory / f"count-{options.scale}", stack)
 

@@ -10,7 +10,6 @@ import argparse
 import importlib
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +19,7 @@ from bench.answers import agree
 from bench.cases import Case
 from bench.contention import Contention
 from bench.machine import this_machine
+from bench.options import add_peers, add_rounds, directory_of, parser_of
 from bench.orders.cases import make_cases
 from bench.orders.corpus import AT_MS, SCALES, SEED, OrderCorpus, make_orders
 from bench.orders.own import open_database, store_orders, write_late
@@ -39,20 +39,15 @@ LATE = 35  # contacts to an order that is not merged: with its lines, a tenth of
 
 def main(arguments: Sequence[str]) -> int:
     """Run it. Exit codes: 0 done, 1 answers disagree, 2 wrong options."""
-    parser = argparse.ArgumentParser(prog="python -m bench events", description=__doc__)
-    parser.add_argument("--scale", choices=SCALES, default="smoke", help="10k, 1M or 10M contacts (default: smoke)")
-    parser.add_argument("--dir", type=Path, metavar="DIR", help="keep the loaded data here and reuse it (default: no)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
-    parser.add_argument("--answers-only", action="store_true", help="compare the answers and time nothing")
-    parser.add_argument("--seed", type=int, default=SEED, help="of the corpus (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="measurements a figure (default: %(default)s)")
-    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="(default: all)")
+    parser = parser_of("events", __doc__, SCALES, "10k, 1M or 10M", SEED)
+    add_rounds(parser, ROUNDS)
+    add_peers(parser, PEERS)
     parser.add_argument("--no-unmerged", dest="unmerged", action="store_false", help="leave out the unmerged orders")
     options = parser.parse_args(arguments)
     if options.rounds < 1 or options.seed < 0:
         parser.error("--rounds is 1 at least, --seed 0 at least")
     with ExitStack() as stack:
-        directory = options.dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="segidx-bench-")))
+        directory = directory_of(options, stack)
         return _run(options, directory / f"events-{options.scale}", stack)
 
 

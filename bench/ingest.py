@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from bench.live.streaming import Plan, stream
 from bench.live.unmerged import merge_all, write_unmerged
 from bench.live.writer import STREAMS
 from bench.machine import this_machine
+from bench.options import directory_of, parser_of
 from bench.systems import disk_bytes
 from segidx.client import Batch
 from segidx.ingest.merger import ROOM_BYTES
@@ -57,8 +57,7 @@ HOW_LONG = {
 
 def main(arguments: Sequence[str]) -> int:
     """Run it. Exit codes: 0 done, whether the bars are met or not; 1 an answer is wrong; 2 wrong options."""
-    parser = argparse.ArgumentParser(prog="python -m bench ingest", description=__doc__)
-    parser.add_argument("--scale", choices=SCALES, default="smoke", help="100k, 1M or 10M contacts (default: smoke)")
+    parser = parser_of("ingest", __doc__, SCALES, "100k, 1M or 10M", SEED, of="corpus and updates")
     parser.add_argument("--what", choices=list(STREAMS), default="updates", help="is streamed (default: %(default)s)")
     parser.add_argument("--seconds", type=float, help="of streaming, each (default: 4, 60 or 600 by scale)")
     parser.add_argument("--rest-seconds", type=float, help="of counting without writing, each (default: by scale)")
@@ -67,9 +66,6 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--window", type=int, default=8, help="batches of a client in flight (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=0.0, help="rows a second of all clients (default: no limit)")
     parser.add_argument("--workers", type=int, default=0, help="of the server (default: one process does everything)")
-    parser.add_argument("--dir", type=Path, metavar="DIR", help="keep the loaded data here and reuse it (default: no)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
-    parser.add_argument("--seed", type=int, default=SEED, help="of corpus and updates (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:
         clients = [int(word) for word in options.clients.split(",")]
@@ -81,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("--clients, --seconds, --rows and --window are above 0, --rate and --seed not below")
     rest = options.rest_seconds or scale.rest
     with ExitStack() as stack:
-        directory = options.dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="segidx-bench-")))
+        directory = directory_of(options, stack)
         return _run(options, clients, plan, scale, rest, directory / f"ingest-{options.scale}")
 
 

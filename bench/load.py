@@ -11,7 +11,6 @@ import importlib.util
 import json
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from bench.loading.child import Loaded, load
 from bench.loading.disk import Disk, disk_of
 from bench.loading.files import Files, store_files
 from bench.machine import Machine, this_machine
+from bench.options import add_peers, directory_of, parser_of
 from bench.orders.cases import make_cases
 from bench.orders.corpus import SCALES, SEED, make_orders
 from bench.orders.own import open_database
@@ -134,18 +134,13 @@ class LoadReport:
 
 def main(arguments: Sequence[str]) -> int:
     """Run it. Exit codes: 0 done, 1 answers disagree, 2 wrong options. A bar that is missed changes nothing."""
-    parser = argparse.ArgumentParser(prog="python -m bench load", description=__doc__)
-    parser.add_argument("--scale", choices=SCALES, default="smoke", help="10k, 1M or 10M contacts (default: smoke)")
-    parser.add_argument("--dir", type=Path, metavar="DIR", help="keep the files and databases here (default: no)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
-    parser.add_argument("--answers-only", action="store_true", help="compare the answers and report no figures")
-    parser.add_argument("--seed", type=int, default=SEED, help="of the corpus (default: %(default)s)")
-    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="(default: all)")
+    parser = parser_of("load", __doc__, SCALES, "10k, 1M or 10M", SEED, kept="keep the files and databases here")
+    add_peers(parser, PEERS, "report no figures")
     options = parser.parse_args(arguments)
     if options.seed < 0:
         parser.error("--seed is 0 at least")
     with ExitStack() as stack:
-        directory = options.dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="segidx-bench-")))
+        directory = directory_of(options, stack)
         return _run(options, directory / f"load-{options.scale}")
 
 

@@ -12,7 +12,6 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -27,6 +26,7 @@ from bench.live.disk import append_milliseconds, copy_directory
 from bench.live.figures import percentiles
 from bench.live.hold import merging_held
 from bench.machine import this_machine
+from bench.options import directory_of, parser_of
 from bench.own import store_corpus
 from bench.report import contention_line, markdown_table, rounded, shown
 from segidx.database import Account, Database
@@ -51,11 +51,7 @@ class Taken:
 
 def main(arguments: Sequence[str]) -> int:
     """Run it. Exit codes: 0 done, 1 an answer is wrong, 2 wrong options."""
-    parser = argparse.ArgumentParser(prog="python -m bench single-add", description=__doc__)
-    parser.add_argument("--scale", choices=SCALES, default="smoke", help="100k, 1M or 10M contacts (default: smoke)")
-    parser.add_argument("--dir", type=Path, metavar="DIR", help="keep the loaded data here and reuse it (default: no)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
-    parser.add_argument("--seed", type=int, default=SEED, help="of the corpus and the adds (default: %(default)s)")
+    parser = parser_of("single-add", __doc__, SCALES, "100k, 1M or 10M", SEED, of="the corpus and the adds")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="(default: %(default)s)")
     parser.add_argument("--adds", type=int, default=ADDS, help="single adds of each tag a round (default: %(default)s)")
     parser.add_argument("--burst", type=int, default=BURST, help="adds of each tag at once (default: %(default)s)")
@@ -63,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     if min(options.rounds, options.adds, options.burst) < 1 or options.seed < 0:
         parser.error("--rounds, --adds and --burst are 1 at least, --seed 0 at least")
     with ExitStack() as stack:
-        directory = options.dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="segidx-bench-")))
+        directory = directory_of(options, stack)
         return _run(options, directory / f"count-{options.scale}")
 
 

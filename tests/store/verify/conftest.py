@@ -1,4 +1,4 @@
-"""A small account of contacts to be damaged: a copy each, and an empty one."""
+"""A small account of contacts to be damaged, a copy each, and an empty one; a file may have a `template` of its own."""
 
 from __future__ import annotations
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import shutil
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -79,17 +78,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         account.upsert([(f"contact-{i}", {}) for i in range(30)])
         put_orders(account, orders())
     return path
-
-
-@pytest.fixture
-def path(template: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(template, tmp_path / "data"))
-
-
-@pytest.fixture
-def account(path: Path) -> Iterator[Account]:
-    with Database.open(path) as database:
-        yield database.account()
 
 
 # --- damaging ----------------------------------------------------------------------------------------------
