@@ -144,6 +144,7 @@ typedef struct {
     const ev_zone *zone;     /* EV_DAYS: whose local days are counted */
     const uint32_t *among;   /* ascending ordinals: the contacts to look at, namong of them; NULL for all */
     size_t namong;
+    const bm_dir *set;       /* the same as a set, in place of the list; or NULL */
     int64_t low, high;       /* the numbers to report, both included */
     bool as_set;             /* report no numbers, and contacts as a set */
 } ev_query;

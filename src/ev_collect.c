@@ -10,29 +10,6 @@
 /* Blocks between two looks at the clock. */
 #define LOOK_EVERY 16u
 
-/* The first range from `number` on with a candidate, which are put among x->chosen; EV_NUMBERS without one. */
-static uint32_t choose(ev_call *x, uint32_t number) {
-    const ev_query *q = x->q;
-    const uint64_t first = (uint64_t)number * BM_CHUNK_ROWS;
-    size_t lo = x->among, hi = q->namong;
-    while (lo < hi && q->among[lo] < first) { /* at once, but at the first range of a call */
-        size_t mid = lo + (hi - lo) / 2;
-        if (q->among[mid] < first) lo = mid + 1;
-        else hi = mid;
-    }
-    if (lo == q->namong) return EV_NUMBERS;
-    number = q->among[lo] / BM_CHUNK_ROWS;
-    memset(x->chosen, 0, sizeof x->chosen);
-    const size_t begin = lo;
-    for (; lo < q->namong && q->among[lo] / BM_CHUNK_ROWS == number; lo++) {
-        uint32_t contact = q->among[lo] & (BM_CHUNK_ROWS - 1);
-        x->chosen[contact >> 6] |= 1ull << (contact & 63);
-    }
-    x->nchosen = (uint32_t)(lo - begin);
-    x->among = lo;
-    return number;
-}
-
 /* The rows of the layers in the range, under those layers that are newer; a status. */
 static int add_layers(ev_call *x, uint32_t n, const bm_stop *stop) {
     ev_source from = {&x->slice, (int64_t)x->number * BM_CHUNK_ROWS, 0, 0, 0, false};
@@ -162,7 +139,7 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
         x->above = above;
         x->readings = readings;
         x->days = days;
-        x->narrowed = q->among != NULL;
+        x->narrowed = q->among || q->set;
         x->among = 0;
         x->runs = runs;
         x->known = known;
@@ -174,7 +151,7 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
     }
     for (uint32_t number = h->first; status == BM_OK; number++) {
         if ((number = next_of(x, h, number)) >= end) break;
-        if (x->narrowed && (number = choose(x, number)) >= end) break;
+        if (x->narrowed && (number = ev_among_next(x, number)) >= end) break;
         x->number = number;
         if (number / BM_CHUNKS != key) {
             if (q->as_set && !ev_report_set(x, key)) status = BM_NO_MEMORY;

@@ -87,7 +87,7 @@ typedef struct {
     bool narrowed;                         /* whether there are candidates */
     uint64_t chosen[BM_CHUNK_WORDS + 1];   /* those of the range, nchosen of them */
     uint32_t nchosen;
-    size_t among;                          /* where among the candidates the range begins */
+    size_t among;                          /* where the candidates of ranges to come begin: in the list, or which container */
     uint32_t number;                       /* of the range */
     /* of the range's contacts */
     uint8_t seen[BM_CHUNK_ROWS];           /* 1 where a row was added; not kept by EV_COUNT */
@@ -143,6 +143,11 @@ int ev_add_listed(ev_call *x, const ev_source *from, uint32_t n);
 
 /* The same, of rows that may be outside the window, whose contacts are x->room.contacts, and which pass `answered` (or NULL). */
 int ev_add_chosen(ev_call *x, const ev_source *from, uint32_t n, const ev_conjunct *answered);
+
+/* ev_among.c */
+/* The first range from `number` on with a candidate, which are put among x->chosen; EV_NUMBERS without one. Numbers ascend
+ * from call to call. */
+uint32_t ev_among_next(ev_call *x, uint32_t number);
 
 /* ev_chosen.c */
 /* Finds the months of the call whose presence is known, in x->known, which has room for them. */

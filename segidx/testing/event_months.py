@@ -86,4 +86,19 @@ def _both(*arguments: object, **options: object) -> Found:
     assert (np.diff(ordinals.astype(np.int64)) > 0).all()
     found = BitMap.deserialize(collect_set(*arguments, **options))  # type: ignore[arg-type]
     assert found.to_array().tolist() == ordinals.tolist()
+    among = options.get("among", arguments[5] if len(arguments) > 5 else None)
+    if among is not None:
+        for each in sets_of(cast("npt.NDArray[np.uint32]", among)):
+            positional = (*arguments[:5], each, *arguments[6:]) if len(arguments) > 5 else arguments
+            named = {**options, "among": each} if len(arguments) <= 5 else options
+            again = collect(*positional, **named)  # type: ignore[arg-type]
+            assert [part.tolist() for part in again] == [ordinals.tolist(), numbers.tolist()]
     return ordinals, numbers
+
+
+def sets_of(among: npt.NDArray[np.uint32]) -> list[bytes]:
+    """Contacts as portable Roaring bitmaps: of arrays and bitsets, and with runs where these are shorter."""
+    plain = BitMap(among)
+    runs = plain.copy()
+    runs.run_optimize()
+    return [bytes(plain.serialize()), bytes(runs.serialize())]
