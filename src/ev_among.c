@@ -24,24 +24,37 @@ static uint32_t of_list(ev_call *x, uint32_t number) {
     return number;
 }
 
-/* A quarter of a container, which is a range, into x->chosen. Damaged containers may say anything, in and out of order. */
-static void of_array(ev_call *x, const bm_u16 *rows, uint32_t n, uint32_t quarter) {
-    const uint32_t first = quarter * BM_CHUNK_ROWS;
-    uint32_t i = quarter ? bm_array_seek(rows, 0, n, (uint16_t)first) : 0;
+/* A quarter of a container, which is a range, into x->chosen: about how many these are, and 0 only for none. Damaged containers
+ * may say anything, in and out of order. */
+static uint32_t of_array(ev_call *x, const bm_u16 *rows, uint32_t n, uint32_t quarter) {
+    const uint32_t first = quarter * BM_CHUNK_ROWS, begin = quarter ? bm_array_seek(rows, 0, n, (uint16_t)first) : 0;
+    uint32_t i = begin;
     for (; i < n && rows[i] - first < BM_CHUNK_ROWS; i++) {
         const uint32_t contact = rows[i] - first;
         x->chosen[contact >> 6] |= 1ull << (contact & 63);
     }
+    return i - begin;
 }
 
-static void of_runs(ev_call *x, const bm_u16 *runs, uint32_t n, uint32_t quarter) {
+static uint32_t of_runs(ev_call *x, const bm_u16 *runs, uint32_t n, uint32_t quarter) {
     const uint32_t first = quarter * BM_CHUNK_ROWS, last = first + BM_CHUNK_ROWS - 1;
+    uint32_t chosen = 0;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t from = runs[2 * i], to = from + runs[2 * i + 1];
         if (from < first) from = first;
         if (to > last) to = last;
-        if (from <= to) bm_bits_set_range((uint8_t *)x->chosen, from - first, to - first);
+        if (from > to) continue;
+        bm_bits_set_range((uint8_t *)x->chosen, from - first, to - first);
+        chosen += to - from + 1;
     }
+    return chosen;
+}
+
+static uint32_t of_bits(ev_call *x, const uint8_t *bits, uint32_t card, uint32_t quarter) {
+    uint64_t some = 0;
+    memcpy(x->chosen, bits + quarter * BM_CHUNK_WORDS * 8, BM_CHUNK_WORDS * 8);
+    for (uint32_t w = 0; w < BM_CHUNK_WORDS; w++) some |= x->chosen[w];
+    return some ? card / BM_CHUNKS : 0;
 }
 
 /* Those of a set. */
@@ -52,11 +65,9 @@ static uint32_t of_set(ev_call *x, uint32_t number) {
         if (c->key < number / BM_CHUNKS) continue;
         for (uint32_t quarter = c->key == number / BM_CHUNKS ? number % BM_CHUNKS : 0; quarter < BM_CHUNKS; quarter++) {
             memset(x->chosen, 0, sizeof x->chosen);
-            if (c->type == BM_ARRAY) of_array(x, (const bm_u16 *)c->data, c->card, quarter);
-            else if (c->type == BM_RUNS) of_runs(x, (const bm_u16 *)c->data, c->runs, quarter);
-            else memcpy(x->chosen, c->data + quarter * BM_CHUNK_WORDS * 8, BM_CHUNK_WORDS * 8);
-            x->nchosen = 0;
-            for (uint32_t w = 0; w < BM_CHUNK_WORDS; w++) x->nchosen += (uint32_t)__builtin_popcountll(x->chosen[w]);
+            if (c->type == BM_ARRAY) x->nchosen = of_array(x, (const bm_u16 *)c->data, c->card, quarter);
+            else if (c->type == BM_RUNS) x->nchosen = of_runs(x, (const bm_u16 *)c->data, c->runs, quarter);
+            else x->nchosen = of_bits(x, c->data, c->card, quarter);
             if (!x->nchosen) continue;
             x->among = i;
             return c->key * BM_CHUNKS + quarter;

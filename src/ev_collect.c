@@ -32,32 +32,47 @@ static int add_layers(ev_call *x, uint32_t n, const bm_stop *stop) {
     return BM_OK;
 }
 
-static int add_range(ev_call *x, const ev_held *h, const bm_stop *stop, uint32_t *ticks) {
-    ev_source from = {NULL, 0, 0, 0, 0, false};
-    from.nabove = ev_layers_above(x, h->nlayers);
-    for (uint32_t i = 0; i < from.nabove; i++) from.stale |= x->above[i].stale < x->above[i].stale_end;
-    int status = stop && ++*ticks % LOOK_EVERY == 0 ? bm_stop_look(stop) : BM_OK;
-    if (status == BM_OK && x->nruns) status = ev_add_runs(x, &from);
+/* Adds the rows of blocks in the range, of those months; a status. */
+static int add_blocks(ev_call *x, const ev_held *h, ev_source *from, ev_which which, const bm_stop *stop, uint32_t *ticks) {
     const bool few = ev_chosen_few(x);
-    if (status == BM_OK && few) status = ev_chosen_add(x, &from);
-    if (status != BM_OK) return status;
-    for (size_t m = 0; m < h->nmonths; m++) {
+    int status = few ? ev_chosen_add(x, from, which) : BM_OK;
+    for (size_t m = 0; m < h->nmonths && status == BM_OK; m++) {
         const ev_month *month = h->months[m];
         const ev_presence *known = few ? h->presences[m] : NULL;
         if (h->orders && h->orders[m]) continue;
+        if (which != EV_EVERY && x->covered[m] != (which == EV_COVERED)) continue;
         const uint32_t at = x->number - month->first;
         if (at >= month->n) continue;
         for (uint32_t i = month->starts[at]; i < month->starts[at + 1]; i++) {
             status = stop && ++*ticks % LOOK_EVERY == 0 ? bm_stop_look(stop) : BM_OK;
             if (status != BM_OK) return status;
             if (known && known->at[i] != EV_NOT_THERE) continue;
-            from.block = month->blocks[i];
-            from.lo = (uint32_t)from.block->columns[EV_CONTACT].base;
-            from.hi = (uint32_t)from.block->columns[EV_CONTACT].max;
-            if ((status = ev_add_block(x, &from)) != BM_OK) return status;
+            from->block = month->blocks[i];
+            from->lo = (uint32_t)from->block->columns[EV_CONTACT].base;
+            from->hi = (uint32_t)from->block->columns[EV_CONTACT].max;
+            if ((status = ev_add_block(x, from)) != BM_OK) return status;
         }
     }
-    return add_layers(x, from.nabove, stop);
+    return status;
+}
+
+static int add_range(ev_call *x, const ev_held *h, const bm_stop *stop, uint32_t *ticks) {
+    ev_source from = {NULL, 0, 0, 0, 0, false};
+    from.nabove = ev_layers_above(x, h->nlayers);
+    for (uint32_t i = 0; i < from.nabove; i++) from.stale |= x->above[i].stale < x->above[i].stale_end;
+    int status = stop && ++*ticks % LOOK_EVERY == 0 ? bm_stop_look(stop) : BM_OK;
+    if (status == BM_OK && x->nruns) status = ev_add_runs(x, &from);
+    const bool paid = status == BM_OK && ev_ledger_pays(x);
+    if (paid) {
+        status = ev_ledger_add(x, &from);
+        if (status == BM_OK && x->nopen) {
+            ev_ledger_turn(x);
+            status = add_blocks(x, h, &from, EV_COVERED, stop, ticks);
+            ev_ledger_turn(x);
+        }
+    }
+    if (status == BM_OK) status = add_blocks(x, h, &from, paid ? EV_OTHERS : EV_EVERY, stop, ticks);
+    return status == BM_OK ? add_layers(x, from.nabove, stop) : status;
 }
 
 static ev_kind kind_of(const ev_query *q) {
@@ -130,7 +145,8 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
     int64_t *days = q->how == EV_DAYS ? malloc(BM_CHUNK_ROWS * sizeof *days) : NULL;
     ev_run *runs = malloc(h->nmonths * h->nvalues * sizeof *runs + 1);
     ev_known *known = malloc(h->nmonths * sizeof *known + 1);
-    if (!x || !masks || !above || !readings || !runs || !known || (q->how == EV_DAYS && !days)) status = BM_NO_MEMORY;
+    bool *covered = malloc(h->nmonths + 1);
+    if (!x || !masks || !above || !readings || !runs || !known || !covered || (q->how == EV_DAYS && !days)) status = BM_NO_MEMORY;
     else {
         x->q = q;
         x->kind = kind_of(q);
@@ -143,10 +159,12 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
         x->among = 0;
         x->runs = runs;
         x->known = known;
+        x->covered = covered;
         x->found = found;
         found->width = q->how == EV_ROWS ? q->nlisted : 1;
         ev_runs_begin(x, h);
         ev_chosen_begin(x, h);
+        ev_ledger_choose(x, h);
         status = ev_layers_begin(x, h, stop);
     }
     for (uint32_t number = h->first; status == BM_OK; number++) {
@@ -175,6 +193,7 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
     free(readings);
     free(runs);
     free(known);
+    free(covered);
     return status;
 }
 

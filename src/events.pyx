@@ -23,6 +23,7 @@ cdef extern from "ev_layer.h" nogil:
     """
     #include "ev_order.h"
     #include "ev_presence.h"
+    #include "ev_ledger.h"
     """
     ctypedef struct bm_chunk:
         const uint8_t *codes
@@ -111,6 +112,7 @@ cdef extern from "ev_layer.h" nogil:
         const uint32_t *starts
         const ev_block *const *blocks
         const ev_block *bounds
+        uint64_t serial
 
     ctypedef struct ev_order:
         uint32_t n, nvalues, nblocks
@@ -122,6 +124,10 @@ cdef extern from "ev_layer.h" nogil:
 
     ctypedef struct ev_presence:
         uint32_t nblocks
+
+    ctypedef struct ev_ledger:
+        uint32_t first, n, column
+        const uint32_t *rows
 
     ctypedef struct bm_output:
         pass
@@ -151,6 +157,7 @@ cdef extern from "ev_layer.h" nogil:
         const ev_measure *const *measures
         const ev_presence *const *presences
         const ev_measure *const *valued
+        const ev_ledger *ledger
         uint32_t by, nvalues
         const int64_t *values
         const ev_layer *const *layers
@@ -180,6 +187,10 @@ cdef extern from "ev_layer.h" nogil:
     size_t ev_presence_bytes(const ev_presence *p)
     size_t ev_presence_measure_bytes(const ev_presence *p)
     int ev_presence_measure(ev_measure *v, const ev_presence *p, const ev_month *m, uint32_t column)
+    int ev_ledger_begin(ev_ledger *l, const ev_month *const *months, size_t nmonths, uint32_t column)
+    int ev_ledger_fill(ev_ledger *l, const ev_month *const *months, size_t nmonths, uint32_t first, uint32_t end)
+    void ev_ledger_clear(ev_ledger *l)
+    size_t ev_ledger_bytes(const ev_ledger *l)
     void ev_order_find(const ev_order *o, int64_t value, uint32_t *at, uint32_t *end)
     uint32_t ev_conjunct_values(const ev_filter *f, const ev_conjunct *part, int64_t *values)
     bint ev_filter_split(ev_filter *f)
@@ -372,6 +383,7 @@ include "event_series.pxi"
 
 
 include "event_months.pxi"
+include "event_ledgers.pxi"
 
 
 _HOW = {"sum": EV_ADD, "min": EV_LEAST, "max": EV_MOST, "distinct": EV_DISTINCT, "distinct_days": EV_DAYS}
@@ -384,6 +396,7 @@ cdef class _Held:
     cdef ev_held c
     cdef tuple months, layers
     cdef list orders, presences  # what the native code borrows
+    cdef EventLedger ledger
 
     def __cinit__(self, months, layers, folded, ranges, uint32_t needed, EventFilter filter=None, int measure=EV_NO_COLUMN,
                   bint narrowed=False):
@@ -405,6 +418,7 @@ cdef class _Held:
             self._choose(filter, measure)
         if narrowed:
             self._locate(measure)
+            self._cover(measure)
         for i, layer in enumerate(self.layers):
             if layer.c.b.ncolumns < needed:
                 raise ValueError(f"a layer has {layer.c.b.ncolumns} columns: there is no column {needed - 1}")
@@ -476,6 +490,16 @@ cdef class _Held:
             if values is not None and values.presence is presence:
                 self.presences.append(values)
                 valued[i] = &values.c
+
+    cdef _cover(self, int measure):
+        """Find rows of candidates in a ledger of some of the months, where there is one."""
+        cdef EventMonth month
+        for month in self.months:
+            for ledger in list(month.ledgers.values()):
+                if measure == EV_NO_COLUMN or measure == ledger.column:
+                    self.ledger = ledger
+                    self.c.ledger = &self.ledger.c
+                    return
 
     def __dealloc__(self):
         free(<void *>self.c.presences)

@@ -10,7 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
-from segidx.kernels.events import EventBlock, EventFilter, EventMeasure, EventMonth, EventOrder, collect, collect_set
+from segidx.kernels.events import (
+    EventBlock,
+    EventFilter,
+    EventLedger,
+    EventMeasure,
+    EventMonth,
+    EventOrder,
+    collect,
+    collect_set,
+)
 
 Found = tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]
 
@@ -61,6 +70,18 @@ def located(held: Sequence[EventMonth], columns: Iterable[int] = ()) -> Iterator
     finally:
         for each in held:
             each.lose()
+
+
+@contextmanager
+def ledger(held: Sequence[EventMonth], column: int) -> Iterator[EventLedger]:
+    """The months with a ledger that has the values of this column."""
+    made = EventLedger(held, column)
+    made.fill(1 << 40)
+    made.use()
+    try:
+        yield made
+    finally:
+        made.forget()
 
 
 @contextmanager
