@@ -23,7 +23,20 @@ SANITIZE = os.environ.get("SEGIDX_SANITIZE", "")
 # into columns.
 SCANS = [
     f"bm_{name}.c"
-    for name in ("array", "bitset", "column", "output", "paged", "run", "scan", "scan_simd", "simd", "stop")
+    for name in (
+        "array",
+        "bitset",
+        "column",
+        "output",
+        "paged",
+        "run",
+        "scan",
+        "scan_simd",
+        "sheet",
+        "simd",
+        "stop",
+        "view",
+    )
 ]
 EXTENSIONS = {
     "segidx.kernels._bitmaps": ["bitmaps.pyx", *sorted(p.name for p in (ROOT / "src").glob("bm_*.c"))],

@@ -23,6 +23,19 @@ typedef struct {
     const uint8_t *lows;   /* the low byte of each row's contact; 64 bytes more may be read */
 } bm_paged;
 
+/* Rows of BM_CHUNK_ROWS contacts, those of each together, by contact. */
+typedef struct {
+    const uint64_t *has;    /* a bit a contact: it has rows */
+    const uint32_t *before; /* how many rows those before each 64 contacts have */
+    const uint64_t *firsts; /* a bit a row: it is its contact's first; the one behind the last row is set too */
+} bm_sheet;
+
+/* Those of one contact. */
+typedef struct {
+    uint32_t row, n;
+    uint16_t contact;
+} bm_stretch;
+
 typedef struct {
     /* The AND of n >= 1 operands: its cardinality, and the words themselves when dst is given. dst may be one of
      * the operands, else must not overlap any. */
@@ -62,6 +75,9 @@ typedef struct {
     /* The rows of the contacts chosen, BM_CHUNK_WORDS words, in the pages whose bit is set: how many, in order, and the
      * contact of each. Both outputs have BM_PAD bytes of slack. */
     uint32_t (*rows_of)(const bm_paged *of, const uint64_t *chosen, uint64_t pages, uint16_t *rows, uint16_t *contacts);
+    /* The rows of the contacts chosen, BM_CHUNK_WORDS words, from word *word on: for how many contacts, in order, and so many
+     * that 64 more would not fit in `most`, or all. *word is where to go on. */
+    uint32_t (*stretches)(const bm_sheet *s, const uint64_t *chosen, uint32_t *word, bm_stretch *out, uint32_t most);
 } bm_simd;
 
 extern bm_simd bm_ops;
@@ -78,6 +94,8 @@ void bm_use_avx512_scans(bm_simd *ops);
 void bm_use_scalar_pages(bm_simd *ops);
 void bm_use_avx2_pages(bm_simd *ops);
 void bm_use_avx512_pages(bm_simd *ops);
+void bm_use_scalar_sheets(bm_simd *ops);
+void bm_use_avx2_sheets(bm_simd *ops);
 
 static inline uint64_t bm_ones(uint32_t n) { return n >= 64 ? ~0ull : (1ull << n) - 1; } /* the n lowest bits */
 

@@ -31,6 +31,7 @@ const char *bm_simd_choose(const char *wanted) {
     bm_use_scalar_arrays(&bm_ops);
     bm_use_scalar_runs(&bm_ops);
     bm_use_scalar_pages(&bm_ops);
+    bm_use_scalar_sheets(&bm_ops);
 #if defined(__x86_64__)
     if (level >= 1) {
         bm_use_sse_arrays(&bm_ops);
@@ -38,6 +39,7 @@ const char *bm_simd_choose(const char *wanted) {
         bm_use_avx2_scans(&bm_ops);
         bm_use_avx2_runs(&bm_ops);
         bm_use_avx2_pages(&bm_ops);
+        bm_use_avx2_sheets(&bm_ops);
     }
     if (level >= 2) {
         bm_use_avx512_bits(&bm_ops);

@@ -190,18 +190,32 @@ INLINE void add_code(ev_call *x, const ev_measure *v, uint32_t contact, uint32_t
     x->numbers[contact] += code ? (int64_t)((uint64_t)v->base + code - 1) : 0;
 }
 
-/* Whether no sum can leave 64 bits when n more rows are added, which are counted as added then. */
-static bool in_reach(ev_call *x, const ev_measure *v, uint32_t n) {
-    const double least = (double)v->base, most = (double)v->most;
-    const double reach = x->reach + n * (most > -least ? most : -least);
+bool ev_in_reach(ev_call *x, int64_t base, int64_t greatest, uint64_t n) {
+    const double least = (double)base, most = (double)greatest;
+    const double reach = x->reach + (double)n * (most > -least ? most : -least);
     if (reach >= 0x1p62) return false;
     x->reach = reach;
     return true;
 }
 
+void ev_add_number(ev_call *x, uint32_t contact, int64_t number) {
+    if (x->kind == EV_SEEN) {
+        x->passing[x->number % BM_CHUNKS * BM_CHUNK_WORDS + (contact >> 6)] |= 1ull << (contact & 63);
+        return;
+    }
+    if (x->nrows < EV_FEW) x->few[x->nrows] = (uint16_t)contact;
+    x->nrows += x->nrows <= EV_FEW;
+    if (x->kind == EV_COUNT) {
+        x->counts[contact] += (uint32_t)number;
+    } else {
+        x->seen[contact] = 1;
+        x->numbers[contact] += number;
+    }
+}
+
 bool ev_add_valued(ev_call *x, const ev_measure *v, const uint16_t *contacts, const uint16_t *rows, const uint32_t *codes,
                    uint32_t n) {
-    if (!in_reach(x, v, n)) return false;
+    if (!ev_in_reach(x, v->base, v->most, n)) return false;
     const bool few = x->nrows <= EV_FEW && n <= EV_FEW - x->nrows;
     for (uint32_t i = 0; i < n; i++) add_code(x, v, contacts[i], codes[rows[i]]);
     if (few) memcpy(x->few + x->nrows, contacts, n * sizeof *contacts);
@@ -211,7 +225,7 @@ bool ev_add_valued(ev_call *x, const ev_measure *v, const uint16_t *contacts, co
 
 bool ev_add_codes(ev_call *x, const ev_measure *v, const bm_u16 *contacts, const uint32_t *codes, uint32_t n,
                   const uint64_t *mask) {
-    if (!in_reach(x, v, n)) return false;
+    if (!ev_in_reach(x, v->base, v->most, n)) return false;
     if (!mask) {
         const bool few = x->nrows <= EV_FEW && n <= EV_FEW - x->nrows;
         if (v->whole) {

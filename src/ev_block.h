@@ -40,6 +40,7 @@ struct ev_layer;
 struct ev_order;
 struct ev_measure;
 struct ev_presence;
+struct ev_ledger;
 
 /* --- local time (ev_clock.c) ---------------------------------------------------------------------------- */
 
@@ -144,6 +145,7 @@ typedef struct {
     const ev_zone *zone;     /* EV_DAYS: whose local days are counted */
     const uint32_t *among;   /* ascending ordinals: the contacts to look at, namong of them; NULL for all */
     size_t namong;
+    const bm_dir *set;       /* the same as a set, in place of the list; or NULL */
     int64_t low, high;       /* the numbers to report, both included */
     bool as_set;             /* report no numbers, and contacts as a set */
 } ev_query;
@@ -155,6 +157,7 @@ typedef struct {
     const uint32_t *starts; /* n + 1 */
     const ev_block *const *blocks;
     const ev_block *bounds; /* no rows, but how many there are, and of each column the bounds of all blocks */
+    uint64_t serial;        /* no other month has the same */
 } ev_month;
 /* Makes the bounds of blocks that have so many columns at least. */
 void ev_month_bounds(const ev_block *const *blocks, uint32_t n, uint32_t ncolumns, ev_block *bounds);
@@ -169,6 +172,7 @@ typedef struct {
     const struct ev_measure *const *measures; /* of the query's measure, in that order; NULL where it is not known */
     const struct ev_presence *const *presences; /* NULL, or NULL for a month that has none */
     const struct ev_measure *const *valued; /* of the query's measure, by presence; NULL where it is not known */
+    const struct ev_ledger *ledger; /* NULL, or what has the rows of some of the months by contact, and perhaps of others */
     uint32_t by, nvalues;
     const int64_t *values;
     const struct ev_layer *const *layers;

@@ -10,8 +10,7 @@ static void note_column(ev_call *x, uint32_t column) {
     x->columns[x->ncolumns++] = (uint8_t)column;
 }
 
-/* Whether the conjunct is that the column is 1. */
-static bool asks_for(const ev_filter *f, const ev_conjunct *part, uint32_t column) {
+bool ev_asks_for(const ev_filter *f, const ev_conjunct *part, uint32_t column) {
     const ev_op *op = &f->ops[part->first];
     const bm_scan *s = &op->scan;
     const bool alone = part->end - part->first == 1 && op->kind == EV_SCAN;
@@ -35,11 +34,12 @@ void ev_chosen_begin(ev_call *x, const ev_held *h) {
         for (uint32_t i = 0; f && i < f->nconjuncts; i++) {
             const ev_conjunct *part = &f->conjuncts[i];
             if (ev_conjunct_zone(f, part, month->bounds, x->room.zones) == BM_ZONE_ALL) continue;
-            if (asks_for(f, part, h->presences[m]->counts)) counted = part;
+            if (ev_asks_for(f, part, h->presences[m]->counts)) counted = part;
             else plain = false;
         }
         const ev_measure *measure = x->kind == EV_SUM && h->valued ? h->valued[m] : NULL;
-        x->known[x->nknown++] = (ev_known){month, h->presences[m], measure, counted, inside == BM_ZONE_ALL, plain};
+        x->known[x->nknown++] =
+            (ev_known){month, h->presences[m], measure, counted, (uint32_t)m, inside == BM_ZONE_ALL, plain};
     }
     for (uint32_t i = 0; f && i < f->n; i++)
         if (f->ops[i].kind == EV_SCAN) note_column(x, f->ops[i].column);
@@ -120,14 +120,14 @@ static int settle(ev_call *x, ev_source *from) {
 
 bool ev_chosen_few(const ev_call *x) { return x->nknown && x->nchosen <= EV_FOUND_OF; }
 
-int ev_chosen_add(ev_call *x, ev_source *from) {
+int ev_chosen_add(ev_call *x, ev_source *from, ev_which which) {
     uint64_t pages = 0;
     for (uint32_t w = 0; w < BM_CHUNK_WORDS; w++) pages |= (uint64_t)(x->chosen[w] != 0) << (w / (BM_PAGE / 64));
     x->nhits = x->nfound = 0;
     for (uint32_t i = 0; i < x->nknown; i++) {
         const ev_known *k = &x->known[i];
         const uint32_t at = x->number - k->month->first;
-        if (at >= k->month->n) continue;
+        if (at >= k->month->n || (which != EV_EVERY && x->covered[k->at] != (which == EV_COVERED))) continue;
         for (uint32_t block = k->month->starts[at]; block < k->month->starts[at + 1]; block++) {
             if (k->presence->at[block] == EV_NOT_THERE) continue;
             find(x, k, block, pages, from->stale);

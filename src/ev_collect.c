@@ -10,29 +10,6 @@
 /* Blocks between two looks at the clock. */
 #define LOOK_EVERY 16u
 
-/* The first range from `number` on with a candidate, which are put among x->chosen; EV_NUMBERS without one. */
-static uint32_t choose(ev_call *x, uint32_t number) {
-    const ev_query *q = x->q;
-    const uint64_t first = (uint64_t)number * BM_CHUNK_ROWS;
-    size_t lo = x->among, hi = q->namong;
-    while (lo < hi && q->among[lo] < first) { /* at once, but at the first range of a call */
-        size_t mid = lo + (hi - lo) / 2;
-        if (q->among[mid] < first) lo = mid + 1;
-        else hi = mid;
-    }
-    if (lo == q->namong) return EV_NUMBERS;
-    number = q->among[lo] / BM_CHUNK_ROWS;
-    memset(x->chosen, 0, sizeof x->chosen);
-    const size_t begin = lo;
-    for (; lo < q->namong && q->among[lo] / BM_CHUNK_ROWS == number; lo++) {
-        uint32_t contact = q->among[lo] & (BM_CHUNK_ROWS - 1);
-        x->chosen[contact >> 6] |= 1ull << (contact & 63);
-    }
-    x->nchosen = (uint32_t)(lo - begin);
-    x->among = lo;
-    return number;
-}
-
 /* The rows of the layers in the range, under those layers that are newer; a status. */
 static int add_layers(ev_call *x, uint32_t n, const bm_stop *stop) {
     ev_source from = {&x->slice, (int64_t)x->number * BM_CHUNK_ROWS, 0, 0, 0, false};
@@ -55,32 +32,47 @@ static int add_layers(ev_call *x, uint32_t n, const bm_stop *stop) {
     return BM_OK;
 }
 
-static int add_range(ev_call *x, const ev_held *h, const bm_stop *stop, uint32_t *ticks) {
-    ev_source from = {NULL, 0, 0, 0, 0, false};
-    from.nabove = ev_layers_above(x, h->nlayers);
-    for (uint32_t i = 0; i < from.nabove; i++) from.stale |= x->above[i].stale < x->above[i].stale_end;
-    int status = stop && ++*ticks % LOOK_EVERY == 0 ? bm_stop_look(stop) : BM_OK;
-    if (status == BM_OK && x->nruns) status = ev_add_runs(x, &from);
+/* Adds the rows of blocks in the range, of those months; a status. */
+static int add_blocks(ev_call *x, const ev_held *h, ev_source *from, ev_which which, const bm_stop *stop, uint32_t *ticks) {
     const bool few = ev_chosen_few(x);
-    if (status == BM_OK && few) status = ev_chosen_add(x, &from);
-    if (status != BM_OK) return status;
-    for (size_t m = 0; m < h->nmonths; m++) {
+    int status = few ? ev_chosen_add(x, from, which) : BM_OK;
+    for (size_t m = 0; m < h->nmonths && status == BM_OK; m++) {
         const ev_month *month = h->months[m];
         const ev_presence *known = few ? h->presences[m] : NULL;
         if (h->orders && h->orders[m]) continue;
+        if (which != EV_EVERY && x->covered[m] != (which == EV_COVERED)) continue;
         const uint32_t at = x->number - month->first;
         if (at >= month->n) continue;
         for (uint32_t i = month->starts[at]; i < month->starts[at + 1]; i++) {
             status = stop && ++*ticks % LOOK_EVERY == 0 ? bm_stop_look(stop) : BM_OK;
             if (status != BM_OK) return status;
             if (known && known->at[i] != EV_NOT_THERE) continue;
-            from.block = month->blocks[i];
-            from.lo = (uint32_t)from.block->columns[EV_CONTACT].base;
-            from.hi = (uint32_t)from.block->columns[EV_CONTACT].max;
-            if ((status = ev_add_block(x, &from)) != BM_OK) return status;
+            from->block = month->blocks[i];
+            from->lo = (uint32_t)from->block->columns[EV_CONTACT].base;
+            from->hi = (uint32_t)from->block->columns[EV_CONTACT].max;
+            if ((status = ev_add_block(x, from)) != BM_OK) return status;
         }
     }
-    return add_layers(x, from.nabove, stop);
+    return status;
+}
+
+static int add_range(ev_call *x, const ev_held *h, const bm_stop *stop, uint32_t *ticks) {
+    ev_source from = {NULL, 0, 0, 0, 0, false};
+    from.nabove = ev_layers_above(x, h->nlayers);
+    for (uint32_t i = 0; i < from.nabove; i++) from.stale |= x->above[i].stale < x->above[i].stale_end;
+    int status = stop && ++*ticks % LOOK_EVERY == 0 ? bm_stop_look(stop) : BM_OK;
+    if (status == BM_OK && x->nruns) status = ev_add_runs(x, &from);
+    const bool paid = status == BM_OK && ev_ledger_pays(x);
+    if (paid) {
+        status = ev_ledger_add(x, &from);
+        if (status == BM_OK && x->nopen) {
+            ev_ledger_turn(x);
+            status = add_blocks(x, h, &from, EV_COVERED, stop, ticks);
+            ev_ledger_turn(x);
+        }
+    }
+    if (status == BM_OK) status = add_blocks(x, h, &from, paid ? EV_OTHERS : EV_EVERY, stop, ticks);
+    return status == BM_OK ? add_layers(x, from.nabove, stop) : status;
 }
 
 static ev_kind kind_of(const ev_query *q) {
@@ -153,7 +145,8 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
     int64_t *days = q->how == EV_DAYS ? malloc(BM_CHUNK_ROWS * sizeof *days) : NULL;
     ev_run *runs = malloc(h->nmonths * h->nvalues * sizeof *runs + 1);
     ev_known *known = malloc(h->nmonths * sizeof *known + 1);
-    if (!x || !masks || !above || !readings || !runs || !known || (q->how == EV_DAYS && !days)) status = BM_NO_MEMORY;
+    bool *covered = malloc(h->nmonths + 1);
+    if (!x || !masks || !above || !readings || !runs || !known || !covered || (q->how == EV_DAYS && !days)) status = BM_NO_MEMORY;
     else {
         x->q = q;
         x->kind = kind_of(q);
@@ -162,19 +155,21 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
         x->above = above;
         x->readings = readings;
         x->days = days;
-        x->narrowed = q->among != NULL;
+        x->narrowed = q->among || q->set;
         x->among = 0;
         x->runs = runs;
         x->known = known;
+        x->covered = covered;
         x->found = found;
         found->width = q->how == EV_ROWS ? q->nlisted : 1;
         ev_runs_begin(x, h);
         ev_chosen_begin(x, h);
+        ev_ledger_choose(x, h);
         status = ev_layers_begin(x, h, stop);
     }
     for (uint32_t number = h->first; status == BM_OK; number++) {
         if ((number = next_of(x, h, number)) >= end) break;
-        if (x->narrowed && (number = choose(x, number)) >= end) break;
+        if (x->narrowed && (number = ev_among_next(x, number)) >= end) break;
         x->number = number;
         if (number / BM_CHUNKS != key) {
             if (q->as_set && !ev_report_set(x, key)) status = BM_NO_MEMORY;
@@ -198,6 +193,7 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
     free(readings);
     free(runs);
     free(known);
+    free(covered);
     return status;
 }
 

@@ -1,28 +1,10 @@
 /* Making the presence of a month's blocks. */
-#define _DEFAULT_SOURCE /* madvise */
 #include <stdlib.h>
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
+#include "ev_memory.h"
 #include "ev_presence.h"
 
 #define LINE EV_LINE_BYTES
-#define HUGE_PAGE ((size_t)1 << 21)
-
-/* Of some megabytes of which lines are read here and there, to look up where a page is takes longer than to read: they are in
- * huge pages, where the system gives any. */
-static size_t unit_of(size_t size) { return size >= HUGE_PAGE / 2 ? HUGE_PAGE : LINE; }
-static size_t whole(size_t size) { return (size + unit_of(size) - 1) / unit_of(size) * unit_of(size); }
-
-static void *allocate(size_t size) {
-    const size_t unit = unit_of(size);
-    void *p = aligned_alloc(unit, whole(size));
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-    if (p && unit == HUGE_PAGE) (void)madvise(p, whole(size), MADV_HUGEPAGE);
-#endif
-    return p;
-}
 
 static size_t lines_of(const ev_block *b) { return (sizeof(ev_there) + b->rows + 64 + b->rows / 8 + LINE) / LINE; }
 
@@ -56,8 +38,8 @@ int ev_presence_make(ev_presence *p, const ev_month *m) {
     if (lines >= EV_NOT_THERE) return BM_NO_MEMORY;
     p->at = malloc((size_t)p->nblocks * sizeof *p->at + 1);
     p->rows = malloc(((size_t)p->nblocks + 1) * sizeof *p->rows);
-    p->size = whole((lines + 1) * LINE);
-    p->there = allocate(p->size);
+    p->size = ev_memory_bytes((lines + 1) * LINE);
+    p->there = ev_memory(p->size);
     if (!p->at || !p->rows || !p->there) return BM_NO_MEMORY;
     p->rows[0] = 0;
     p->counts = p->nblocks ? m->bounds->ncolumns - 1 : 0;
@@ -83,7 +65,7 @@ size_t ev_presence_bytes(const ev_presence *p) { return p->size + ((size_t)2 * p
 
 static size_t codes_of(const ev_presence *p) { return p->nblocks ? (size_t)p->rows[p->nblocks] * 4 : 0; }
 
-size_t ev_presence_measure_bytes(const ev_presence *p) { return whole(codes_of(p) + 1); }
+size_t ev_presence_measure_bytes(const ev_presence *p) { return ev_memory_bytes(codes_of(p) + 1); }
 
 int ev_presence_measure(ev_measure *v, const ev_presence *p, const ev_month *m, uint32_t column) {
     memset(v, 0, sizeof *v);
@@ -92,7 +74,7 @@ int ev_presence_measure(ev_measure *v, const ev_presence *p, const ev_month *m, 
     v->most = bounds->max;
     const uint64_t span = (uint64_t)v->most - (uint64_t)v->base;
     if (!bounds->present || span >= UINT32_MAX) return EV_UNORDERED;
-    v->codes = allocate(codes_of(p) + 1);
+    v->codes = ev_memory(codes_of(p) + 1);
     if (!v->codes) return BM_NO_MEMORY;
     v->whole = true;
     uint32_t *to = v->codes;

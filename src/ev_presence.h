@@ -6,9 +6,9 @@
 #ifndef EV_PRESENCE_H
 #define EV_PRESENCE_H
 
+#include "ev_memory.h"
 #include "ev_order.h"
 
-#define EV_LINE_BYTES 64u /* of the cache */
 #define EV_NOT_THERE UINT32_MAX
 
 /* Of one block: in whole cache lines. */

@@ -4,6 +4,7 @@
 #define EV_SCAN_H
 
 #include "ev_layer.h"
+#include "ev_ledger.h"
 #include "ev_order.h"
 #include "ev_presence.h"
 
@@ -43,6 +44,7 @@ typedef struct {
     const ev_presence *presence;
     const ev_measure *measure; /* or NULL */
     const ev_conjunct *counted; /* that of the filter which asks whether rows count, where it has one; or NULL */
+    uint32_t at;                /* which of the call's months it is */
     bool inside;                /* whether all of the month is in the window */
     bool plain;                 /* whether all of it passes the rest of the filter */
 } ev_known;
@@ -80,14 +82,17 @@ typedef struct {
 /* What numbers of contacts are made of. */
 typedef enum { EV_SEEN, EV_COUNT, EV_SUM, EV_PICK, EV_PAIRS, EV_LIST } ev_kind;
 
+/* The months whose rows are added: of a ledger, or not. */
+typedef enum { EV_EVERY, EV_COVERED, EV_OTHERS } ev_which;
+
 typedef struct {
     const ev_query *q;
     ev_kind kind;
     ev_room room;
     bool narrowed;                         /* whether there are candidates */
-    uint64_t chosen[BM_CHUNK_WORDS + 1];   /* those of the range, nchosen of them */
+    uint64_t chosen[BM_CHUNK_WORDS + 1];   /* those of the range, nchosen of them or about so many */
     uint32_t nchosen;
-    size_t among;                          /* where among the candidates the range begins */
+    size_t among;                          /* where the candidates of ranges to come begin: in the list, or which container */
     uint32_t number;                       /* of the range */
     /* of the range's contacts */
     uint8_t seen[BM_CHUNK_ROWS];           /* 1 where a row was added; not kept by EV_COUNT */
@@ -109,6 +114,14 @@ typedef struct {
     const ev_conjunct *by;                 /* what runs have answered */
     ev_known *known;                       /* nknown of them */
     uint32_t nknown;
+    const ev_ledger *ledger;               /* that answers for the months that are covered; or NULL */
+    bool *covered;                         /* by month: whether it is, ncovered of them */
+    uint32_t ncovered;
+    uint32_t step_lo, step_hi;             /* the steps of the window, both included; and whether of the */
+    bool open_lo, open_hi;                 /* first or the last only a part is in it */
+    bool only_counting;                    /* whether only rows that count are asked for */
+    uint64_t open[BM_CHUNK_WORDS];         /* candidates about whom the ledger leaves something open, nopen of them */
+    uint32_t nopen;
     uint8_t columns[EV_MAX_COLUMNS];       /* those that the filter and the measure look at, ncolumns of them */
     uint32_t ncolumns;
     ev_hit hits[EV_FOUND_BLOCKS];
@@ -144,13 +157,30 @@ int ev_add_listed(ev_call *x, const ev_source *from, uint32_t n);
 /* The same, of rows that may be outside the window, whose contacts are x->room.contacts, and which pass `answered` (or NULL). */
 int ev_add_chosen(ev_call *x, const ev_source *from, uint32_t n, const ev_conjunct *answered);
 
+/* ev_among.c */
+/* The first range from `number` on with a candidate, which are put among x->chosen; EV_NUMBERS without one. Numbers ascend
+ * from call to call. */
+uint32_t ev_among_next(ev_call *x, uint32_t number);
+
 /* ev_chosen.c */
 /* Finds the months of the call whose presence is known, in x->known, which has room for them. */
 void ev_chosen_begin(ev_call *x, const ev_held *h);
 /* Whether the candidates of the range are so few that this pays: then their rows in the months known are for ev_chosen_add,
- * which adds them; a status. */
+ * which adds them, of the months that are said; a status. */
 bool ev_chosen_few(const ev_call *x);
-int ev_chosen_add(ev_call *x, ev_source *from);
+int ev_chosen_add(ev_call *x, ev_source *from, ev_which which);
+/* Whether the conjunct is that the column is 1. */
+bool ev_asks_for(const ev_filter *f, const ev_conjunct *part, uint32_t column);
+
+/* ev_ledger_add.c */
+/* Sets x->ledger where the call's ledger answers what is asked. */
+void ev_ledger_choose(ev_call *x, const ev_held *h);
+/* Whether it has the range, and reading it costs less than reading the blocks. */
+bool ev_ledger_pays(const ev_call *x);
+/* Adds what it says of the range's candidates in the months that it covers, but of those who are left in x->open; a status. */
+int ev_ledger_add(ev_call *x, const ev_source *from);
+/* Makes candidates of those who are left open, and the other way round. */
+void ev_ledger_turn(ev_call *x);
 
 /* Leaves in x->room.rows those rows of a slice of a layer that are in the window and pass the filter: how many, or
  * UINT32_MAX where comparing leaves more than `most`. */
@@ -177,6 +207,10 @@ int ev_add_runs(ev_call *x, ev_source *from);
 /* ev_add.c */
 /* Adds n rows, of which only the contacts matter. For EV_SEEN and EV_COUNT. */
 void ev_add_contacts(ev_call *x, const bm_u16 *contacts, uint32_t n);
+/* Adds to one contact what several rows come to. For EV_SEEN, EV_COUNT and EV_SUM, where the sum must be in reach. */
+void ev_add_number(ev_call *x, uint32_t contact, int64_t number);
+/* Whether no sum can leave 64 bits when n more rows are added, of values within the bounds; they are counted as added then. */
+bool ev_in_reach(ev_call *x, int64_t base, int64_t greatest, uint64_t n);
 /* Adds n rows with the codes of their measure: those of the mask, or for NULL all. For EV_SUM. False where the sums may
  * leave 64 bits: then nothing is added. */
 bool ev_add_codes(ev_call *x, const ev_measure *v, const bm_u16 *contacts, const uint32_t *codes, uint32_t n,

@@ -1,5 +1,8 @@
 # Months of blocks, and their rows in the order of a column's values. Included by events.pyx.
 
+cdef uint64_t _serial = 0
+
+
 cdef class EventMonth:
     """The blocks of one month of a type by range, opened: pairs of a range's number and a block, the numbers ascending and
     the blocks of a range in order. It borrows what the blocks borrow."""
@@ -13,9 +16,11 @@ cdef class EventMonth:
     cdef dict measures  # by the order's column and their own
     cdef EventPresence presence  # None where it is not made; a call keeps the one that it uses, and its values
     cdef dict values  # by column
+    cdef dict ledgers  # by column; a call keeps the one that it uses
     cdef object __weakref__
 
     def __cinit__(self, pairs):
+        global _serial
         cdef list given = list(pairs)
         cdef EventBlock block
         cdef uint32_t number, before = 0, i
@@ -23,8 +28,10 @@ cdef class EventMonth:
         cdef const ev_block **blocks
         self.blocks = tuple(block for _, block in given)
         self.least = EV_MAX_COLUMNS
-        self.orders, self.measures, self.values = {}, {}, {}
+        self.orders, self.measures, self.values, self.ledgers = {}, {}, {}, {}
         self.c.bounds = &self.bounds
+        _serial += 1
+        self.c.serial = _serial
         if not given:
             return
         first, last = given[0][0], given[len(given) - 1][0]
@@ -134,6 +141,11 @@ cdef class EventMonth:
         if presence is None:
             return 0
         return ev_presence_bytes(&presence.c) + sum([values.nbytes for values in list(self.values.values())])
+
+    @property
+    def kept_by_contact(self):
+        """The columns of which a ledger has the values of this month's rows by contact (see EventLedger)."""
+        return tuple(self.ledgers)
 
     def lose(self):
         """Look at the contacts of all rows again. Calls under way still find them."""

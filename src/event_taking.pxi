@@ -33,6 +33,8 @@ def take(orders, visits, columns, int64_t within, among=None, Stop stop=None, ra
     if within < 0:
         raise ValueError(f"a visit lies {within} ms before an order")
     months, where, start, end, layers, folded = orders
+    if isinstance(among, bytes):
+        raise TypeError("`among` is a list here")
     asked._about(where, start, end, among)
     asked._list([1, 2])  # EV_TIME, EV_EVENT
     bought = _Held(months, layers, folded, ranges, asked._needed())

@@ -23,6 +23,7 @@ cdef extern from "ev_layer.h" nogil:
     """
     #include "ev_order.h"
     #include "ev_presence.h"
+    #include "ev_ledger.h"
     """
     ctypedef struct bm_chunk:
         const uint8_t *codes
@@ -82,6 +83,13 @@ cdef extern from "ev_layer.h" nogil:
         const ev_conjunct *conjuncts
         uint32_t nconjuncts
 
+    ctypedef struct bm_container:
+        pass
+
+    ctypedef struct bm_dir:
+        bm_container *at
+        uint32_t n
+
     ctypedef struct ev_query:
         const ev_filter *filter
         int64_t first
@@ -93,6 +101,7 @@ cdef extern from "ev_layer.h" nogil:
         const ev_zone *zone
         const uint32_t *among
         size_t namong
+        const bm_dir *set
         int64_t low
         int64_t high
         bint as_set
@@ -103,6 +112,7 @@ cdef extern from "ev_layer.h" nogil:
         const uint32_t *starts
         const ev_block *const *blocks
         const ev_block *bounds
+        uint64_t serial
 
     ctypedef struct ev_order:
         uint32_t n, nvalues, nblocks
@@ -114,6 +124,10 @@ cdef extern from "ev_layer.h" nogil:
 
     ctypedef struct ev_presence:
         uint32_t nblocks
+
+    ctypedef struct ev_ledger:
+        uint32_t first, n, column
+        const uint32_t *rows
 
     ctypedef struct bm_output:
         pass
@@ -143,6 +157,7 @@ cdef extern from "ev_layer.h" nogil:
         const ev_measure *const *measures
         const ev_presence *const *presences
         const ev_measure *const *valued
+        const ev_ledger *ledger
         uint32_t by, nvalues
         const int64_t *values
         const ev_layer *const *layers
@@ -172,11 +187,17 @@ cdef extern from "ev_layer.h" nogil:
     size_t ev_presence_bytes(const ev_presence *p)
     size_t ev_presence_measure_bytes(const ev_presence *p)
     int ev_presence_measure(ev_measure *v, const ev_presence *p, const ev_month *m, uint32_t column)
+    int ev_ledger_begin(ev_ledger *l, const ev_month *const *months, size_t nmonths, uint32_t column)
+    int ev_ledger_fill(ev_ledger *l, const ev_month *const *months, size_t nmonths, uint32_t first, uint32_t end)
+    void ev_ledger_clear(ev_ledger *l)
+    size_t ev_ledger_bytes(const ev_ledger *l)
     void ev_order_find(const ev_order *o, int64_t value, uint32_t *at, uint32_t *end)
     uint32_t ev_conjunct_values(const ev_filter *f, const ev_conjunct *part, int64_t *values)
     bint ev_filter_split(ev_filter *f)
     int ev_collect(const ev_held *held, const ev_query *q, const bm_stop *stop, ev_found *found)
     void ev_found_free(ev_found *found)
+    uint32_t bm_dir_count(const uint8_t *buf, size_t len, const char **reason)
+    bint bm_dir_append(bm_dir *dir, const uint8_t *buf, size_t len, const char **reason)
     size_t bm_output_size(const bm_output *out)
     void bm_output_write(const bm_output *out, uint8_t *to)
     const char *bm_simd_choose(const char *wanted)
@@ -362,6 +383,7 @@ include "event_series.pxi"
 
 
 include "event_months.pxi"
+include "event_ledgers.pxi"
 
 
 _HOW = {"sum": EV_ADD, "min": EV_LEAST, "max": EV_MOST, "distinct": EV_DISTINCT, "distinct_days": EV_DAYS}
@@ -374,6 +396,7 @@ cdef class _Held:
     cdef ev_held c
     cdef tuple months, layers
     cdef list orders, presences  # what the native code borrows
+    cdef EventLedger ledger
 
     def __cinit__(self, months, layers, folded, ranges, uint32_t needed, EventFilter filter=None, int measure=EV_NO_COLUMN,
                   bint narrowed=False):
@@ -395,6 +418,7 @@ cdef class _Held:
             self._choose(filter, measure)
         if narrowed:
             self._locate(measure)
+            self._cover(measure)
         for i, layer in enumerate(self.layers):
             if layer.c.b.ncolumns < needed:
                 raise ValueError(f"a layer has {layer.c.b.ncolumns} columns: there is no column {needed - 1}")
@@ -467,6 +491,16 @@ cdef class _Held:
                 self.presences.append(values)
                 valued[i] = &values.c
 
+    cdef _cover(self, int measure):
+        """Find rows of candidates in a ledger of some of the months, where there is one."""
+        cdef EventMonth month
+        for month in self.months:
+            for ledger in list(month.ledgers.values()):
+                if measure == EV_NO_COLUMN or measure == ledger.column:
+                    self.ledger = ledger
+                    self.c.ledger = &self.ledger.c
+                    return
+
     def __dealloc__(self):
         free(<void *>self.c.presences)
         free(<void *>self.c.valued)
@@ -483,16 +517,38 @@ cdef class _Question:
     cdef _Held held
     cdef EventFilter filter
     cdef object kept  # what the query borrows
+    cdef bm_dir set
     cdef uint32_t nothing
 
-    cdef _about(self, EventFilter filter, start, end, const uint32_t[::1] among):
+    cdef _about(self, EventFilter filter, start, end, among):
+        cdef const uint32_t[::1] listed
         self.filter = filter
         self.c.filter = &filter.c if filter is not None else NULL
         self.c.first, self.c.last = _clamp(start), _clamp(end - 1)
-        self.c.among, self.c.namong = NULL, 0
-        if among is not None:
-            self.c.among, self.c.namong = &among[0] if among.shape[0] else &self.nothing, among.shape[0]
+        self.c.among, self.c.namong, self.c.set = NULL, 0, NULL
+        if isinstance(among, bytes):
+            self._open(among)
+        elif among is not None:
+            listed = among
+            self.c.among, self.c.namong = &listed[0] if listed.shape[0] else &self.nothing, listed.shape[0]
         self.kept = among
+
+    cdef _open(self, bytes among):
+        """Ask about the members of a portable Roaring bitmap."""
+        cdef const uint8_t *at = <const uint8_t *>PyBytes_AS_STRING(among)
+        cdef const char *reason = NULL
+        cdef uint32_t n = bm_dir_count(at, len(among), &reason)
+        if reason == NULL:
+            self.set.at = <bm_container *>calloc(n + 1, sizeof(bm_container))
+            if self.set.at == NULL:
+                raise MemoryError
+            bm_dir_append(&self.set, at, len(among), &reason)
+        if reason != NULL:
+            raise ValueError(reason.decode())
+        self.c.set = &self.set
+
+    def __dealloc__(self):
+        free(self.set.at)
 
     cdef _aggregate(self, int64_t measure, low, high, how, zone):
         cdef _Zone where
@@ -538,7 +594,7 @@ cdef class _Question:
         """Raises Stopped, OverflowError. The caller frees what was found."""
         cdef const bm_stop *s = &stop.c if stop is not None else NULL
         cdef _Held held = _Held(months, layers, folded, ranges, self._needed(), self.filter, self.c.measure,
-                                self.c.among != NULL)
+                                self.c.among != NULL or self.c.set != NULL)
         cdef int status
         with nogil:
             status = ev_collect(&held.c, &self.c, s, found)
@@ -572,9 +628,9 @@ def collect(
     different local days the rows are, in the zone (starts, offsets), as a filter's op "clock" has it.
 
     Returns (ordinals uint32[n], numbers int64[n]), ascending, of the contacts that have such a row (with a measure: one
-    with a value) and a number with low <= number <= high (None: no bound). `among` (uint32, ascending) are the only
-    contacts that are looked at, and of `ranges` (first, end) are only the ordinals from first << 14 on and below
-    end << 14. OverflowError when a sum leaves 64 bits on its way; Stopped by `stop`.
+    with a value) and a number with low <= number <= high (None: no bound). `among` (uint32, ascending, or a portable
+    Roaring bitmap) are the only contacts that are looked at, and of `ranges` (first, end) are only the ordinals from
+    first << 14 on and below end << 14. OverflowError when a sum leaves 64 bits on its way; Stopped by `stop`.
 
     Rows are those of the `months` (EventMonth) and of the `layers` (EventLayer), the oldest first: a layer's rows count
     too, and the rows of blocks and of older layers do not at its stale places. `folded` is (n, number): the blocks of the

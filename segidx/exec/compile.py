@@ -7,16 +7,17 @@ first.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from segidx.exec.crossings import crossings
 from segidx.exec.derived import derived_node
 from segidx.exec.event_has import scan_event_has
-from segidx.exec.events import Narrowing, scan
+from segidx.exec.events import Narrowing, Within, scan
 from segidx.exec.favourites import scan_favourite
 from segidx.exec.gaps import scan_gaps
 from segidx.exec.sequences import scan_sequence
 from segidx.exec.verify import verify
-from segidx.kernels.bitmaps import Posting, Program
+from segidx.kernels.bitmaps import LAST_KEY, Posting, Program
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import (
     AllOf,
@@ -41,8 +42,9 @@ from segidx.plan.nodes import (
     is_checked,
 )
 
-# Materialises a program; given by `evaluate` so that a candidate check runs like any other evaluation.
-Materialise = Callable[[Program], bytes]
+# Materialises a program from one container key to another, both included; given by `evaluate` so that a candidate check
+# runs like any other evaluation.
+Materialise = Callable[[Program, int, int], bytes]
 
 _LOW, _HIGH = -(2**63), 2**63 - 1
 
@@ -100,7 +102,7 @@ class _Compiler:
         """The candidates that the siblings leave and that satisfy the comparison, as a posting of its own."""
         narrowed = all_of((*siblings, plan.approximation), self._context.total, plan.path)
         program = compile_plan(narrowed, self._context, self._materialise)
-        candidates = self._materialise(program)
+        candidates = self._materialise(program, 0, LAST_KEY)
         return Posting([verify(plan, candidates, self._context)])
 
     def _scanned(
@@ -113,10 +115,10 @@ class _Compiler:
         if siblings:
             asked = all_of(siblings, self._context.total, plan.path)
 
-            def find() -> bytes:
-                return self._materialise(compile_plan(asked, self._context, self._materialise))
+            def ready() -> Within:
+                return partial(self._materialise, compile_plan(asked, self._context, self._materialise))
 
-            narrowing = Narrowing(asked.estimate.expected, find)
+            narrowing = Narrowing(asked.estimate.expected, ready)
         if isinstance(plan, EventScan):
             return Posting(scan(plan, narrowing, self._context))
         candidates = None if narrowing is None else narrowing.candidates()

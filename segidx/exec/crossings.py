@@ -47,7 +47,7 @@ def _with_events(plan: CrossingScan, candidates: bytes | None, context: BindCont
     events = replace(plan.aggregate.events, opening=None)
     count = BoundAggregate(plan.aggregate.kind, AggregateFunction.COUNT, events)
     asked = EventScan(plan.estimate, plan.path, count, 1, None, plan.label)
-    narrowing = None if candidates is None else Narrowing(0, lambda: candidates)
+    narrowing = None if candidates is None else Narrowing(0, lambda: lambda first, last: candidates)
     parts = [BitMap.deserialize(part) for part in scan(asked, narrowing, context)]
     return ordinals_of(BitMap.union(*parts) if parts else BitMap())
 

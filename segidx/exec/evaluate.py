@@ -51,7 +51,7 @@ class Counting:
 
     def __init__(self, plan: Plan, context: BindContext) -> None:
         """Raises Stopped."""
-        self._program = compile_plan(plan, context, lambda p: p.materialise(stop=context.stop))
+        self._program = compile_plan(plan, context, lambda p, *keys: p.materialise(*keys, context.stop))
         self._ranges = _ranges(self._program, plan)
 
     def count(self, stop: Stop | None) -> int:
@@ -83,14 +83,14 @@ def count(plan: Plan, context: BindContext) -> int:
 def materialise(plan: Plan, context: BindContext) -> BitMap:
     """The ordinals that the plan holds, a bitmap of its own. Raises DeadlineExceeded, Cancelled."""
     with stop_errors():
-        program = compile_plan(plan, context, lambda p: p.materialise(stop=context.stop))
+        program = compile_plan(plan, context, lambda p, *keys: p.materialise(*keys, context.stop))
         return BitMap.deserialize(program.materialise(stop=context.stop))
 
 
 def holds_any(plan: Plan, context: BindContext) -> bool:
     """Whether the plan holds any contact. Raises DeadlineExceeded, Cancelled."""
     with stop_errors():
-        program = compile_plan(plan, context, lambda p: p.materialise(stop=context.stop))
+        program = compile_plan(plan, context, lambda p, *keys: p.materialise(*keys, context.stop))
         return program.any(stop=context.stop)
 
 

@@ -15,9 +15,10 @@ import numpy.typing as npt
 from pyroaring import BitMap
 
 from segidx.exec.attribution import RowFilter, filled
-from segidx.exec.held_events import HeldEvents, Ranges, a_few_each
+from segidx.exec.held_events import RANGES_TOGETHER, HeldEvents, Ranges, a_few_each
 from segidx.exec.local_days import local_days
 from segidx.exec.pool import over_threads
+from segidx.kernels.bitmaps import LAST_KEY
 from segidx.kernels.events import EVENT, MISSING, TIME, collect, collect_set, select
 from segidx.model.errors import SumTooLarge
 from segidx.model.expression import AggregateFunction
@@ -62,11 +63,20 @@ _CONTACT = 8
 _SLICE = 16
 
 
+# Finds candidates: those with container keys (ordinal >> 16) from the first to the last, both included, at least, as a
+# portable Roaring bitmap. Threads call it at the same time.
+Within = Callable[[int, int], bytes]
+
+
 class Narrowing(NamedTuple):
-    """The contacts that are asked about, where not all are: about how many, and how to find them."""
+    """The contacts that are asked about, where not all are: about how many, and how to get ready to find them."""
 
     expected: int
-    candidates: Callable[[], bytes]  # a portable Roaring bitmap
+    ready: Callable[[], Within]
+
+    def candidates(self) -> bytes:
+        """All of them, a portable Roaring bitmap."""
+        return self.ready()(0, LAST_KEY)
 
     def ordinals(self) -> Ordinals:
         return ordinals_of(BitMap.deserialize(self.candidates()))
@@ -86,7 +96,7 @@ def scan(plan: EventScan, narrowing: Narrowing | None, context: BindContext) -> 
         if ask.costs_less_than(narrowing.expected):
             with suppress(SumTooLarge):  # perhaps of a contact that is not asked about
                 return ask.sets(plan)
-        ask = ask.of(narrowing.ordinals())
+        ask = ask.of(narrowing)
     return ask.sets(plan)
 
 
@@ -332,6 +342,7 @@ class _Asked(NamedTuple):
     among: Ordinals | None
     zone: tuple[bytes, bytes] | None
     context: BindContext
+    within: Within | None = None  # in place of `among`
 
     @classmethod
     def about(
@@ -361,10 +372,13 @@ class _Asked(NamedTuple):
             context,
         )
 
-    def of(self, among: Ordinals) -> _Asked:
-        """The same of these contacts alone."""
+    def of(self, narrowing: Narrowing) -> _Asked:
+        """The same of these contacts alone, each thread finding those that it looks at."""
         summed = self.measure if self.how == "sum" and self.measure >= 0 else None
         HeldEvents.locate(self.events.type, self.events.start, self.events.end, self.context, summed)
+        if self.rows.attribution is None:
+            return self._replace(within=narrowing.ready())
+        among = narrowing.ordinals()
         return self._replace(among=among, rows=RowFilter(self.events, among, self.context))
 
     def costs_less_than(self, contacts: int) -> bool:
@@ -377,13 +391,16 @@ class _Asked(NamedTuple):
     def run(
         self, kernel: Callable[..., Found], ranges: Ranges, low: int | None = None, high: int | None = None
     ) -> Found:
+        among: Ordinals | bytes | None = self.among
+        if self.within is not None:
+            among = self.within(ranges[0] // RANGES_TOGETHER, (ranges[1] - 1) // RANGES_TOGETHER)
         return kernel(
             self.held.months,
             self.rows.of(ranges)[0],
             self.events.start,
             self.events.end,
             self.measure,
-            self.among,
+            among,
             low,
             high,
             self.context.stop,

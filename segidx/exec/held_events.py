@@ -13,7 +13,7 @@ from segidx.store.events import month_of
 
 Ranges = tuple[int, int]  # the first, and behind the last
 
-_TOGETHER = 4  # ranges that one thread reads: those of a container
+RANGES_TOGETHER = 4  # that one thread reads: those of a container
 
 
 class HeldEvents(NamedTuple):
@@ -68,7 +68,7 @@ class HeldEvents(NamedTuple):
             return []
         if pieces == 1:
             return [(0, last + 1)]
-        step = -(-(last + 1) // (pieces * _TOGETHER)) * _TOGETHER
+        step = -(-(last + 1) // (pieces * RANGES_TOGETHER)) * RANGES_TOGETHER
         return [(first, first + step) for first in range(0, last + 1, step)]
 
 

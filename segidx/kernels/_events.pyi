@@ -1,5 +1,6 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
+from weakref import ReferenceType
 
 import numpy as np
 import numpy.typing as npt
@@ -100,6 +101,8 @@ class EventMonth:
     def value(self, column: int) -> None: ...
     @property
     def located(self) -> int: ...
+    @property
+    def kept_by_contact(self) -> tuple[int, ...]: ...
     def lose(self) -> None: ...
 
 class EventOrder:
@@ -109,6 +112,18 @@ class EventOrder:
     def nbytes(self) -> int: ...
     @property
     def values(self) -> int: ...
+
+class EventLedger:
+    column: int
+    months: tuple[ReferenceType[EventMonth], ...]
+    def __init__(self, months: Iterable[EventMonth], column: int) -> None: ...
+    def fill(self, rows: int) -> bool: ...
+    @property
+    def full(self) -> bool: ...
+    @property
+    def nbytes(self) -> int: ...
+    def use(self) -> None: ...
+    def forget(self) -> None: ...
 
 class EventMeasure:
     order: EventOrder
@@ -125,7 +140,7 @@ def collect(
     start: int,
     end: int,
     measure: int,
-    among: npt.NDArray[np.uint32] | None = None,
+    among: npt.NDArray[np.uint32] | bytes | None = None,
     low: int | None = None,
     high: int | None = None,
     stop: Stop | None = None,
@@ -141,7 +156,7 @@ def collect_set(
     start: int,
     end: int,
     measure: int,
-    among: npt.NDArray[np.uint32] | None = None,
+    among: npt.NDArray[np.uint32] | bytes | None = None,
     low: int | None = None,
     high: int | None = None,
     stop: Stop | None = None,
@@ -157,7 +172,7 @@ def select(
     start: int,
     end: int,
     columns: Sequence[int],
-    among: npt.NDArray[np.uint32] | None = None,
+    among: npt.NDArray[np.uint32] | bytes | None = None,
     stop: Stop | None = None,
     layers: Iterable[EventLayer] = (),
     folded: tuple[int, int] = (0, 0),

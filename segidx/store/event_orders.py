@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from weakref import ref
 
-from segidx.kernels.events import EventFilter, EventMeasure, EventMonth, EventOrder
+from segidx.kernels.events import EventFilter, EventLedger, EventMeasure, EventMonth, EventOrder
 
 ORDERS_BYTES = 256 << 20
 """Memory for the orders of one opened account, and for what is located."""
@@ -32,6 +32,12 @@ SCANS = 16
 NARROWED = 2
 # Sums over located rows after which copying their values pays, by what each of them gains by it.
 SUMMED = 32
+# Of so many months at least a ledger is kept: of fewer it is no quicker than their located rows (src/ev_ledger_add.c).
+LEDGER_MONTHS = 6
+# Sums over located months that take, above what they would with a ledger, about as long as making it does.
+LEDGER_SUMS = 40
+# Rows that are put into a ledger at a question.
+LEDGER_ROWS = 1 << 19
 # A month of fewer rows is scanned faster than a question is asked.
 LEAST_ROWS = 1 << 16
 # Of fewer values each has so many rows that they are scanned anyway.
@@ -40,6 +46,7 @@ _NEVER = -(1 << 62)  # of a month as it is
 
 Key = tuple[int, int, int]  # type, month, column
 _CONTACTS = -1  # in place of the column: where contacts' rows are
+_LEDGER = -1  # in place of the month: those of a ledger, by the column of its values
 
 
 class _Kept:
@@ -73,6 +80,31 @@ class _Kept:
         self.measures = kept
 
 
+class _Ledger:
+    """What is known of sums about some contacts alone, over a column and many months."""
+
+    __slots__ = ("asked", "covered", "ledger", "months")
+
+    def __init__(self) -> None:
+        self.months: dict[int, ref[EventMonth]] = {}  # by number, all of one version of the base
+        self.covered: set[int] = set()  # those of them that the ledger has
+        self.asked = 0
+        self.ledger: EventLedger | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return 0 if self.ledger is None else self.ledger.nbytes
+
+    def knows(self, number: int, month: EventMonth) -> bool:
+        known = self.months.get(number)
+        return known is not None and known() is month
+
+    def forget(self) -> None:
+        if self.ledger is not None:
+            self.ledger.forget()
+            self.ledger, self.covered = None, set()
+
+
 class EventOrders:
     """The orders of one opened account, and what is located. Safe for threads."""
 
@@ -80,7 +112,7 @@ class EventOrders:
         self._most = most_bytes
         self._lock = threading.Lock()
         self._making = threading.Lock()
-        self._kept: OrderedDict[Key, _Kept] = OrderedDict()  # those unused for longest first
+        self._kept: OrderedDict[Key, _Kept | _Ledger] = OrderedDict()  # those unused for longest first
 
     @property
     def nbytes(self) -> int:
@@ -112,14 +144,22 @@ class EventOrders:
         months of a type, each with its number: note it, and locate the rows of one of them, or copy their values, where
         that pays by now. Their blocks are read, and must stay open meanwhile."""
         due: tuple[Key, EventMonth] | None = None
+        large = [(number, month) for number, month in months if month.rows >= LEAST_ROWS]
         with self._lock:
-            for number, month in months:
+            ledger = measure is not None and len(large) >= LEDGER_MONTHS and self._may_have_ledger(type, measure)
+            for number, month in large:
                 key = (type, number, _CONTACTS)
-                if month.rows >= LEAST_ROWS and self._is_due_narrowed(key, month, measure):
+                if self._is_due_narrowed(key, month, None if ledger else measure):
                     due = due or (key, month)
+            if due is None and ledger and measure is not None:
+                key = (type, _LEDGER, measure)
+                due = (key, large[0][1]) if self._is_due_ledger(key, large) else None
         if due is not None and self._making.acquire(blocking=False):
             try:
-                self._locate(*due, measure)
+                if due[0][1] == _LEDGER:
+                    self._fill(due[0], large)
+                else:
+                    self._locate(*due, measure)
             finally:
                 self._making.release()
 
@@ -129,7 +169,7 @@ class EventOrders:
                 self._drop(key)
 
     def _is_due(self, key: Key, month: EventMonth, measure: int | None) -> bool:
-        kept = self._kept.get(key)
+        kept = self._months_kept(key)
         if kept is None:
             kept = self._kept[key] = _Kept(month)
         self._kept.move_to_end(key)
@@ -144,7 +184,7 @@ class EventOrders:
         return asked >= SCANS
 
     def _is_due_narrowed(self, key: Key, month: EventMonth, measure: int | None) -> bool:
-        kept = self._kept.get(key)
+        kept = self._months_kept(key)
         if kept is None or kept.month() is not month:
             kept = self._kept[key] = _Kept(month)
         self._kept.move_to_end(key)
@@ -156,9 +196,57 @@ class EventOrders:
         kept.summed[measure] = asked = kept.summed.get(measure, 0) + 1
         return asked >= SUMMED
 
-    def _locate(self, key: Key, month: EventMonth, measure: int | None) -> None:
+    def _months_kept(self, key: Key) -> _Kept | None:
+        kept = self._kept.get(key)
+        return kept if isinstance(kept, _Kept) else None
+
+    def _may_have_ledger(self, type: int, measure: int) -> bool:
+        kept = self._kept.get((type, _LEDGER, measure))
+        return kept is None or (isinstance(kept, _Ledger) and (kept.asked >= 0 or kept.ledger is not None))
+
+    def _is_due_ledger(self, key: Key, months: Sequence[tuple[int, EventMonth]]) -> bool:
+        kept = self._kept.get(key)
+        if not isinstance(kept, _Ledger):
+            kept = self._kept[key] = _Ledger()
+        self._kept.move_to_end(key)
+        if kept.ledger is not None and all(n in kept.covered and kept.knows(n, month) for n, month in months):
+            return not kept.ledger.full
+        if not any(kept.knows(number, month) for number, month in months):  # of another version of the base, or of time
+            kept.forget()
+            kept.months, kept.asked = {}, 0
+        kept.months |= {number: ref(month) for number, month in months}
+        kept.asked += 1
+        return kept.asked >= LEDGER_SUMS
+
+    def _fill(self, key: Key, months: Sequence[tuple[int, EventMonth]]) -> None:
+        """Go on with a ledger, or begin it, of all months that are known of their version of the base."""
         with self._lock:
             kept = self._kept.get(key)
+            if not isinstance(kept, _Ledger) or not all(kept.knows(number, month) for number, month in months):
+                return
+            ledger = kept.ledger
+            members = {number: month for number, each in kept.months.items() if (month := each()) is not None}
+        if ledger is None or not kept.covered.issuperset(number for number, _ in months):
+            try:
+                ledger = EventLedger(members.values(), key[2])
+            except ValueError:
+                ledger = None
+            with self._lock:
+                if self._kept.get(key) is not kept:
+                    return
+                kept.forget()
+                if ledger is None or ledger.nbytes > self._most:
+                    kept.asked = _NEVER
+                    return
+                kept.ledger, kept.covered, kept.asked = ledger, set(members), 0
+                ledger.use()
+                self._shrink(key)
+        with suppress(ValueError):  # of months that went meanwhile
+            ledger.fill(LEDGER_ROWS)
+
+    def _locate(self, key: Key, month: EventMonth, measure: int | None) -> None:
+        with self._lock:
+            kept = self._months_kept(key)
         if kept is None:
             return
         if not month.located:
@@ -178,7 +266,7 @@ class EventOrders:
 
     def _make(self, key: Key, month: EventMonth, measure: int | None) -> None:
         with self._lock:
-            kept = self._kept.get(key)
+            kept = self._months_kept(key)
             order = None if kept is None else kept.order
         made: EventOrder | EventMeasure | None
         try:
@@ -186,7 +274,7 @@ class EventOrders:
         except ValueError:
             made = None
         with self._lock:
-            kept = self._kept.get(key)
+            kept = self._months_kept(key)
             if kept is None or kept.month() is not month or kept.order is not order:
                 return
             if (
@@ -212,6 +300,9 @@ class EventOrders:
 
     def _drop(self, key: Key) -> None:
         kept = self._kept.pop(key)
+        if isinstance(kept, _Ledger):
+            kept.forget()
+            return
         month = kept.month()
         if month is None:
             return
@@ -221,7 +312,10 @@ class EventOrders:
             month.forget(key[2])
 
     def _bytes(self) -> int:
-        return sum(kept.nbytes if key[2] != _CONTACTS else kept.located for key, kept in self._kept.items())
+        return sum(
+            kept.located if isinstance(kept, _Kept) and key[2] == _CONTACTS else kept.nbytes
+            for key, kept in self._kept.items()
+        )
 
 
 def _worth(month: EventMonth, column: int) -> bool:

@@ -10,7 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
-from segidx.kernels.events import EventBlock, EventFilter, EventMeasure, EventMonth, EventOrder, collect, collect_set
+from segidx.kernels.events import (
+    EventBlock,
+    EventFilter,
+    EventLedger,
+    EventMeasure,
+    EventMonth,
+    EventOrder,
+    collect,
+    collect_set,
+)
 
 Found = tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]
 
@@ -64,6 +73,18 @@ def located(held: Sequence[EventMonth], columns: Iterable[int] = ()) -> Iterator
 
 
 @contextmanager
+def ledger(held: Sequence[EventMonth], column: int) -> Iterator[EventLedger]:
+    """The months with a ledger that has the values of this column."""
+    made = EventLedger(held, column)
+    made.fill(1 << 40)
+    made.use()
+    try:
+        yield made
+    finally:
+        made.forget()
+
+
+@contextmanager
 def orders_of(held: Iterable[EventMonth], columns: Iterable[int], measures: Iterable[int] = ()) -> Iterator[None]:
     """The months in the order of these columns, with those measures, so far as they can be."""
     pairs = [(each, column) for each in held for column in columns]
@@ -86,4 +107,19 @@ def _both(*arguments: object, **options: object) -> Found:
     assert (np.diff(ordinals.astype(np.int64)) > 0).all()
     found = BitMap.deserialize(collect_set(*arguments, **options))  # type: ignore[arg-type]
     assert found.to_array().tolist() == ordinals.tolist()
+    among = options.get("among", arguments[5] if len(arguments) > 5 else None)
+    if among is not None:
+        for each in sets_of(cast("npt.NDArray[np.uint32]", among)):
+            positional = (*arguments[:5], each, *arguments[6:]) if len(arguments) > 5 else arguments
+            named = {**options, "among": each} if len(arguments) <= 5 else options
+            again = collect(*positional, **named)  # type: ignore[arg-type]
+            assert [part.tolist() for part in again] == [ordinals.tolist(), numbers.tolist()]
     return ordinals, numbers
+
+
+def sets_of(among: npt.NDArray[np.uint32]) -> list[bytes]:
+    """Contacts as portable Roaring bitmaps: of arrays and bitsets, and with runs where these are shorter."""
+    plain = BitMap(among)
+    runs = plain.copy()
+    runs.run_optimize()
+    return [bytes(plain.serialize()), bytes(runs.serialize())]

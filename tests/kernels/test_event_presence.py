@@ -25,7 +25,7 @@ from segidx.kernels.events import (
     encode_layer,
     select,
 )
-from segidx.testing.event_months import located
+from segidx.testing.event_months import located, sets_of
 
 I64 = npt.NDArray[np.int64]
 MAY = 1_777_593_600_000
@@ -56,6 +56,9 @@ def compare(months: Sequence[EventMonth], among: npt.NDArray[np.uint32], start: 
         for filter in (None, COUNTED):
             for measure, how in ((-1, "sum"), (MEASURE, "sum"), (MEASURE, "max"), (KIND, "distinct")):
                 ordinals, numbers = collect(months, filter, start, end, measure, among, how=how)
+                for each in sets_of(among):
+                    again = collect(months, filter, start, end, measure, each, how=how)
+                    assert [part.tolist() for part in again] == [ordinals.tolist(), numbers.tolist()]
                 found += [ordinals.tolist(), numbers.tolist()]
             found += [collect_set(months, filter, start, end, -1, among, low=low) for low in (1, 2)]
             ordinals, columns = select(months, filter, start, end, [1, 2, MEASURE], among)

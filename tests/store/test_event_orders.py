@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segidx.kernels.events import EventBlock, EventFilter, EventMonth, collect, encode_block
+from segidx.kernels.events import EventBlock, EventFilter, EventLedger, EventMonth, collect, encode_block
 from segidx.store import event_orders
-from segidx.store.event_orders import NARROWED, SCANS, SUMMED, EventOrders
+from segidx.store.event_orders import LEDGER_MONTHS, LEDGER_SUMS, NARROWED, SCANS, SUMMED, EventOrders
 
 MAY = 1_777_593_600_000
 KIND, AMOUNT, WIDE = 4, 5, 6
@@ -194,3 +194,106 @@ def test_what_is_too_large_is_not_located() -> None:
     orders, month = EventOrders(1000), a_month()
     narrow(orders, [month], 3 * NARROWED)
     assert month.located == 0
+
+
+RANGES = 3
+
+
+def wide_months(n: int = LEDGER_MONTHS, amount: int = 0) -> list[EventMonth]:
+    """Months of several ranges, so that a ledger of them is filled in as many steps."""
+    rows = np.arange(1000)
+    columns = [rows, rows + MAY, rows, rows * 0, rows % 100, rows + amount, rows << 40, rows * 0 + 1]
+    block = encode_block([(c.astype(np.int64), np.ones(1000, np.uint8)) for c in columns])
+    return [EventMonth([(number, EventBlock(block)) for number in range(RANGES)]) for _ in range(n)]
+
+
+@pytest.fixture
+def in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_orders, "LEDGER_ROWS", 1)
+
+
+def ready(orders: EventOrders, months: list[EventMonth]) -> None:
+    """Have all located."""
+    narrow(orders, months, NARROWED + len(months) - 1)
+    assert all(month.located for month in months)
+
+
+def ledgers(months: list[EventMonth]) -> list[bool]:
+    return [AMOUNT in month.kept_by_contact for month in months]
+
+
+@pytest.mark.usefixtures("in_steps")
+def test_many_months_have_a_ledger_when_they_were_summed_often_enough() -> None:
+    orders, months = EventOrders(), wide_months()
+    ready(orders, months)
+    plain = orders.nbytes
+    narrow(orders, months, LEDGER_SUMS - 1, AMOUNT)
+    assert (orders.nbytes, any(ledgers(months))) == (plain, False)
+    narrow(orders, months, 1, AMOUNT)
+    assert all(ledgers(months))
+    full = EventLedger(months, AMOUNT).nbytes
+    assert orders.nbytes == plain + full
+    for _ in range(RANGES + 3):
+        found = collect(months, None, 0, 2**63, AMOUNT, np.array([7, 999, 16391, 40_000], np.uint32))
+        assert found[1].tolist() == [LEDGER_MONTHS * each for each in (7, 999, 7)]
+        narrow(orders, months, 1, AMOUNT)
+    assert orders.nbytes == plain + full
+    # Counts make none, and neither do sums of fewer months: these have their values copied.
+    narrow(orders, months[1:], SUMMED + LEDGER_MONTHS, AMOUNT)
+    assert orders.nbytes > plain + full
+
+
+def test_a_ledger_grows_by_months_and_begins_anew_with_the_base() -> None:
+    orders, months = EventOrders(), wide_months(2 * LEDGER_MONTHS)
+    first, last = months[:LEDGER_MONTHS], months[LEDGER_MONTHS - 1 :]
+    ready(orders, months)
+
+    def asked(some: list[EventMonth], times: int) -> None:
+        for _ in range(times):
+            orders.narrowed(TYPE, [(months.index(month), month) for month in some], AMOUNT)
+
+    asked(first, LEDGER_SUMS)
+    assert ledgers(months) == [True] * LEDGER_MONTHS + [False] * LEDGER_MONTHS
+    asked(last, LEDGER_SUMS)
+    assert all(ledgers(months))
+    asked(first, 3)
+    assert all(ledgers(months))
+    months = wide_months(2 * LEDGER_MONTHS)
+    ready(orders, months)
+    asked(months[:LEDGER_MONTHS], LEDGER_SUMS - 1)
+    assert not any(ledgers(months))
+    asked(months[:LEDGER_MONTHS], 2)
+    assert ledgers(months) == [True] * LEDGER_MONTHS + [False] * LEDGER_MONTHS
+
+
+def test_ledgers_share_what_memory_there_is() -> None:
+    months = wide_months()
+    full = EventLedger(months, AMOUNT).nbytes
+    located = EventOrders()
+    ready(located, months)
+    orders = EventOrders(located.nbytes + full)
+    ready(orders, months)
+    narrow(orders, months, LEDGER_SUMS + 1, AMOUNT)
+    assert all(ledgers(months))
+    ask(orders, [a_month(9000)], SCANS)
+    assert not all(ledgers(months)) or not all(month.located for month in months)
+    assert orders.nbytes <= located.nbytes + full
+    narrow(orders, months, LEDGER_SUMS + 20, AMOUNT)
+    orders.clear()
+    assert not any(ledgers(months))
+    assert orders.nbytes == 0
+
+
+def test_what_there_is_no_ledger_of_has_its_values_copied() -> None:
+    orders, months = EventOrders(100_000), wide_months()
+    assert EventLedger(months, AMOUNT).nbytes > 100_000
+    ready(orders, months)
+    located = orders.nbytes
+    narrow(orders, months, LEDGER_SUMS, AMOUNT)
+    assert not any(ledgers(months))
+    assert orders.nbytes == located
+    narrow(orders, months, SUMMED, AMOUNT)
+    assert orders.nbytes > located
+    narrow(orders, months, 2 * LEDGER_SUMS, WIDE)  # does not fit 32 bits
+    assert not any(ledgers(months))
+    assert not any(WIDE in month.kept_by_contact for month in months)
