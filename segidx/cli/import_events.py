@@ -141,9 +141,11 @@ def _print(file: Path, report: EventImportReport | OrderImportReport) -> None:
     written = _written(report)
     said = " with ".join(f"{count:,} {what}" for what, count in written.items())
     unchanged = f", {report.unchanged:,} unchanged" if report.unchanged else ""
+    # Of an order that has one bad row the others are not written either, and there may be many more of these.
+    with_their_orders = ", and all else of their orders" if report.rejected and "orders" in written else ""
     click.echo(
         f"{file}: {report.rows:,} rows; {said} written ({report.contacts_created:,} new contacts){unchanged},"
-        f" {report.rejected:,} rows refused; {report.seconds:.1f} s"
+        f" {report.rejected:,} rows refused{with_their_orders}; {report.seconds:.1f} s"
     )
     if report.ignored_columns:
         of = "an order's" if "orders" in written else "such an event's"

@@ -340,6 +340,13 @@ class AlreadyOpenForWriting(SegidxError):
     reason = "ALREADY_OPEN_FOR_WRITING"
 
 
+class AlreadyOpen(SegidxError):
+    """This process has it open; LMDB must not open a file twice in one process."""
+
+    kind = Kind.CONFLICT
+    reason = "ALREADY_OPEN"
+
+
 class ReadOnly(SegidxError):
     kind = Kind.CONFLICT
     reason = "READ_ONLY"

@@ -259,7 +259,7 @@ def check_event_type(new: EventType) -> None:
 @dataclass(frozen=True, slots=True)
 class OrderLine:
     """One line. Without a quantity it is 1; without an amount, quantity x unit price where there is a unit price,
-    rounded half up to the account's money scale."""
+    rounded to the account's money scale, half a unit away from zero."""
 
     product: str | None = None
     producer: str | None = None
@@ -307,8 +307,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Retraction:
-    """Takes an event back, with an order its lines. One that comes before its event is remembered: the event is refused
-    no later, and stays away, unless it has a greater `revision`."""
+    """Takes an event back, with an order its lines. One that comes before its event is remembered: the event is then no
+    error, and stays away, unless it has a greater `revision`."""
 
     type: str
     event_id: str

@@ -49,6 +49,7 @@ def test_refused_rows_are_told(segidx, orders_file, tmp_path):
     orders_file.write_text(ORDERS + "3,anna,2026-07-01,tea,1,1.505\n")
     found = segidx("import", "events", "order", orders_file, "-m", "order_id=number", "-d", tmp_path / "d")
     assert "refused row 3: order '3': field 'unit_price': '1.505' has more than 2 decimals" in found.err
+    assert "1 rows refused, and all else of their orders; " in found.out
     assert str(orders_file) + ".rejects.csv" in found.err
 
 
