@@ -218,7 +218,12 @@ _PROPERTY_TYPES = (FieldType.CATEGORY, FieldType.BOOL, FieldType.NUMBER, FieldTy
 def check_event_type(new: EventType) -> None:
     """Whether the type may be declared. Raises InvalidSchema."""
     for name, what, reserved, but in (
-        (new.name, "event type", _RESERVED, "no word of the text syntax"),
+        (
+            new.name,
+            "event type",
+            _RESERVED,
+            "no word of the text syntax, and not 'interaction', 'touch', 'change' or 'tagging'",
+        ),
         *(
             (
                 p.name,
