@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +14,7 @@ from segidx.cli.import_options import check_one_file, reject_option
 from segidx.cli.import_reports import print_rejects, progress_bar
 from segidx.cli.queries import json_option
 from segidx.cli.target import Target, target_options
-from segidx.model.errors import InvalidArgument
+from segidx.model.errors import AlreadyOpenForWriting, InvalidArgument
 from segidx.model.events import ORDER, EventTypes
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def import_events(
     for file in files:
         open_source(file)
     reports = []
-    with target.account(write=True, create=create) as opened:
+    with _no_server(target), target.account(write=True, create=create) as opened:
         account = cast("Account", opened)
         run = _importer(type_, account.event_types, maps)
         for file in files:
@@ -86,6 +87,19 @@ def import_events(
         account.keep_derived()
     if as_json:
         render.print_json({"files": reports})
+
+
+@contextmanager
+def _no_server(target: Target) -> Iterator[None]:
+    """Lets a directory that is being served be told as such: other commands go to its server, this one cannot."""
+    try:
+        yield
+    except AlreadyOpenForWriting as error:
+        error.message = (
+            f"{target.data} is already open for writing by process {error.metadata['process']}; stop it: files of"
+            " events are not imported through a server"
+        )
+        raise
 
 
 def _importer(
@@ -136,9 +150,11 @@ def _print(file: Path, report: EventImportReport | OrderImportReport) -> None:
     written = _written(report)
     said = " with ".join(f"{count:,} {what}" for what, count in written.items())
     unchanged = f", {report.unchanged:,} unchanged" if report.unchanged else ""
+    # Of an order that has one bad row the others are not written either, and there may be many more of these.
+    with_their_orders = ", and all else of their orders" if report.rejected and "orders" in written else ""
     click.echo(
         f"{file}: {report.rows:,} rows; {said} written ({report.contacts_created:,} new contacts){unchanged},"
-        f" {report.rejected:,} rows refused; {report.seconds:.1f} s"
+        f" {report.rejected:,} rows refused{with_their_orders}; {report.seconds:.1f} s"
     )
     if report.ignored_columns:
         of = "an order's" if "orders" in written else "such an event's"

@@ -56,8 +56,13 @@ def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
     return [by_fold[candidate] for candidate in close]
 
 
-def _hint(names: list[str]) -> str:
-    return f"; did you mean {' or '.join(repr(name) for name in names)}?" if names else ""
+def _meant(names: list[str]) -> str:
+    return f"did you mean {' or '.join(repr(name) for name in names)}?"
+
+
+def _aside(names: list[str]) -> str:
+    """What may have been meant, where the message goes on."""
+    return f" ({_meant(names)})" if names else ""
 
 
 # --- expressions -------------------------------------------------------------------------------------------
@@ -111,7 +116,8 @@ class UnknownField(SegidxError):
 
     def __init__(self, field: str, known: Iterable[str] = (), *, path: str = "") -> None:
         names = nearest(field, known)
-        super().__init__(f"there is no field {field!r}{_hint(names)}", path=path, field=field, nearest=",".join(names))
+        hint = f"; {_meant(names)}" if names else ""
+        super().__init__(f"there is no field {field!r}{hint}", path=path, field=field, nearest=",".join(names))
         self.field = field
         self.nearest = names
 
@@ -123,7 +129,7 @@ class UnknownProperty(SegidxError):
     def __init__(self, event: str, name: str, known: Iterable[str] = ()) -> None:
         names = list(known)
         super().__init__(
-            f"{event} events have no property {name!r}{_hint(nearest(name, names))}; they have {', '.join(names)}",
+            f"{event} events have no property {name!r}{_aside(nearest(name, names))}; they have {', '.join(names)}",
             event=event,
             property=name,
         )
@@ -136,7 +142,7 @@ class UnknownProductProperty(SegidxError):
     def __init__(self, name: str, known: Iterable[str] = ()) -> None:
         names = list(known)
         super().__init__(
-            f"products have no property {name!r}{_hint(nearest(name, names))}; they have {', '.join(names)}",
+            f"products have no property {name!r}{_aside(nearest(name, names))}; they have {', '.join(names)}",
             property=name,
         )
 
@@ -156,7 +162,7 @@ class UnknownEventType(SegidxError):
     def __init__(self, name: str, known: Iterable[str] = ()) -> None:
         names = list(known)
         super().__init__(
-            f"there is no event type {name!r}{_hint(nearest(name, names))}; the types are {', '.join(names)}",
+            f"there is no event type {name!r}{_aside(nearest(name, names))}; the types are {', '.join(names)}",
             event=name,
         )
 
@@ -181,7 +187,7 @@ class UnknownBands(SegidxError):
     def __init__(self, name: str, known: Iterable[str] = ()) -> None:
         names = list(known)
         there = f"; there are {', '.join(names)}" if names else "; none are declared (segidx bands set)"
-        super().__init__(f"there are no bands {name!r}{_hint(nearest(name, names))}{there}", bands=name)
+        super().__init__(f"there are no bands {name!r}{_aside(nearest(name, names))}{there}", bands=name)
 
 
 class UnknownBand(SegidxError):
@@ -215,7 +221,7 @@ class UnknownDerived(SegidxError):
     def __init__(self, name: str, known: Iterable[str] = ()) -> None:
         names = list(known)
         there = f"; there are {', '.join(names)}" if names else "; none are declared (segidx derived set)"
-        super().__init__(f"there is no derived number {name!r}{_hint(nearest(name, names))}{there}", derived=name)
+        super().__init__(f"there is no derived number {name!r}{_aside(nearest(name, names))}{there}", derived=name)
 
 
 class PrunedHistory(SegidxError):
@@ -338,6 +344,13 @@ class NewerFormat(SegidxError):
 class AlreadyOpenForWriting(SegidxError):
     kind = Kind.BUSY
     reason = "ALREADY_OPEN_FOR_WRITING"
+
+
+class AlreadyOpen(SegidxError):
+    """This process has it open; LMDB must not open a file twice in one process."""
+
+    kind = Kind.CONFLICT
+    reason = "ALREADY_OPEN"
 
 
 class ReadOnly(SegidxError):

@@ -218,7 +218,12 @@ _PROPERTY_TYPES = (FieldType.CATEGORY, FieldType.BOOL, FieldType.NUMBER, FieldTy
 def check_event_type(new: EventType) -> None:
     """Whether the type may be declared. Raises InvalidSchema."""
     for name, what, reserved, but in (
-        (new.name, "event type", _RESERVED, "no word of the text syntax"),
+        (
+            new.name,
+            "event type",
+            _RESERVED,
+            "no word of the text syntax, and not 'interaction', 'touch', 'change' or 'tagging'",
+        ),
         *(
             (
                 p.name,
@@ -259,7 +264,7 @@ def check_event_type(new: EventType) -> None:
 @dataclass(frozen=True, slots=True)
 class OrderLine:
     """One line. Without a quantity it is 1; without an amount, quantity x unit price where there is a unit price,
-    rounded half up to the account's money scale."""
+    rounded to the account's money scale, half a unit away from zero."""
 
     product: str | None = None
     producer: str | None = None
@@ -307,8 +312,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Retraction:
-    """Takes an event back, with an order its lines. One that comes before its event is remembered: the event is refused
-    no later, and stays away, unless it has a greater `revision`."""
+    """Takes an event back, with an order its lines. One that comes before its event is remembered: the event is then no
+    error, and stays away, unless it has a greater `revision`."""
 
     type: str
     event_id: str

@@ -19,6 +19,7 @@ import lmdb
 
 from segidx.model.errors import (
     AccountExists,
+    AlreadyOpen,
     Closed,
     CorruptData,
     DiskFailed,
@@ -95,6 +96,8 @@ class AccountStore:
                 mode=0o600,
             )
         except lmdb.Error as error:
+            if "already open in this process" in str(error):
+                raise AlreadyOpen(f"{path} is already open in this process; share the opened Database") from error
             raise CorruptData(f"{path} cannot be opened: {error}") from error
         try:
             catalog = self._open_databases()
@@ -314,7 +317,7 @@ def create_account(directory: DataDirectory, info: AccountInfo) -> None:
 
 
 def open_account(directory: DataDirectory, name: str, *, quota_bytes: int | None = None) -> AccountStore:
-    """The account's environment. Raises UnknownAccount, CorruptData, NewerFormat."""
+    """The account's environment. Raises UnknownAccount, AlreadyOpen, CorruptData, NewerFormat."""
     if not directory.has_account(name):
         raise UnknownAccount(name, directory.account_names())
     return AccountStore(directory.account_path(name), writable=directory.writable, quota_bytes=quota_bytes)

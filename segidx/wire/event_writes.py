@@ -44,7 +44,7 @@ def read_event_writes(messages: Iterable[pb.EventWrite], currency: str) -> tuple
         kind = message.WhichOneof("kind")
         try:
             if kind == "event":
-                rows.append(_read_event(message.event))
+                rows.append(_read_event(message.event, currency))
             elif kind == "order":
                 rows.append(_read_order(message.order, currency))
             elif kind == "retraction":
@@ -67,9 +67,11 @@ def _named(message: pb.EventWrite, kind: str | None) -> tuple[str, str, str]:
     return message.event.type, message.event.event_id, message.event.contact_id
 
 
-def _read_event(message: pb.Event) -> Event:
+def _read_event(message: pb.Event, currency: str) -> Event:
     properties: dict[str, Any] = {}
     time = _read_time(message)
+    if given := message.currency:
+        _check_currency(given, currency)
     values = message.properties
     for name in values:
         value = values[name]
@@ -105,9 +107,8 @@ def read_event_value(message: pb.EventValue) -> str | Decimal | bool | datetime 
 
 def _read_order(message: pb.Order, currency: str) -> Order:
     time = _read_time(message)
-    if message.currency not in ("", currency):
-        why = f"{message.currency[:40]!r} is not the account's currency, {currency}"
-        raise _Refused("currency", InvalidValue(f"{why}; convert the amounts before you send them"))
+    if given := message.currency:
+        _check_currency(given, currency)
     lines: list[OrderLine] = []
     try:
         for line in message.lines:
@@ -147,6 +148,12 @@ def _read_time(message: pb.Event | pb.Order) -> datetime:
         return read_instant(message.time, round_down=True)
     except SegidxError as error:
         raise _Refused("time", error) from None
+
+
+def _check_currency(given: str, currency: str) -> None:
+    if given != currency:
+        why = f"{given[:40]!r} is not the account's currency, {currency}"
+        raise _Refused("currency", InvalidValue(f"{why}; convert the amounts before you send them"))
 
 
 def _empty(message: Any, name: str) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from segidx.database import Database
@@ -49,6 +51,7 @@ def test_refused_rows_are_told(segidx, orders_file, tmp_path):
     orders_file.write_text(ORDERS + "3,anna,2026-07-01,tea,1,1.505\n")
     found = segidx("import", "events", "order", orders_file, "-m", "order_id=number", "-d", tmp_path / "d")
     assert "refused row 3: order '3': field 'unit_price': '1.505' has more than 2 decimals" in found.err
+    assert "1 rows refused, and all else of their orders; " in found.out
     assert str(orders_file) + ".rejects.csv" in found.err
 
 
@@ -75,3 +78,13 @@ def test_a_server_refuses(segidx, orders_file, tmp_path):
         # Nor is the directory open for a second writer.
         found = segidx("import", "events", "order", orders_file, "-m", "order_id=number", "--data", tmp_path / "data")
         assert found.code == 5
+
+
+def test_a_directory_that_is_served(segidx, orders_file, tmp_path):
+    """What others say of such a directory, to send the request to its server, does not help here."""
+    data = tmp_path / "d"
+    with Database.open(data, create=True):
+        found = segidx("import", "events", "order", orders_file, "-m", "order_id=number", "-d", data)
+    assert found.code == 5
+    assert f"by process {os.getpid()}; stop it: files of events are not imported through a server" in found.err
+    assert "--server" not in found.err

@@ -150,6 +150,12 @@ def test_the_most_that_may_be_declared() -> None:
     assert types.extended([widest]) is types
 
 
+@pytest.mark.parametrize("name", ["interaction", "touch", "change", "tagging"])
+def test_no_type_is_called_like_a_group_or_the_history(name: str) -> None:
+    with pytest.raises(InvalidSchema, match="and not 'interaction', 'touch', 'change' or 'tagging'"):
+        EventTypes().extended([of(name=name)])
+
+
 @pytest.mark.parametrize("word", RESERVED)
 def test_no_type_is_called_like_a_reserved_word(word: str) -> None:
     with pytest.raises(InvalidSchema, match="no word of the text syntax"):

@@ -618,7 +618,10 @@ def test_names() -> None:
         ("first(order) is set", 1, 1, "first(...) is an event; ask for its time"),
         ('first(order) has "vip"', 1, 1, "or what it is like, such as first(...) has paid"),
         ('first(order) has any ("vip")', 1, 1, "or what it is like, such as first(...) has paid"),
-        ("last(order).amount > 3", 1, 13, "found 'amount'; expected 'time'"),
+        (
+            *("last(order).amount > 3", 1, 13),
+            "found 'amount' (what the event is like is asked with 'has', such as last(...) has paid); expected 'time'",
+        ),
         ("count(order).time > 3", 1, 13, "found '.' ('.time' stands only directly behind first(...) or last(...)"),
         ("A and\nsignup . TIME > 3", 2, 8, "found '.' ('.time' stands only directly behind first(...)"),
         ("(first(order)).time > 2026-01-01", 1, 15, "found '.' ('.time' stands only directly behind first(...)"),

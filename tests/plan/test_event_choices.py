@@ -194,7 +194,7 @@ def test_errors_name_the_node(account: Account, asked: str, error: type[SegidxEr
 
 def test_errors_say_what_is_wrong(account: Account) -> None:
     for asked, said in (
-        ("first(interaction) has wuhrl is set", "interaction events have no property 'wuhrl'; did you mean 'url'"),
+        ("first(interaction) has wuhrl is set", "interaction events have no property 'wuhrl' (did you mean 'url'"),
         ("first(interaction) has linc is set", "did you mean 'link'"),
         ('favourite(line.quantity) = "x"', "one of the values of a category, but line.quantity is a number"),
         ('favourite(line.product by producer) = "x"', "by the sum of a number, but line.producer is a category"),

@@ -242,7 +242,7 @@ def test_what_is_wrong_with_a_clock_says_what_it_is(account: Account) -> None:
         ("sum(line.hour) > 3", "line.hour is the hour of the event's local time, which stands in filters only"),
         ('did(line where hour starts with "1")', "'starts with' works on strings, but line.hour is a number"),
         ('did(line where weekday in ci ("1"))', "line.weekday, a number, cannot be compared with a string"),
-        ("did(line where hours = 9)", "line events have no property 'hours'; did you mean 'hour'?"),
+        ("did(line where hours = 9)", "line events have no property 'hours' (did you mean 'hour'?); they have"),
     ):
         with pytest.raises(SegidxError) as caught:
             account.count(asked)

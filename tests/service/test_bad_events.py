@@ -160,6 +160,21 @@ def test_another_currency(served: tuple[RemoteAccount, Any]) -> None:
     assert account.count("sum(order.amount) = 20").count == 1
 
 
+def test_another_currency_of_an_event_that_is_no_order(served: tuple[RemoteAccount, Any]) -> None:
+    account, ingest = served
+    time = Timestamp(seconds=to_millis(BEFORE) // 1000)
+    request = ingest_pb2.WriteBatchRequest(account="accounts/shop")
+    for number, currency in enumerate(("PLN", "EUR", "")):
+        held = events_pb2.Event(type="cart", event_id=f"{number}", contact_id="a", time=time, currency=currency)
+        held.properties["amount"].decimal_value = "10"
+        request.events.add(event=held)
+    response = ingest.WriteBatch(request, timeout=60)
+    (told,) = response.event_rejects
+    assert (response.events_accepted, told.index, told.field, told.reason) == (2, 1, "currency", "INVALID_VALUE")
+    assert told.message.startswith("row 1: cart '1': 'EUR' is not the account's currency, PLN; ")
+    assert account.count("sum(cart.amount) = 20").count == 1
+
+
 def test_finer_than_a_millisecond_is_rounded_down(served: tuple[RemoteAccount, Any]) -> None:
     account, ingest = served
     event = events_pb2.Event(type="visit", event_id="1", contact_id="a")

@@ -23,6 +23,7 @@ SERVICES = [service for file in convert._FILES for service in file.DESCRIPTOR.se
 METHODS = {method.name: method for service in SERVICES for method in service.methods}
 # What is met where data is opened or files are imported, and never in a call.
 ELSEWHERE = {
+    "ALREADY_OPEN",
     "ALREADY_OPEN_FOR_WRITING",
     "DATA_DIRECTORY_NOT_FOUND",
     "INVALID_SOURCE",

@@ -212,6 +212,7 @@ def an_order_message(**changes: Any) -> pb.EventWrite:
         (an_order_message(amount=""), "amount", "'' is not a number"),
         (an_order_message(amount="1,50"), "amount", "row 1: order 'o1': '1,50' is not a number"),
         (an_order_message(lines=[{}, {"unit_price": "x"}]), "lines[1].unit_price", "lines[1]: 'x' is not a number"),
+        (an_event_message(currency="EUR"), "currency", "row 1: visit 'v1': 'EUR' is not the account's currency, PLN"),
         (an_order_message(currency="EUR"), "currency", "row 1: order 'o1': 'EUR' is not the account's currency, PLN"),
     ],
 )

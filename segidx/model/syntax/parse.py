@@ -143,8 +143,11 @@ def _syntax_error(error: UnexpectedInput, text: str) -> ExpressionSyntaxError:
 
 def _hint(text: str, token: Token, accepts: set[str]) -> str:
     """The hint for a reserved word that was meant as a field (`top > 3`), for a window of time behind a property in a
-    filter of events (`paid in last 3 days`), and for a time asked of what has none (`count(order).time`)."""
+    filter of events (`paid in last 3 days`), for a time asked of what has none (`count(order).time`), and for a
+    property asked of the first or last event (`last(order).amount > 3`)."""
     place = token.start_pos or 0
+    if accepts == {"_TIME"} and token.isidentifier():
+        return " (what the event is like is asked with 'has', such as last(...) has paid)"
     if token == "." and _TIME_ASKED.match(text, place):
         return " ('.time' stands only directly behind first(...) or last(...) of events)"
     word = re.search(r"(\w+)\s*$", text[max(0, place - 100) : place])
