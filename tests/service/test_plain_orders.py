@@ -178,11 +178,12 @@ def test_amounts_are_worked_out_to_the_last_unit() -> None:
         quick, (general,), _ = both(request.SerializeToString(), 2, {})
         assert (quick is not None) == plain
         assert bool(general.rejects) != plain
-    request = an_order()
-    request.events[0].order.lines.add(quantity="99999999999999", unit_price="99999999999999.99")
-    quick, (general,), _ = both(request.SerializeToString(), 2, {})
-    assert quick is None
-    assert general.rejects
+    for quantity, price in [("5000000000", "10000000"), ("99999999999999", "99999999999999.99")]:
+        request = an_order(amount="1")  # of the order there is one, so that those of lines are not added up
+        request.events[0].order.lines.add(quantity=quantity, unit_price=price)
+        quick, (general,), _ = both(request.SerializeToString(), 2, {})
+        assert quick is None
+        assert general.rejects
 
 
 @pytest.mark.parametrize(
@@ -196,6 +197,8 @@ def test_amounts_are_worked_out_to_the_last_unit() -> None:
         {"amount": "1e3"},
         {"amount": "1." + "0" * 127},
         {"currency": "EUR"},
+        {"currency": "PLNX"},
+        {"currency": "PL"},
         {"revision": 0},
         {"revision": 1 << 61},
     ],
