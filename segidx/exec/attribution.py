@@ -30,15 +30,13 @@ _KEPT_BYTES = 64 << 20
 _PARALLEL_ROWS, _PIECE_ROWS = 1 << 17, 1 << 21
 
 _VISIT_COLUMNS = FIRST_PROPERTY + VISIT.index(SOURCE), FIRST_PROPERTY + VISIT.index("paid")
-_SILENT = EventFilter(
-    [*(("present", FIRST_PROPERTY + ORDER.index(name)) for name in (SOURCE, "paid")), ("any", 2), ("not",)]
-)
+_UNSOURCED = EventFilter([("present", FIRST_PROPERTY + ORDER.index(SOURCE)), ("not",)])
 _SOURCED = EventFilter([("present", _VISIT_COLUMNS[0])])
 
 
 @dataclass(frozen=True, slots=True)
 class Attributed:
-    """Orders that take a visit's source: int64[n] each."""
+    """Orders that take a visit's source, and its `paid` where they have none: int64[n] each."""
 
     orders: Ints  # event numbers, each once, in no order
     sources: Ints  # codes of the visits' dictionary
@@ -101,7 +99,7 @@ class Attribution:
         within, stop = _within(self.context), self.context.stop
         orders, visits = self.orders, self.visits
         settled, torn, tied = take(
-            (orders.months, _SILENT, self.start, self.end, orders.layers, orders.folded),
+            (orders.months, _UNSOURCED, self.start, self.end, orders.layers, orders.folded),
             (visits.months, _SOURCED, max(MIN_INSTANT, self.start - within), self.end, visits.layers, visits.folded),
             _VISIT_COLUMNS,
             within,

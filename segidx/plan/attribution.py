@@ -1,9 +1,10 @@
 """Orders that say nothing of their source take that of a visit: what a plan says of it.
 
-Nothing is stored of it, and nothing is read here. An order without `source` and `paid` has both of its contact's last
-visit that has a source, at the order's time or up to the account's minutes before it; of visits at one time, the one of
-the greatest event id. A filter that asks for an order's source has one step more, which is asked of the visit's, and
-which `segidx.exec.attribution` turns into one over the order's event number when it has found the visits.
+Nothing is stored of it, and nothing is read here. An order without a `source` has that of its contact's last visit
+that has one, at the order's time or up to the account's minutes before it, and its `paid` where it has none itself; of
+visits at one time, the one of the greatest event id. A filter that asks for an order's source has one step more, which
+is asked of the visit's, and which `segidx.exec.attribution` turns into one over the order's event number when it has
+found the visits.
 
 Codes of sources that orders take are those of the orders' own dictionary; behind them are those of the visits'.
 """
@@ -18,6 +19,7 @@ from segidx.model.windows import MIN_INSTANT
 from segidx.plan.context import BindContext
 from segidx.plan.reach import check_reach
 from segidx.plan.values import FilterOp
+from segidx.store.events import FIRST_PROPERTY
 
 Ints = npt.NDArray[np.int64]
 
@@ -44,8 +46,11 @@ def check_visits(start: int, end: int, context: BindContext) -> None:
 
 
 def or_taken(steps: list[FilterOp], name: str, codes: Ints | None = None) -> list[FilterOp]:
-    """The steps of one condition on orders, which holds too of those that take one of the codes; None: any."""
+    """The steps of one condition on orders, which holds too of those that lack the property and take one of the codes;
+    None: any."""
     if codes is not None and not len(codes):
         return steps
-    taken: FilterOp = (TAKEN, name) if codes is None else (TAKEN, name, codes.astype(np.int64).tobytes())
-    return [*steps, taken, ("any", 2)]
+    taken: list[FilterOp] = [(TAKEN, name) if codes is None else (TAKEN, name, codes.astype(np.int64).tobytes())]
+    if name == PAID:  # an order that takes a source may have it; none that takes a source has one
+        taken += [("present", FIRST_PROPERTY + ORDER.index(PAID)), ("not",), ("all", 2)]
+    return [*steps, *taken, ("any", 2)]

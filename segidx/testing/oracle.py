@@ -86,9 +86,9 @@ Readings chosen where the words are silent (a test that meets another reading ha
     instant of evaluation, where what is expected may lie.
 38. Bands are those that are declared when they are asked for, whenever the events were. What is crossed is worked out
     anew from the events that there are: one that comes late, or is taken back, changes what was crossed before.
-39. An order that says neither `source` nor `paid` has those of its contact's last visit that has a source, from the
-    account's minutes before the order (that instant too) to its own time. What is asked is answered by the visits
-    that are kept when it is asked. Visits of one time are ordered by their ids.
+39. An order that says no `source` has that of its contact's last visit that has one, from the account's minutes
+    before the order (that instant too) to its own time, and that visit's `paid` unless it says it itself. What is asked
+    is answered by the visits that are kept when it is asked. Visits of one time are ordered by their ids.
 """
 
 from __future__ import annotations

@@ -54,9 +54,9 @@ class Subject:
 
 
 def with_sources(kept: Sequence[tuple[str, Kept]], minutes: int) -> list[Kept]:
-    """What is kept of the events of one contact, given with their ids: an order that says neither `source` nor `paid`
-    has those of the last visit that has a source, not later than the order and not more than so many minutes earlier.
-    Of visits at one time the last is that of the greatest id."""
+    """What is kept of the events of one contact, given with their ids: an order that says no `source` has that of
+    the last visit that has one, not later than the order and not more than so many minutes earlier, and its `paid` too
+    unless it says that itself. Of visits at one time the last is that of the greatest id."""
     visits = sorted(
         ((each.event.time, event_id.encode(), each.event) for event_id, each in kept if each.type == "visit"),
         key=lambda visit: visit[:2],
@@ -64,12 +64,12 @@ def with_sources(kept: Sequence[tuple[str, Kept]], minutes: int) -> list[Kept]:
 
     def told(order: Kept) -> Kept:
         event = order.event
-        if not minutes or order.type != "order" or event.properties.keys() & {"source", "paid"}:
+        if not minutes or order.type != "order" or "source" in event.properties:
             return order
         for time, _, visit in reversed(visits):
             if event.time - minutes * 60_000 <= time <= event.time and "source" in visit.properties:
                 taken = {name: visit.properties[name] for name in ("source", "paid") if name in visit.properties}
-                return replace(order, event=replace(event, properties={**event.properties, **taken}))
+                return replace(order, event=replace(event, properties={**taken, **event.properties}))
         return order
 
     return [told(each) for _, each in kept]

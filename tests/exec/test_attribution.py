@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,6 +96,41 @@ def test_in_pieces(context: BindContext, asked: Asked, monkeypatch: pytest.Monke
     assert sorted(asked) == [((0, 4), None), ((4, 8), None)]
     assert counted('tier = "gold" and did(order where email)', context) == 10
     assert len(asked) == 2, "what is kept is taken"
+
+
+def test_what_orders_say_themselves_stands(tmp_path: Path) -> None:
+    """Without a source one takes the visit's, whatever else it says; with one it takes nothing."""
+    with Database.open(tmp_path / "data", create=True, clock=lambda: AT) as database:
+        account = database.account()
+        visits = [
+            Event("visit", f"v{n}", f"c{n}", T - timedelta(minutes=20), {"source": "email", "paid": n % 2 == 0})
+            for n in range(6)
+        ]
+        says = [(None, None), (None, None), (None, True), (None, True), ("social", None), ("social", True)]
+        orders = [
+            Order(f"o{n}", f"c{n}", T - timedelta(minutes=15), source=source, paid=paid)
+            for n, (source, paid) in enumerate(says)
+        ]
+        account.write_events([*visits, *orders])
+        for _ in ("in the log", "merged"):
+            counted = {
+                asked: sorted(contact.contact_id for contact in account.preview(asked).contacts)
+                for asked in (
+                    'did(order where source = "email")',
+                    "did(order where paid)",
+                    "did(order where paid = false)",
+                    "did(order where paid is set)",
+                    'favourite(order.source) = "email"',
+                )
+            }
+            assert counted == {
+                'did(order where source = "email")': ["c0", "c1", "c2", "c3"],
+                "did(order where paid)": ["c0", "c2", "c3", "c5"],
+                "did(order where paid = false)": ["c1"],
+                "did(order where paid is set)": ["c0", "c1", "c2", "c3", "c5"],
+                'favourite(order.source) = "email"': ["c0", "c1", "c2", "c3"],
+            }
+            account.merge()
 
 
 def test_no_more_is_kept_than_a_bound(context: BindContext, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:

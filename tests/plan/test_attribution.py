@@ -16,6 +16,7 @@ from segidx.model.source_settings import SourceSettings
 from segidx.plan.attribution import TAKEN, is_taken, or_taken
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import EventScan
+from segidx.store.events import FIRST_PROPERTY
 
 T = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -80,5 +81,7 @@ def test_which_properties_are_taken(context: BindContext) -> None:
 def test_steps() -> None:
     own = [("range", 4, 1, 1)]
     assert or_taken([*own], "paid", np.zeros(0, np.int64)) == own
-    assert or_taken([*own], "paid") == [*own, (TAKEN, "paid"), ("any", 2)]
+    assert or_taken([*own], "source") == [*own, (TAKEN, "source"), ("any", 2)]
+    lacks = [("present", FIRST_PROPERTY + ORDER.index("paid")), ("not",), ("all", 2)]
+    assert or_taken([*own], "paid") == [*own, (TAKEN, "paid"), *lacks, ("any", 2)]
     assert or_taken([*own], "source", np.array([3], np.int32))[1] == (TAKEN, "source", np.int64(3).tobytes())

@@ -72,15 +72,16 @@ ORDER_QUESTIONS: Mapping[str, Callable[[list[Held]], bool]] = {
 
 
 def sourced(orders: Mapping[str, Held], visits: Mapping[str, Held]) -> list[Held]:
-    """The orders of a contact, by id; those that say neither source nor paid with both of the last visit in the 30
-    minutes before them, at one time that of the greatest id. (Every visit has a source.)"""
+    """The orders of a contact, by id; those that say no source with that of the last visit in the 30 minutes before
+    them, at one time that of the greatest id, and its paid unless they say it. (Every visit has a source.)"""
     found = []
     for order in orders.values():
-        if order["source"] is None and order["paid"] is None:
+        if order["source"] is None:
             before = [v for v in visits.items() if 0 <= order["time"] - v[1]["time"] <= _MINUTES_30]
             if before:
                 _, visit = max(before, key=lambda v: (v[1]["time"], v[0].encode()))
-                order = {**order, **{name: visit["properties"].get(name) for name in ("source", "paid")}}
+                of_visit = {name: visit["properties"].get(name) for name in ("source", "paid")}
+                order = {**order, **{name: value for name, value in of_visit.items() if order[name] is None}}
         found.append(order)
     return found
 
