@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pyroaring import BitMap
 
 from segidx.exec.attribution import RowFilter, filled
-from segidx.exec.held_events import HeldEvents, Ranges, a_few_each
+from segidx.exec.held_events import HeldEvents, Ranges, pieces_worth
 from segidx.exec.local_days import local_days
 from segidx.exec.pool import over_threads
 from segidx.kernels.events import EVENT, MISSING, TIME, collect, collect_set, select
@@ -54,10 +54,8 @@ _JOINED = {
     AggregateFunction.MAX: (np.iinfo(np.int64).min, np.maximum),
 }
 
-# Rows from which on a second thread pays: handing work over costs as much as half a million compared codes.
-_PARALLEL_ROWS = 1 << 20
-# What it costs to find a candidate and to tell it from the others, in rows that are scanned (a tenth of a nanosecond).
-_CONTACT = 8
+# What it costs in nanoseconds to look for candidates at all, and to find each and to tell it from the others.
+_FINDING, _CONTACT = 15_000, 2.2
 # Ranges of contacts whose rows are held at a time: a quarter of a million contacts.
 _SLICE = 16
 
@@ -189,12 +187,12 @@ def _selected_parts(
         order = np.argsort(ordinals, kind="stable")
         return made(Selected(ordinals[order], tuple(value[order] for value in values)))
 
-    return over_threads(found, _shares(held, rows))
+    return over_threads(found, _shares(held, rows, -1, among))
 
 
-def _shares(held: HeldEvents, rows: RowFilter) -> list[Ranges]:
-    """The ranges in a few pieces a thread, so that all end together; in one where there is little to read."""
-    pieces = a_few_each() if held.rows_for(rows.always) >= _PARALLEL_ROWS else 1
+def _shares(held: HeldEvents, rows: RowFilter, measure: int, among: Ordinals | None) -> list[Ranges]:
+    """The ranges in a few pieces a thread, so that all end together; in one where there is little to do."""
+    pieces = pieces_worth(held.cost(rows.always, measure, None if among is None else len(among)))
     return held.shares(pieces if rows.attribution is None else max(pieces, rows.attribution.pieces()))
 
 
@@ -368,8 +366,13 @@ class _Asked(NamedTuple):
         return self._replace(among=among, rows=RowFilter(self.events, among, self.context))
 
     def costs_less_than(self, contacts: int) -> bool:
-        """Whether to look at all rows costs less than to find so many contacts, and to look at theirs."""
-        return self.rows.attribution is None and self.held.rows_for(self.rows.always) <= _CONTACT * contacts
+        """Whether to look at all rows costs less than to find so many contacts, and to look at theirs: as it does once
+        their rows are located, which these questions bring about."""
+        if self.rows.attribution is not None:
+            return False
+        finding = _FINDING + _CONTACT * contacts
+        asked = self.rows.always, self.measure
+        return self.held.cost(*asked) <= finding + self.held.cost(*asked, contacts, located=True)
 
     def sets(self, plan: EventScan) -> list[bytes]:
         return self.parts(lambda ranges: self.run(collect_set, ranges, plan.low, plan.high))
@@ -397,7 +400,9 @@ class _Asked(NamedTuple):
     def parts(self, found: Callable[[Ranges], Found], shares: Sequence[Ranges] | None = None) -> list[Found]:
         """What is found in all ranges, or in those of the shares, piece by piece."""
         try:
-            return over_threads(found, _shares(self.held, self.rows) if shares is None else shares)
+            if shares is None:
+                shares = _shares(self.held, self.rows, self.measure, self.among)
+            return over_threads(found, shares)
         except OverflowError:
             raise SumTooLarge(
                 f"the sum of a contact's {self.events.type.name} events is beyond 2^63 units; choose a narrower window"

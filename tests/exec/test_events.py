@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from segidx.database import Account, Database
-from segidx.exec import events as exec_events
 from segidx.exec import held_events
 from segidx.kernels.bitmaps import Stop
 from segidx.model.errors import Cancelled, SumTooLarge
@@ -81,7 +80,8 @@ def test_threads_share_what_the_log_holds(account: Account, monkeypatch: pytest.
     )
     wanted = {text: account.count(text).count for text in ("did(order)", "count(order) = 2", "sum(order.amount) < 50")}
     assert wanted["did(order)"] > FAR // 7
-    monkeypatch.setattr(exec_events, "_PARALLEL_ROWS", 1)
+    monkeypatch.setattr(held_events, "_SHARED_NS", 1)
+    monkeypatch.setattr(held_events, "_PIECE_NS", 1)
     monkeypatch.setattr(held_events, "threads", lambda: 4)
     for text, count in wanted.items():
         assert account.count(text).count == count
