@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from segidx.database import Account, Database
+from segidx.exec import events as exec_events
 from segidx.exec import held_events
 from segidx.kernels.bitmaps import Stop
 from segidx.model.errors import Cancelled, SumTooLarge
@@ -85,6 +86,17 @@ def test_threads_share_what_the_log_holds(account: Account, monkeypatch: pytest.
     monkeypatch.setattr(held_events, "threads", lambda: 4)
     for text, count in wanted.items():
         assert account.count(text).count == count
+
+
+def test_answers_are_the_same_whether_candidates_are_looked_for(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("did(order) and n >= 33000", "sum(order.amount) < 50 and n < 33000", "count(order) = 1 and not n < 5")
+    wanted = [account.count(text).count for text in asked]
+    assert all(wanted[::2])
+    for finding in (1e18, -1e18):  # never worth it, and always
+        monkeypatch.setattr(exec_events, "_FINDING", finding)
+        assert [account.count(text).count for text in asked] == wanted
 
 
 def test_sums_beyond_64_bits_are_refused(tmp_path: Path) -> None:
