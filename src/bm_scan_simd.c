@@ -1,6 +1,7 @@
 /* Comparing a chunk's codes with a range or a lookup table, 64 rows to a word. A range is code - lo <= span, unsigned.
  *
- * The scalar kernels also finish the last rows % 64 of the others. */
+ * The scalar kernels also finish the last rows % 64 of the others, but for ranges and members under AVX-512: few rows of one
+ * value are asked about at a time (ev_run.c), and one after the other they take most of the time. */
 #include "bm_kernels.h"
 
 #define RANGE_TAIL(type)                                                                          \
@@ -274,54 +275,58 @@ void bm_use_avx2_scans(bm_simd *ops) {
     ops->lookup_wide = lookup_wide_avx2;
 }
 
-AVX512 static void range_1_avx512(const uint8_t *codes, uint32_t rows, uint64_t lo, uint64_t span, uint64_t *out) {
-    const __m512i l = _mm512_set1_epi8((char)lo), s = _mm512_set1_epi8((char)span);
-    uint32_t done = rows & ~63u;
-    for (uint32_t r = 0; r < done; r += 64)
-        out[r >> 6] = _mm512_cmple_epu8_mask(_mm512_sub_epi8(_mm512_loadu_si512(codes + r), l), s);
-    RANGE_TAIL(u8)
+/* Of 64 rows at p those `live` whose code is within; what lies behind the live ones is not read. A mask of 32 bits is widened
+ * through _cvtmask32_u32: from __mmask32 itself, gcc 12 may leave the upper half undefined. */
+AVX512 static inline uint64_t within_1(const uint8_t *p, uint64_t live, __m512i l, __m512i s) {
+    return _mm512_mask_cmple_epu8_mask(live, _mm512_sub_epi8(_mm512_maskz_loadu_epi8(live, p), l), s);
 }
 
-AVX512 static void range_2_avx512(const uint8_t *codes, uint32_t rows, uint64_t lo, uint64_t span, uint64_t *out) {
-    const __m512i l = _mm512_set1_epi16((short)lo), s = _mm512_set1_epi16((short)span);
-    uint32_t done = rows & ~63u;
-    for (uint32_t r = 0; r < done; r += 64) {
-        const uint8_t *p = codes + 2 * (size_t)r;
-        /* through _cvtmask32_u32: widened from __mmask32 itself, gcc 12 may leave the upper half undefined */
-        uint32_t a = _cvtmask32_u32(_mm512_cmple_epu16_mask(_mm512_sub_epi16(_mm512_loadu_si512(p), l), s));
-        uint32_t b = _cvtmask32_u32(_mm512_cmple_epu16_mask(_mm512_sub_epi16(_mm512_loadu_si512(p + 64), l), s));
-        out[r >> 6] = (uint64_t)a | (uint64_t)b << 32;
+AVX512 static inline uint64_t within_2(const uint8_t *p, uint64_t live, __m512i l, __m512i s) {
+    uint64_t word = 0;
+    for (uint32_t h = 0; h < 2; h++) {
+        const __mmask32 m = (__mmask32)(live >> (32 * h));
+        __m512i v = _mm512_sub_epi16(_mm512_maskz_loadu_epi16(m, p + 64 * h), l);
+        word |= (uint64_t)_cvtmask32_u32(_mm512_mask_cmple_epu16_mask(m, v, s)) << (32 * h);
     }
-    RANGE_TAIL(u16)
+    return word;
 }
 
-AVX512 static void range_4_avx512(const uint8_t *codes, uint32_t rows, uint64_t lo, uint64_t span, uint64_t *out) {
-    const __m512i l = _mm512_set1_epi32((int)lo), s = _mm512_set1_epi32((int)span);
-    uint32_t done = rows & ~63u;
-    for (uint32_t r = 0; r < done; r += 64) {
-        uint64_t word = 0;
-        for (uint32_t h = 0; h < 4; h++) {
-            __m512i v = _mm512_sub_epi32(_mm512_loadu_si512(codes + 4 * (size_t)(r + 16 * h)), l);
-            word |= (uint64_t)_cvtmask16_u32(_mm512_cmple_epu32_mask(v, s)) << (16 * h);
-        }
-        out[r >> 6] = word;
+AVX512 static inline uint64_t within_4(const uint8_t *p, uint64_t live, __m512i l, __m512i s) {
+    uint64_t word = 0;
+    for (uint32_t h = 0; h < 4; h++) {
+        const __mmask16 m = (__mmask16)(live >> (16 * h));
+        __m512i v = _mm512_sub_epi32(_mm512_maskz_loadu_epi32(m, p + 64 * h), l);
+        word |= (uint64_t)_cvtmask16_u32(_mm512_mask_cmple_epu32_mask(m, v, s)) << (16 * h);
     }
-    RANGE_TAIL(u32)
+    return word;
 }
 
-AVX512 static void range_8_avx512(const uint8_t *codes, uint32_t rows, uint64_t lo, uint64_t span, uint64_t *out) {
-    const __m512i l = _mm512_set1_epi64((long long)lo), s = _mm512_set1_epi64((long long)span);
-    uint32_t done = rows & ~63u;
-    for (uint32_t r = 0; r < done; r += 64) {
-        uint64_t word = 0;
-        for (uint32_t h = 0; h < 8; h++) {
-            __m512i v = _mm512_sub_epi64(_mm512_loadu_si512(codes + 8 * (size_t)(r + 8 * h)), l);
-            word |= (uint64_t)_cvtmask8_u32(_mm512_cmple_epu64_mask(v, s)) << (8 * h);
-        }
-        out[r >> 6] = word;
+AVX512 static inline uint64_t within_8(const uint8_t *p, uint64_t live, __m512i l, __m512i s) {
+    uint64_t word = 0;
+    for (uint32_t h = 0; h < 8; h++) {
+        const __mmask8 m = (__mmask8)(live >> (8 * h));
+        __m512i v = _mm512_sub_epi64(_mm512_maskz_loadu_epi64(m, p + 64 * h), l);
+        word |= (uint64_t)_cvtmask8_u32(_mm512_mask_cmple_epu64_mask(m, v, s)) << (8 * h);
     }
-    RANGE_TAIL(u64)
+    return word;
 }
+
+#define AVX512_RANGE(width, set)                                                                                             \
+    AVX512 static void range_##width##_avx512(const uint8_t *codes, uint32_t rows, uint64_t lo, uint64_t span,               \
+                                              uint64_t *out) {                                                               \
+        const __m512i l = set(lo), s = set(span);                                                                            \
+        uint32_t r = 0;                                                                                                      \
+        for (; r + 64 <= rows; r += 64) out[r >> 6] = within_##width(codes + width * (size_t)r, ~0ull, l, s);                \
+        if (r < rows) out[r >> 6] = within_##width(codes + width * (size_t)r, bm_ones(rows - r), l, s);                      \
+    }
+#define SET_1(v) _mm512_set1_epi8((char)(v))
+#define SET_2(v) _mm512_set1_epi16((short)(v))
+#define SET_4(v) _mm512_set1_epi32((int)(v))
+#define SET_8(v) _mm512_set1_epi64((long long)(v))
+AVX512_RANGE(1, SET_1)
+AVX512_RANGE(2, SET_2)
+AVX512_RANGE(4, SET_4)
+AVX512_RANGE(8, SET_8)
 
 AVX512 static void lookup_2_avx512(const uint8_t *codes, uint32_t rows, const uint64_t *lut, uint64_t *out) {
     const __m512i one = _mm512_set1_epi32(1), low = _mm512_set1_epi32(31);
@@ -360,23 +365,27 @@ AVX512 static void lookup_wide_avx512(const uint8_t *codes, uint32_t rows, uint3
     wide_tail(codes, done, rows, lo, span, bits, at, out);
 }
 
+/* Of the first `live` of 16 rows at p those whose contact's bit is set. */
+AVX512 static inline uint32_t members(const uint8_t *p, __mmask16 live, __m512i s, const uint64_t *bits) {
+    const __m512i within = _mm512_set1_epi32(BM_CHUNK_ROWS - 1), one = _mm512_set1_epi32(1), low = _mm512_set1_epi32(31);
+    __m512i v = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(live, p));
+    __m512i bit = _mm512_and_si512(_mm512_add_epi32(v, s), within);
+    __m512i got = _mm512_i32gather_epi32(_mm512_srli_epi32(bit, 5), (const int *)bits, 4);
+    __m512i want = _mm512_sllv_epi32(one, _mm512_and_si512(bit, low));
+    return _cvtmask16_u32(_mm512_mask_test_epi32_mask(live, got, want));
+}
+
 AVX512 static void member_avx512(const uint8_t *codes, uint32_t rows, uint32_t shift, const uint64_t *bits, uint64_t *out) {
-    const __m512i s = _mm512_set1_epi32((int)shift), within = _mm512_set1_epi32(BM_CHUNK_ROWS - 1);
-    const __m512i one = _mm512_set1_epi32(1), low = _mm512_set1_epi32(31);
-    uint32_t done = rows & ~63u;
-    for (uint32_t r = 0; r < done; r += 64) {
+    const __m512i s = _mm512_set1_epi32((int)shift);
+    for (uint32_t r = 0; r < rows; r += 64) {
         uint64_t word = 0;
-        for (uint32_t h = 0; h < 4; h++) {
-            const uint8_t *p = codes + 2 * (size_t)(r + 16 * h);
-            __m512i v = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
-            __m512i bit = _mm512_and_si512(_mm512_add_epi32(v, s), within);
-            __m512i got = _mm512_i32gather_epi32(_mm512_srli_epi32(bit, 5), (const int *)bits, 4);
-            __m512i want = _mm512_sllv_epi32(one, _mm512_and_si512(bit, low));
-            word |= (uint64_t)_cvtmask16_u32(_mm512_test_epi32_mask(got, want)) << (16 * h);
+        for (uint32_t h = 0; h < 4 && r + 16 * h < rows; h++) {
+            const uint32_t left = rows - r - 16 * h;
+            const __mmask16 live = (__mmask16)(left < 16 ? (1u << left) - 1 : 0xffffu);
+            word |= (uint64_t)members(codes + 2 * (size_t)(r + 16 * h), live, s, bits) << (16 * h);
         }
         out[r >> 6] = word;
     }
-    member_tail(codes, done, rows, shift, bits, out);
 }
 
 void bm_use_avx512_scans(bm_simd *ops) {

@@ -1,4 +1,4 @@
-/* From rows to numbers of contacts, and from these to what is reported.
+/* From rows to numbers of contacts.
  *
  * The loops over rows are compiled once for each width of the codes that matter: a switch a row costs more than the row.
  * Whatever codes say, a contact is cut to the range's size. */
@@ -34,17 +34,18 @@ INLINE void count_in(ev_call *x, const bm_chunk *contacts, const uint16_t *rows,
 /* `whole`: no value is missing, and no sum can leave 64 bits. */
 INLINE bool sum_in(ev_call *x, const bm_chunk *contacts, const bm_chunk *measure, const uint16_t *rows, uint32_t n,
                    uint32_t width, uint32_t wide, bool whole) {
+    const bool seen = !x->by_number; /* kept here: for all that is known, what the loop writes may be this */
     bool overflow = false;
     const int64_t base = measure->base;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t row = row_of(rows, i), contact = contact_in(contacts, width, row);
         uint64_t code = code_of(measure, wide, row);
         if (whole) {
-            x->seen[contact] = 1;
+            if (seen) x->seen[contact] = 1;
             x->numbers[contact] += (int64_t)((uint64_t)base + code - 1);
         } else {
             int64_t value = code ? (int64_t)((uint64_t)base + code - 1) : 0;
-            x->seen[contact] |= code != 0;
+            if (seen) x->seen[contact] |= code != 0;
             overflow |= __builtin_add_overflow(x->numbers[contact], value, &x->numbers[contact]);
         }
     }
@@ -103,7 +104,7 @@ static void pick_rows(ev_call *x, const bm_chunk *contacts, const bm_chunk *meas
     }
 }
 
-static bool grow(ev_found *f, size_t more) {
+bool ev_grow(ev_found *f, size_t more) {
     if (f->cap - f->n >= more) return true;
     size_t cap = 2 * f->cap + more;
     uint32_t *ordinals = realloc(f->ordinals, cap * sizeof *ordinals);
@@ -119,7 +120,7 @@ static bool grow(ev_found *f, size_t more) {
 static bool list_rows(ev_call *x, const ev_block *b, const uint16_t *rows, uint32_t n) {
     const ev_query *q = x->q;
     ev_found *f = x->found;
-    if (!grow(f, n)) return false;
+    if (!ev_grow(f, n)) return false;
     for (uint32_t i = 0; i < n; i++)
         f->ordinals[f->n + i] = x->number * BM_CHUNK_ROWS + contact_in(&b->columns[EV_CONTACT], 3, row_of(rows, i));
     for (uint32_t j = 0; j < q->nlisted; j++) {
@@ -184,10 +185,18 @@ void ev_add_contacts(ev_call *x, const bm_u16 *contacts, uint32_t n) {
     if (!few) x->nrows = EV_FEW + 1;
 }
 
-INLINE void add_code(ev_call *x, const ev_measure *v, uint32_t contact, uint32_t code) {
+INLINE void add_code(ev_call *x, uint64_t base, uint32_t contact, uint32_t code, bool seen) {
     contact &= BM_CHUNK_ROWS - 1;
-    x->seen[contact] |= code != 0;
-    x->numbers[contact] += code ? (int64_t)((uint64_t)v->base + code - 1) : 0;
+    if (seen) x->seen[contact] |= code != 0;
+    x->numbers[contact] += code ? (int64_t)(base + code - 1) : 0;
+}
+
+/* Notes the contacts of n rows, while these are few. */
+static void note_contacts(ev_call *x, const bm_u16 *contacts, uint32_t n) {
+    const bool few = x->nrows <= EV_FEW && n <= EV_FEW - x->nrows;
+    uint16_t *to = x->few + x->nrows;
+    for (uint32_t i = 0; few && i < n; i++) to[i] = contacts[i] & (BM_CHUNK_ROWS - 1);
+    x->nrows = few ? x->nrows + n : EV_FEW + 1;
 }
 
 bool ev_in_reach(ev_call *x, int64_t base, int64_t greatest, uint64_t n) {
@@ -208,7 +217,7 @@ void ev_add_number(ev_call *x, uint32_t contact, int64_t number) {
     if (x->kind == EV_COUNT) {
         x->counts[contact] += (uint32_t)number;
     } else {
-        x->seen[contact] = 1;
+        if (!x->by_number) x->seen[contact] = 1;
         x->numbers[contact] += number;
     }
 }
@@ -216,35 +225,49 @@ void ev_add_number(ev_call *x, uint32_t contact, int64_t number) {
 bool ev_add_valued(ev_call *x, const ev_measure *v, const uint16_t *contacts, const uint16_t *rows, const uint32_t *codes,
                    uint32_t n) {
     if (!ev_in_reach(x, v->base, v->most, n)) return false;
-    const bool few = x->nrows <= EV_FEW && n <= EV_FEW - x->nrows;
-    for (uint32_t i = 0; i < n; i++) add_code(x, v, contacts[i], codes[rows[i]]);
-    if (few) memcpy(x->few + x->nrows, contacts, n * sizeof *contacts);
-    x->nrows = few ? x->nrows + n : EV_FEW + 1;
+    const bool seen = !x->by_number;
+    const uint64_t base = (uint64_t)v->base;
+    for (uint32_t i = 0; i < n; i++) add_code(x, base, contacts[i], codes[rows[i]], seen);
+    note_contacts(x, (const bm_u16 *)contacts, n);
     return true;
+}
+
+/* Of more rows than one in so many, all are added, with nothing for those outside the mask: that is no branch. */
+#define ALL_OF 4u
+
+static uint32_t count_mask(const uint64_t *mask, uint32_t n) {
+    uint32_t some = 0;
+    for (uint32_t w = 0; w < (n + 63) / 64; w++) some += (uint32_t)__builtin_popcountll(mask[w]);
+    return some;
 }
 
 bool ev_add_codes(ev_call *x, const ev_measure *v, const bm_u16 *contacts, const uint32_t *codes, uint32_t n,
                   const uint64_t *mask) {
     if (!ev_in_reach(x, v->base, v->most, n)) return false;
-    if (!mask) {
-        const bool few = x->nrows <= EV_FEW && n <= EV_FEW - x->nrows;
-        if (v->whole) {
+    const bool seen = !x->by_number;
+    const uint64_t base = (uint64_t)v->base;
+    if (!mask || count_mask(mask, n) * ALL_OF > n) {
+        if (!mask && v->whole && !seen) {
+            for (uint32_t i = 0; i < n; i++)
+                x->numbers[contacts[i] & (BM_CHUNK_ROWS - 1)] += (int64_t)(base + codes[i] - 1);
+        } else if (v->whole && !seen) {
             for (uint32_t i = 0; i < n; i++) {
-                const uint32_t contact = contacts[i] & (BM_CHUNK_ROWS - 1);
-                x->seen[contact] = 1;
-                x->numbers[contact] += (int64_t)((uint64_t)v->base + codes[i] - 1);
+                const uint64_t there = 0 - (mask[i >> 6] >> (i & 63) & 1);
+                x->numbers[contacts[i] & (BM_CHUNK_ROWS - 1)] += (int64_t)((base + codes[i] - 1) & there);
             }
+        } else if (!mask) {
+            for (uint32_t i = 0; i < n; i++) add_code(x, base, contacts[i], codes[i], seen);
         } else {
-            for (uint32_t i = 0; i < n; i++) add_code(x, v, contacts[i], codes[i]);
+            for (uint32_t i = 0; i < n; i++)
+                add_code(x, base, contacts[i], mask[i >> 6] >> (i & 63) & 1 ? codes[i] : 0, seen);
         }
-        for (uint32_t i = 0; few && i < n; i++) x->few[x->nrows++] = contacts[i] & (BM_CHUNK_ROWS - 1);
-        if (!few) x->nrows = EV_FEW + 1;
+        note_contacts(x, contacts, n);
         return true;
     }
     for (uint32_t w = 0; w < (n + 63) / 64; w++) {
         for (uint64_t left = mask[w]; left; left &= left - 1) {
             const uint32_t i = w * 64 + (uint32_t)__builtin_ctzll(left);
-            add_code(x, v, contacts[i], codes[i]);
+            add_code(x, base, contacts[i], codes[i], seen);
             if (x->nrows < EV_FEW) x->few[x->nrows] = contacts[i] & (BM_CHUNK_ROWS - 1);
             x->nrows += x->nrows <= EV_FEW;
         }
@@ -259,12 +282,13 @@ static int add_known(ev_call *x, const bm_chunk *measure, const uint16_t *rows, 
         return BM_OK;
     }
     const bool few = x->nrows <= EV_FEW && n <= EV_FEW - x->nrows, safe = !may_overflow(x, measure, n);
+    const bool seen = !x->by_number;
     bool overflow = false;
     for (uint32_t i = 0; i < n; i++) {
         const uint32_t contact = contacts[i];
         const uint64_t code = bm_code(measure, rows[i]);
         const int64_t value = code ? ev_value(measure, code) : 0;
-        x->seen[contact] |= code != 0;
+        if (seen) x->seen[contact] |= code != 0;
         if (safe) x->numbers[contact] += value;
         else overflow |= __builtin_add_overflow(x->numbers[contact], value, &x->numbers[contact]);
         if (few) x->few[x->nrows++] = (uint16_t)contact;
@@ -291,115 +315,4 @@ int ev_add_rows(ev_call *x, const ev_block *b, const uint16_t *rows, const uint1
     default: pick_rows(x, contacts, measure, rows, n);
     }
     return BM_OK;
-}
-
-/* --- what is reported --------------------------------------------------------------------------------- */
-
-/* How many pairs each contact has, into its count; none is left. */
-static void count_pairs(ev_call *x) {
-    ev_pairs_settle(&x->pairs);
-    for (size_t i = 0; i < x->pairs.n; i++) {
-        uint16_t contact = x->pairs.contacts[i];
-        x->counts[contact]++;
-        if (x->nrows < EV_FEW) x->few[x->nrows] = contact;
-        x->nrows += x->nrows <= EV_FEW;
-    }
-    x->pairs.n = 0;
-}
-
-static bool counted(const ev_call *x) { return x->kind == EV_COUNT || x->kind == EV_PAIRS; }
-
-/* Whether a contact is to be reported. */
-static bool passes(const ev_call *x, uint32_t contact) {
-    if (x->kind == EV_SEEN) return x->seen[contact];
-    const int64_t number = counted(x) ? (int64_t)x->counts[contact] : x->numbers[contact];
-    return (counted(x) ? number != 0 : x->seen[contact]) && x->q->low <= number && number <= x->q->high;
-}
-
-/* Adds the contacts that pass, among all, to BM_CHUNK_WORDS words. */
-static void pass_all(const ev_call *x, uint64_t *passing) {
-    uint64_t out[BM_CHUNK_WORDS], within[BM_CHUNK_WORDS];
-    int64_t low = x->q->low, high = x->q->high;
-    if (counted(x)) {
-        if (low < 1) low = 1;
-        if (high > UINT32_MAX) high = UINT32_MAX;
-        if (low > high) return;
-        bm_ops.range[2]((const uint8_t *)x->counts, BM_CHUNK_ROWS, (uint64_t)low, (uint64_t)(high - low), out);
-    } else {
-        if (low > high) return;
-        bm_ops.range[0](x->seen, BM_CHUNK_ROWS, 1, 0, out);
-    }
-    if (x->kind == EV_SUM || x->kind == EV_PICK) {
-        bm_ops.range[3]((const uint8_t *)x->numbers, BM_CHUNK_ROWS, (uint64_t)low, (uint64_t)high - (uint64_t)low, within);
-        for (uint32_t w = 0; w < BM_CHUNK_WORDS; w++) out[w] &= within[w];
-    }
-    for (uint32_t w = 0; w < BM_CHUNK_WORDS; w++) passing[w] |= out[w];
-}
-
-static bool report_numbers(ev_call *x, const uint64_t *passing) {
-    ev_found *f = x->found;
-    for (uint32_t w = 0; w < BM_CHUNK_WORDS; w++) {
-        if (!passing[w]) continue;
-        if (!grow(f, 64)) return false;
-        for (uint64_t left = passing[w]; left; left &= left - 1) {
-            uint32_t contact = w * 64 + (uint32_t)__builtin_ctzll(left);
-            f->ordinals[f->n] = x->number * BM_CHUNK_ROWS + contact;
-            f->numbers[f->n++] = counted(x) ? (int64_t)x->counts[contact] : x->numbers[contact];
-        }
-    }
-    return true;
-}
-
-static void clear(ev_call *x) {
-    if (x->nrows > EV_FEW) {
-        if (!counted(x)) memset(x->seen, 0, sizeof x->seen);
-        if (counted(x)) memset(x->counts, 0, sizeof x->counts);
-        else if (x->kind != EV_SEEN) memset(x->numbers, 0, sizeof x->numbers);
-    } else {
-        for (uint32_t i = 0; i < x->nrows; i++) {
-            x->seen[x->few[i]] = 0;
-            if (counted(x)) x->counts[x->few[i]] = 0;
-            else x->numbers[x->few[i]] = 0;
-        }
-    }
-    x->nrows = 0;
-    x->reach = 0;
-}
-
-bool ev_report(ev_call *x) {
-    uint64_t *passing = x->passing + x->number % BM_CHUNKS * BM_CHUNK_WORDS;
-    if (x->kind == EV_LIST) return true;
-    if (x->kind == EV_PAIRS) count_pairs(x);
-    if (!x->nrows) return true;
-    if (x->nrows > EV_FEW) {
-        pass_all(x, passing);
-    } else {
-        for (uint32_t i = 0; i < x->nrows; i++) {
-            uint32_t contact = x->few[i];
-            if (passes(x, contact)) passing[contact >> 6] |= 1ull << (contact & 63);
-        }
-    }
-    bool enough = true;
-    if (!x->q->as_set) {
-        enough = report_numbers(x, passing);
-        memset(passing, 0, BM_CHUNK_WORDS * 8);
-    }
-    clear(x);
-    return enough;
-}
-
-bool ev_report_set(ev_call *x, uint32_t key) {
-    const bm_src src = {(const uint8_t *)x->passing, 0};
-    const uint32_t card = bm_ops.all(&src, 1, NULL);
-    if (!card) return true;
-    uint8_t *to = bm_output_add(&x->found->set, key, card, card > BM_ARRAY_MAX ? BM_BITS_BYTES : 2 * card);
-    if (!to) return false;
-    if (card > BM_ARRAY_MAX) {
-        memcpy(to, x->passing, BM_BITS_BYTES);
-    } else {
-        bm_ops.extract((const uint8_t *)x->passing, 0, x->listed, card);
-        memcpy(to, x->listed, 2 * (size_t)card);
-    }
-    memset(x->passing, 0, sizeof x->passing);
-    return true;
 }

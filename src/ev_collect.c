@@ -150,6 +150,7 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
     else {
         x->q = q;
         x->kind = kind_of(q);
+        x->by_number = ev_by_number(q, x->kind);
         x->room.masks = masks;
         x->room.zones = (uint8_t *)(masks + (size_t)depth * BM_CHUNK_WORDS);
         x->above = above;

@@ -84,6 +84,32 @@ static bool allocate(ev_order *o, uint32_t nvalues) {
     return o->values && o->starts && o->places && o->contacts && o->times;
 }
 
+/* Lists where the ranges of frequent values begin: 4 bytes a range, which has EV_ROWS_LISTED rows of 8 bytes at least. To look
+ * for it among the places costs a few cache lines each time. */
+static bool list_ranges(ev_order *o, const ev_month *m) {
+    o->nranges = m->n;
+    o->listed = malloc((size_t)o->nvalues * sizeof *o->listed + 1);
+    if (!o->listed) return false;
+    for (uint32_t v = 0; v < o->nvalues; v++) {
+        const uint32_t rows = o->starts[v + 1] - o->starts[v];
+        const bool many = rows / EV_ROWS_LISTED >= m->n && o->nfirsts < EV_UNLISTED - m->n;
+        o->listed[v] = many ? (uint32_t)o->nfirsts : EV_UNLISTED;
+        if (many) o->nfirsts += (size_t)m->n + 1;
+    }
+    o->firsts = malloc(o->nfirsts * sizeof *o->firsts + 1);
+    if (!o->firsts) return false;
+    for (uint32_t v = 0; v < o->nvalues; v++) {
+        if (o->listed[v] == EV_UNLISTED) continue;
+        uint32_t *first = o->firsts + o->listed[v], row = o->starts[v];
+        for (uint32_t range = 0; range < m->n; range++) {
+            first[range] = row;
+            while (row < o->starts[v + 1] && o->places[row] >> EV_ROW_BITS < m->starts[range + 1]) row++;
+        }
+        first[m->n] = o->starts[v + 1];
+    }
+    return true;
+}
+
 int ev_order_make(ev_order *o, const ev_month *m, uint32_t column) {
     memset(o, 0, sizeof *o);
     o->nblocks = m->n ? m->starts[m->n] : 0;
@@ -134,6 +160,7 @@ int ev_order_make(ev_order *o, const ev_month *m, uint32_t column) {
         }
     }
     free(next);
+    if (!list_ranges(o, m)) return BM_NO_MEMORY;
     o->mark = ev_order_mark(m, column);
     return BM_OK;
 }
@@ -160,14 +187,16 @@ void ev_order_clear(ev_order *o) {
     free(o->values);
     free(o->starts);
     free(o->places);
+    free(o->listed);
+    free(o->firsts);
     free(o->contacts);
     free(o->times);
     memset(o, 0, sizeof *o);
 }
 
-size_t ev_order_bytes(const ev_order *o) { return 8 * (size_t)o->n + 12 * (size_t)o->nvalues; }
+size_t ev_order_bytes(const ev_order *o) { return 8 * (size_t)o->n + 16 * (size_t)o->nvalues + 4 * o->nfirsts; }
 
-void ev_order_find(const ev_order *o, int64_t value, uint32_t *at, uint32_t *end) {
+const uint32_t *ev_order_find(const ev_order *o, int64_t value, uint32_t *at, uint32_t *end) {
     uint32_t lo = 0, hi = o->nvalues;
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
@@ -177,6 +206,7 @@ void ev_order_find(const ev_order *o, int64_t value, uint32_t *at, uint32_t *end
     const bool there = lo < o->nvalues && o->values[lo] == value;
     *at = there ? o->starts[lo] : 0;
     *end = there ? o->starts[lo + 1] : 0;
+    return there && o->listed[lo] != EV_UNLISTED ? o->firsts + o->listed[lo] : NULL;
 }
 
 /* --- what may be looked up ---------------------------------------------------------------------------------- */

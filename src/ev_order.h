@@ -12,6 +12,8 @@
 #define EV_ROW_BITS 14u               /* of a place: the row in its block; the block's index is above */
 #define EV_ORDER_SPAN (1u << 22)      /* between the least and the greatest value of a column that may be ordered */
 #define EV_VALUES 16u                 /* so many values at most are looked up one by one */
+#define EV_ROWS_LISTED 4u             /* rows a range from which on it is listed where a value's ranges begin */
+#define EV_UNLISTED UINT32_MAX
 
 typedef struct ev_order {
     uint32_t n;         /* rows: those with a value */
@@ -19,6 +21,10 @@ typedef struct ev_order {
     int64_t *values;    /* ascending */
     uint32_t *starts;   /* nvalues + 1: the rows of values[i] are those from starts[i] to below starts[i + 1] */
     uint32_t *places;   /* index of the block << EV_ROW_BITS | row; they ascend within a value */
+    uint32_t *listed;   /* by value: where in `firsts` its ranges are, or EV_UNLISTED for one of few rows */
+    uint32_t *firsts;   /* of a listed value: its first row of each of the month's nranges ranges, and behind them its end */
+    uint32_t nranges;
+    size_t nfirsts;
     uint16_t *contacts; /* within the range of the block; BM_PAD bytes more */
     uint16_t *times;    /* (time - first) >> shift; BM_PAD bytes more */
     int64_t first;
@@ -48,8 +54,8 @@ uint64_t ev_order_mark(const ev_month *m, uint32_t column);
  * frees the codes. */
 int ev_measure_make(ev_measure *v, const ev_order *o, const ev_month *m, uint32_t column);
 uint64_t ev_measure_mark(const ev_month *m, uint32_t column);
-/* The rows of a value: from *at to below *end. */
-void ev_order_find(const ev_order *o, int64_t value, uint32_t *at, uint32_t *end);
+/* The rows of a value: from *at to below *end. And its place among the firsts; NULL where it is not listed. */
+const uint32_t *ev_order_find(const ev_order *o, int64_t value, uint32_t *at, uint32_t *end);
 
 /* How many values a conjunct compares one column with, all of them in *values and EV_VALUES at most; 0 for any other. */
 uint32_t ev_conjunct_values(const ev_filter *f, const ev_conjunct *part, int64_t *values);

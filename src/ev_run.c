@@ -4,9 +4,13 @@
  * is asked, and only contacts matter, no block is read; else each row is looked up in its block. */
 #include "ev_scan.h"
 
-/* The first row from `at` to below `end` whose place is `place` or behind, in steps that double. */
-static uint32_t seek(const ev_order *o, uint32_t at, uint32_t end, uint64_t place) {
-    uint32_t step = 16, hi = at;
+/* The first row of a run, from `at` on, of the ranges from the month's number-th on; of few rows, in steps that double. */
+static uint32_t seek(const ev_run *r, uint32_t at, uint32_t number) {
+    if (r->firsts) return r->firsts[number] > at ? r->firsts[number] : at;
+    const ev_order *o = r->order;
+    const uint64_t place = (uint64_t)r->month->starts[number] << EV_ROW_BITS;
+    const uint32_t end = r->end;
+    uint32_t step = 4, hi = at;
     while (hi < end && o->places[hi] < place) {
         at = hi + 1;
         hi = end - hi > step ? hi + step : end;
@@ -20,8 +24,8 @@ static uint32_t seek(const ev_order *o, uint32_t at, uint32_t end, uint64_t plac
     return at;
 }
 
-/* Where the rows of a month's blocks from this index on begin. */
-static inline uint64_t place_of(uint32_t block) { return (uint64_t)block << EV_ROW_BITS; }
+/* The block of the run's next row. */
+static inline uint32_t place_block(const ev_run *r) { return r->order->places[r->at] >> EV_ROW_BITS; }
 
 /* The range of a block. */
 static uint32_t range_of(const ev_month *m, uint32_t block) {
@@ -34,6 +38,12 @@ static uint32_t range_of(const ev_month *m, uint32_t block) {
     return m->first + lo;
 }
 
+/* A time as the order has it; of one before or behind all of its own, the least or the greatest. */
+static uint16_t coarse(const ev_order *o, int64_t time) {
+    const uint64_t step = time > o->first ? ((uint64_t)time - (uint64_t)o->first) >> o->shift : 0;
+    return step < UINT16_MAX ? (uint16_t)step : UINT16_MAX;
+}
+
 void ev_runs_begin(ev_call *x, const ev_held *h) {
     const ev_query *q = x->q;
     const ev_filter *f = q->filter;
@@ -41,13 +51,15 @@ void ev_runs_begin(ev_call *x, const ev_held *h) {
     x->by = h->orders ? &f->conjuncts[h->by] : NULL;
     for (size_t m = 0; h->orders && m < h->nmonths; m++) {
         const ev_month *month = h->months[m];
-        ev_run run = {h->orders[m], h->measures[m], month, 0, 0, false, true};
+        ev_run run = {h->orders[m], h->measures[m], month, NULL, 0, 0, 0, 0, false, true};
         if (!run.order || h->first >= month->first + month->n) continue;
         const bm_scan window = {NULL, NULL, q->first, q->last};
         uint64_t lo, hi;
         const int inside = bm_chunk_zone(&window, &month->bounds->columns[EV_TIME], &lo, &hi);
         bool none = inside == BM_ZONE_NONE;
         run.inside = inside == BM_ZONE_ALL;
+        run.from = coarse(run.order, q->first);
+        run.to = coarse(run.order, q->last);
         for (uint32_t i = 0; i < f->nconjuncts && !none; i++) {
             if (i == h->by) continue;
             const int zone = ev_conjunct_zone(f, &f->conjuncts[i], month->bounds, x->room.zones);
@@ -55,9 +67,8 @@ void ev_runs_begin(ev_call *x, const ev_held *h) {
             run.plain &= zone == BM_ZONE_ALL;
         }
         for (uint32_t i = 0; i < h->nvalues && !none; i++) {
-            ev_order_find(run.order, h->values[i], &run.at, &run.end);
-            if (h->first > month->first)
-                run.at = seek(run.order, run.at, run.end, place_of(month->starts[h->first - month->first]));
+            run.firsts = ev_order_find(run.order, h->values[i], &run.at, &run.end);
+            if (h->first > month->first) run.at = seek(&run, run.at, h->first - month->first);
             if (run.at < run.end) x->runs[x->nruns++] = run;
         }
     }
@@ -69,34 +80,33 @@ uint32_t ev_runs_next(const ev_call *x, uint32_t number) {
         const ev_run *r = &x->runs[i];
         const ev_month *m = r->month;
         if (r->at == r->end) continue;
-        const uint32_t block = r->order->places[r->at] >> EV_ROW_BITS;
         const uint32_t at = number >= m->first && number - m->first < m->n ? number - m->first : m->n;
-        const uint32_t its = at < m->n && block < m->starts[at + 1] ? number : range_of(m, block);
+        uint32_t its = number;
+        if (at == m->n || !(r->firsts ? r->at < r->firsts[at + 1] : place_block(r) < m->starts[at + 1]))
+            its = range_of(m, place_block(r));
         if (its < next) next = its;
     }
     return next;
 }
 
-/* Takes out of the mask, of the n rows from `at` on, those outside the window: of the coarse time that a bound of it falls
- * in, row by row. */
-static void keep_window(const ev_call *x, const ev_run *r, uint32_t at, uint32_t n, uint64_t *mask, uint64_t *other) {
-    const ev_order *o = r->order;
-    const ev_query *q = x->q;
-    const uint8_t *times = (const uint8_t *)(o->times + at);
-    const uint64_t from = q->first > o->first ? ((uint64_t)q->first - (uint64_t)o->first) >> o->shift : 0;
-    uint64_t to = q->last >= o->first ? ((uint64_t)q->last - (uint64_t)o->first) >> o->shift : 0;
-    if (to > UINT16_MAX) to = UINT16_MAX;
-    bm_ops.range[1](times, n, from, to - from, mask);
-    const uint64_t edges[2] = {from, to};
-    for (uint32_t i = 0; i < (from == to ? 1u : 2u); i++) {
-        bm_ops.range[1](times, n, edges[i], 0, other);
-        for (uint32_t w = 0; w < (n + 63) / 64; w++) {
-            for (uint64_t left = other[w] & mask[w]; left; left &= left - 1) {
-                const uint32_t bit = (uint32_t)__builtin_ctzll(left), place = o->places[at + w * 64 + bit];
-                const bm_chunk *c = &r->month->blocks[place >> EV_ROW_BITS]->columns[EV_TIME];
-                const int64_t time = ev_value(c, ev_code(c, place & (BM_CHUNK_ROWS - 1)));
-                if (time < q->first || time > q->last) mask[w] &= ~(1ull << bit);
-            }
+static bool in_window(const ev_call *x, const ev_run *r, uint32_t row) {
+    const uint32_t place = r->order->places[row];
+    const bm_chunk *c = &r->month->blocks[place >> EV_ROW_BITS]->columns[EV_TIME];
+    const int64_t time = ev_value(c, ev_code(c, place & (BM_CHUNK_ROWS - 1)));
+    return x->q->first <= time && time <= x->q->last;
+}
+
+/* The mask of those in the window, of the n rows from `at` on: of the coarse times that its bounds fall in, row by row. */
+static void keep_window(const ev_call *x, const ev_run *r, uint32_t at, uint32_t n, uint64_t *mask, uint64_t *sure) {
+    const uint8_t *times = (const uint8_t *)(r->order->times + at);
+    const uint32_t words = (n + 63) / 64, span = (uint32_t)r->to - r->from;
+    bm_ops.range[1](times, n, r->from, span, mask);
+    if (span < 2) memset(sure, 0, words * 8);
+    else bm_ops.range[1](times, n, r->from + 1u, span - 2, sure);
+    for (uint32_t w = 0; w < words; w++) {
+        for (uint64_t left = mask[w] & ~sure[w]; left; left &= left - 1) {
+            const uint32_t bit = (uint32_t)__builtin_ctzll(left);
+            if (!in_window(x, r, at + w * 64 + bit)) mask[w] &= ~(1ull << bit);
         }
     }
 }
@@ -153,13 +163,26 @@ static int add_rows(ev_call *x, const ev_run *r, ev_source *from, uint32_t at, u
     return BM_OK;
 }
 
+/* Sends for as many rows of the next range as this one has: runs are read in turn, a few lines of the cache of each. */
+static void send_for(const ev_run *r, uint32_t at, uint32_t n) {
+    if (n > r->end - at) n = r->end - at;
+    const uint8_t *contacts = (const uint8_t *)(r->order->contacts + at), *times = (const uint8_t *)(r->order->times + at);
+    for (uint32_t i = 0; i < 2 * n; i += EV_LINE_BYTES) {
+        __builtin_prefetch(contacts + i);
+        if (!r->inside) __builtin_prefetch(times + i);
+    }
+    for (uint32_t i = 0; r->measure && i < 4 * n; i += EV_LINE_BYTES)
+        __builtin_prefetch((const uint8_t *)(r->measure->codes + at) + i);
+}
+
 int ev_add_runs(ev_call *x, ev_source *from) {
     for (uint32_t i = 0; i < x->nruns; i++) {
         ev_run *r = &x->runs[i];
         const uint32_t number = x->number - r->month->first;
         if (r->at == r->end || number >= r->month->n) continue;
-        uint32_t at = seek(r->order, r->at, r->end, place_of(r->month->starts[number]));
-        const uint32_t end = r->at = seek(r->order, at, r->end, place_of(r->month->starts[number + 1]));
+        uint32_t at = seek(r, r->at, number);
+        const uint32_t end = r->at = seek(r, at, number + 1);
+        send_for(r, end, end - at);
         for (uint32_t n; at < end; at += n) {
             n = end - at < BM_CHUNK_ROWS ? end - at : BM_CHUNK_ROWS;
             const int status = add_rows(x, r, from, at, n);

@@ -10,9 +10,10 @@
 
 /* So many rows or fewer are listed, and looked at one by one; the figure of a container, for one of its chunks. */
 #define EV_LISTED (BM_SWITCH_BEFORE_SCAN / BM_CHUNKS)
-/* While a range has so many rows or fewer, its contacts are listed, and only these are looked at and cleared: 2 to 3
- * nanoseconds each, and the whole range takes 5 microseconds. */
-#define EV_FEW 1536u
+/* While a range has so many rows or fewer, its contacts are listed, and only these are looked at and cleared: 1 to 1.5
+ * nanoseconds each where its number alone decides, else twice that, and so only half as many are few; the whole range takes
+ * 5 microseconds. */
+#define EV_FEW 3072u
 
 /* What a conjunct costs: a comparison of each row, a look-up, more. */
 enum { EV_COMPARED, EV_LOOKED_UP, EV_DEAR };
@@ -33,7 +34,9 @@ typedef struct {
     const ev_order *order;
     const ev_measure *measure; /* or NULL */
     const ev_month *month;
+    const uint32_t *firsts; /* its first row of each range of the month, and its end; or NULL where it has few */
     uint32_t at, end;
+    uint16_t from, to; /* the coarse times that the window's bounds fall in: rows between these are in the window */
     bool inside; /* whether all of the month is in the window */
     bool plain;  /* whether all of it passes the conjuncts that remain */
 } ev_run;
@@ -95,13 +98,14 @@ typedef struct {
     size_t among;                          /* where the candidates of ranges to come begin: in the list, or which container */
     uint32_t number;                       /* of the range */
     /* of the range's contacts */
-    uint8_t seen[BM_CHUNK_ROWS];           /* 1 where a row was added; not kept by EV_COUNT */
+    uint8_t seen[BM_CHUNK_ROWS];           /* 1 where a row was added; not kept by EV_COUNT, nor by_number */
     union {
         int64_t numbers[BM_CHUNK_ROWS];    /* 0 where nothing was added */
         uint32_t counts[BM_CHUNK_ROWS];    /* of EV_COUNT and EV_PAIRS */
     };
     uint16_t few[EV_FEW];                  /* the contacts of the rows, while these are few */
     uint32_t nrows;                        /* added; EV_FEW + 1 for any more */
+    bool by_number;                        /* see ev_by_number */
     double reach;                          /* how far from 0 a sum may be */
     ev_pairs pairs;                        /* contacts and values, where distinct ones are counted */
     int64_t *days;                         /* of BM_CHUNK_ROWS rows, where days are */
@@ -205,6 +209,8 @@ uint32_t ev_runs_next(const ev_call *x, uint32_t number);
 int ev_add_runs(ev_call *x, ev_source *from);
 
 /* ev_add.c */
+/* Makes room for so many more; false without memory. */
+bool ev_grow(ev_found *f, size_t more);
 /* Adds n rows, of which only the contacts matter. For EV_SEEN and EV_COUNT. */
 void ev_add_contacts(ev_call *x, const bm_u16 *contacts, uint32_t n);
 /* Adds to one contact what several rows come to. For EV_SEEN, EV_COUNT and EV_SUM, where the sum must be in reach. */
@@ -221,6 +227,10 @@ bool ev_add_valued(ev_call *x, const ev_measure *v, const uint16_t *contacts, co
 /* Adds the n rows listed, ascending, or for NULL the first n of the block; `contacts` are theirs where that is known; a
  * status. */
 int ev_add_rows(ev_call *x, const ev_block *b, const uint16_t *rows, const uint16_t *contacts, uint32_t n);
+
+/* ev_report.c */
+/* Whether its number alone says of a contact whether it is reported, since a number of 0, which one without rows has, is not. */
+bool ev_by_number(const ev_query *q, ev_kind kind);
 /* Ends a range: reports what it has touched and leaves the buffers clear. False without memory. */
 bool ev_report(ev_call *x);
 /* Ends a container of a set; false without memory. */

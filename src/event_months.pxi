@@ -113,15 +113,39 @@ cdef class EventMonth:
         self.orders.pop(column, None)
         self.measures = {key: measure for key, measure in self.measures.items() if key[0] != column}
 
-    def rows_for(self, EventFilter filter):
-        """How many rows a call with the filter (None: without) has to look at, those looked up counted at what they cost
-        in rows that are scanned."""
-        cdef _Equal each
-        cdef uint64_t least = self.rows
-        if filter is not None and self.orders:
+    def cost(self, EventFilter filter, int64_t measure=-1, contacts=None, bint located=False):
+        """About how many nanoseconds of one thread a call with the filter (None: without) takes in this month, a sum over
+        the column `measure` where that is not -1, about so many contacts alone where that is said; with `located` as if
+        rows were located. For choosing between ways to the same answer."""
+        cdef double asked = min(1.0, contacts / (<double>max(self.c.n, 1) * BM_CHUNK_ROWS)) if contacts is not None else 1.0
+        cdef double reached = min(1.0, contacts / <double>max(self.c.n, 1)) if contacts is not None else 1.0  # of the ranges
+        cdef double row
+        cdef uint64_t rows, left, least = self.rows
+        cdef _Equal each, best = None
+        cdef EventOrder order
+        if filter is not None:
             for each in filter.equals:
-                least = min(least, self.left(each))
-        return least
+                left = self.left(filter, each, measure)
+                if left < least:
+                    best, least = each, left
+        if best is not None:
+            order = self.orders[best.column]
+            row = _FAR if self.far(filter, best, measure) else _SUMMED if measure >= 0 else _SEEN
+            if contacts is not None:
+                row = _TESTED + asked * row
+            rows = order.rows_of(best)
+            return <int64_t>(reached * (min(self.c.n, rows) * _RUN + rows * row))
+        if contacts is not None and (located or self.presence is not None):
+            return <int64_t>(reached * self.rows * (_LOCATED + asked * _CANDIDATE))
+        return <int64_t>(reached * self.rows * (_COMPARED if filter is not None and self.selects(filter) else _ADDED))
+
+    cdef bint selects(self, EventFilter filter):
+        """Whether it asks for a few of many values, so that few rows are left once these are compared."""
+        cdef _Equal each
+        for each in filter.equals:
+            if self.bounds.columns[each.column].max - self.bounds.columns[each.column].base >= _MANY_VALUES:
+                return True
+        return False
 
     # --- presence
 
@@ -151,13 +175,38 @@ cdef class EventMonth:
         """Look at the contacts of all rows again. Calls under way still find them."""
         self.presence, self.values = None, {}
 
-    cdef uint64_t left(self, _Equal each):
+    cdef bint far(self, EventFilter filter, _Equal each, int64_t measure):
+        """Whether a row of the order is looked up in its block: for another condition, or a value that is not in the order."""
+        return filter.c.nconjuncts > 1 or (measure >= 0 and (each.column, measure) not in self.measures)
+
+    cdef EventOrder order_for(self, EventFilter filter, _Equal each, int64_t measure):
+        """That in which it is cheaper to look up the rows of these values than to scan all; or None."""
         cdef EventOrder order = self.orders.get(each.column)
-        return order.cost(each) if order is not None and order.few(each, self.rows) else self.rows
+        if order is None:
+            return None
+        cost = _LOOKED_UP_FAR if self.far(filter, each, measure) else _LOOKED_UP
+        return order if order.rows_of(each) * cost <= self.rows else None
+
+    cdef uint64_t left(self, EventFilter filter, _Equal each, int64_t measure):
+        """What is left to look at, in rows that are compared."""
+        cdef EventOrder order = self.order_for(filter, each, measure)
+        if order is None:
+            return self.rows
+        return order.rows_of(each) * (_LOOKED_UP_FAR if self.far(filter, each, measure) else _LOOKED_UP)
 
 
-# What it costs to look up a row, in rows that are compared one after the other.
-_LOOKED_UP = 4
+# What it costs to look up a row, in rows that are compared one after the other and added where they pass: in the order alone,
+# and in its block.
+cdef uint64_t _LOOKED_UP = 4, _LOOKED_UP_FAR = 24
+
+# What things cost, in nanoseconds of one core (AMD EPYC with AVX-512, the other one busy, rows not in its cache). Of scans, a
+# row of which a filter asks for a few of many values, and any other one; where rows are located one of all, and one of a
+# candidate. Of orders a range, and a row of which only the contact matters, one whose value in the order is added, one that
+# is looked up in its block, and one whose contact is tested.
+cdef double _COMPARED = 0.5, _ADDED = 1.2, _LOCATED = 0.2, _CANDIDATE = 5
+cdef double _RUN = 50, _SEEN = 1.7, _SUMMED = 2.5, _FAR = 30, _TESTED = 0.6
+# Between the least and the greatest value of a column that has many.
+cdef int64_t _MANY_VALUES = 16
 
 
 cdef class EventOrder:
@@ -193,17 +242,13 @@ cdef class EventOrder:
         """How many different values there are."""
         return self.c.nvalues
 
-    cdef uint64_t cost(self, _Equal each):
+    cdef uint64_t rows_of(self, _Equal each):
         cdef uint64_t rows = 0
         cdef uint32_t at, end, i
         for i in range(each.n):
             ev_order_find(&self.c, each.values[i], &at, &end)
             rows += end - at
-        return rows * _LOOKED_UP
-
-    cdef bint few(self, _Equal each, uint64_t rows):
-        """Whether it is cheaper to look the rows up than to scan them all."""
-        return self.cost(each) <= rows
+        return rows
 
 
 cdef class EventMeasure:

@@ -191,7 +191,7 @@ cdef extern from "ev_layer.h" nogil:
     int ev_ledger_fill(ev_ledger *l, const ev_month *const *months, size_t nmonths, uint32_t first, uint32_t end)
     void ev_ledger_clear(ev_ledger *l)
     size_t ev_ledger_bytes(const ev_ledger *l)
-    void ev_order_find(const ev_order *o, int64_t value, uint32_t *at, uint32_t *end)
+    const uint32_t *ev_order_find(const ev_order *o, int64_t value, uint32_t *at, uint32_t *end)
     uint32_t ev_conjunct_values(const ev_filter *f, const ev_conjunct *part, int64_t *values)
     bint ev_filter_split(ev_filter *f)
     int ev_collect(const ev_held *held, const ev_query *q, const bm_stop *stop, ev_found *found)
@@ -444,7 +444,7 @@ cdef class _Held:
             left, any_ = 0, False
             for month in self.months:
                 any_ |= each.column in month.orders
-                left += month.left(each)
+                left += month.left(filter, each, measure)
             if any_ and (best is None or left < least):
                 best, least = each, left
         if best is None:
@@ -455,8 +455,8 @@ cdef class _Held:
             raise MemoryError
         self.orders = [filter]
         for i, month in enumerate(self.months):
-            order = month.orders.get(best.column)
-            if order is not None and order.few(best, month.rows):
+            order = month.order_for(filter, best, measure)
+            if order is not None:
                 self.orders.append(order)
                 orders[i] = &order.c
                 values = month.measures.get((best.column, measure))

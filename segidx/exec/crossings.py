@@ -6,6 +6,7 @@ only the events of the window are looked at row by row, some tens of thousands o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -47,9 +48,15 @@ def _with_events(plan: CrossingScan, candidates: bytes | None, context: BindCont
     events = replace(plan.aggregate.events, opening=None)
     count = BoundAggregate(plan.aggregate.kind, AggregateFunction.COUNT, events)
     asked = EventScan(plan.estimate, plan.path, count, 1, None, plan.label)
-    narrowing = None if candidates is None else Narrowing(0, lambda: lambda first, last: candidates)
-    parts = [BitMap.deserialize(part) for part in scan(asked, narrowing, context)]
-    return ordinals_of(BitMap.union(*parts) if parts else BitMap())
+    if candidates is None:
+        return ordinals_of(_united(scan(asked, None, context)))
+    among = BitMap.deserialize(candidates)
+    narrowing = Narrowing(len(among), lambda: lambda first, last: candidates)
+    return ordinals_of(_united(scan(asked, narrowing, context)) & among)
+
+
+def _united(parts: Sequence[bytes]) -> BitMap:
+    return BitMap.union(*map(BitMap.deserialize, parts)) if parts else BitMap()
 
 
 def _rows(value: BoundAggregate, among: Ordinals, context: BindContext) -> tuple[npt.NDArray[np.intp], Numbers, Mask]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pyroaring import BitMap
 
 from segidx.exec.attribution import RowFilter, filled
-from segidx.exec.held_events import RANGES_TOGETHER, HeldEvents, Ranges, a_few_each
+from segidx.exec.held_events import RANGES_TOGETHER, HeldEvents, Ranges, pieces_worth
 from segidx.exec.local_days import local_days
 from segidx.exec.pool import over_threads
 from segidx.kernels.bitmaps import LAST_KEY
@@ -55,10 +55,8 @@ _JOINED = {
     AggregateFunction.MAX: (np.iinfo(np.int64).min, np.maximum),
 }
 
-# Rows from which on a second thread pays: handing work over costs as much as half a million compared codes.
-_PARALLEL_ROWS = 1 << 20
-# What it costs to find a candidate and to tell it from the others, in rows that are scanned (a tenth of a nanosecond).
-_CONTACT = 8
+# What it costs in nanoseconds to look for candidates at all, and to find each and to tell it from the others.
+_FINDING, _CONTACT = 15_000, 2.2
 # Ranges of contacts whose rows are held at a time: a quarter of a million contacts.
 _SLICE = 16
 
@@ -199,12 +197,13 @@ def _selected_parts(
         order = np.argsort(ordinals, kind="stable")
         return made(Selected(ordinals[order], tuple(value[order] for value in values)))
 
-    return over_threads(found, _shares(held, rows))
+    return over_threads(found, _shares(held, rows, -1, None if among is None else len(among)))
 
 
-def _shares(held: HeldEvents, rows: RowFilter) -> list[Ranges]:
-    """The ranges in a few pieces a thread, so that all end together; in one where there is little to read."""
-    pieces = a_few_each() if held.rows_for(rows.always) >= _PARALLEL_ROWS else 1
+def _shares(held: HeldEvents, rows: RowFilter, measure: int, contacts: int | None, finding: float = 0) -> list[Ranges]:
+    """The ranges in a few pieces a thread, so that all end together; in one where there is little to do. Of so many
+    contacts alone where that is said; to find them takes so many nanoseconds."""
+    pieces = pieces_worth(int(finding) + held.cost(rows.always, measure, contacts))
     return held.shares(pieces if rows.attribution is None else max(pieces, rows.attribution.pieces()))
 
 
@@ -331,6 +330,11 @@ def _together(parts: Sequence[ContactNumbers]) -> ContactNumbers:
     return np.concatenate([ordinals for ordinals, _ in parts]), np.concatenate([numbers for _, numbers in parts])
 
 
+def _finding(contacts: int) -> float:
+    """Nanoseconds that it takes to find so many candidates, and to tell them from the others."""
+    return _FINDING + _CONTACT * contacts
+
+
 class _Asked(NamedTuple):
     """An aggregate of events of one type, ready to be asked for."""
 
@@ -342,7 +346,8 @@ class _Asked(NamedTuple):
     among: Ordinals | None
     zone: tuple[bytes, bytes] | None
     context: BindContext
-    within: Within | None = None  # in place of `among`
+    within: Within | None = None  # in place of `among`; finds so many, about
+    expected: int = 0
 
     @classmethod
     def about(
@@ -377,13 +382,17 @@ class _Asked(NamedTuple):
         summed = self.measure if self.how == "sum" and self.measure >= 0 else None
         HeldEvents.locate(self.events.type, self.events.start, self.events.end, self.context, summed)
         if self.rows.attribution is None:
-            return self._replace(within=narrowing.ready())
+            return self._replace(within=narrowing.ready(), expected=narrowing.expected)
         among = narrowing.ordinals()
         return self._replace(among=among, rows=RowFilter(self.events, among, self.context))
 
     def costs_less_than(self, contacts: int) -> bool:
-        """Whether to look at all rows costs less than to find so many contacts, and to look at theirs."""
-        return self.rows.attribution is None and self.held.rows_for(self.rows.always) <= _CONTACT * contacts
+        """Whether to look at all rows costs less than to find so many contacts, and to look at theirs: as it does once
+        their rows are located, which these questions bring about."""
+        if self.rows.attribution is not None:
+            return False
+        asked = self.rows.always, self.measure
+        return self.held.cost(*asked) <= _finding(contacts) + self.held.cost(*asked, contacts, located=True)
 
     def sets(self, plan: EventScan) -> list[bytes]:
         return self.parts(lambda ranges: self.run(collect_set, ranges, plan.low, plan.high))
@@ -411,10 +420,17 @@ class _Asked(NamedTuple):
             ranges,
         )
 
+    def _shares(self) -> list[Ranges]:
+        if self.within is not None:
+            return _shares(self.held, self.rows, self.measure, self.expected, _finding(self.expected))
+        return _shares(self.held, self.rows, self.measure, None if self.among is None else len(self.among))
+
     def parts(self, found: Callable[[Ranges], Found], shares: Sequence[Ranges] | None = None) -> list[Found]:
         """What is found in all ranges, or in those of the shares, piece by piece."""
         try:
-            return over_threads(found, _shares(self.held, self.rows) if shares is None else shares)
+            if shares is None:
+                shares = self._shares()
+            return over_threads(found, shares)
         except OverflowError:
             raise SumTooLarge(
                 f"the sum of a contact's {self.events.type.name} events is beyond 2^63 units; choose a narrower window"

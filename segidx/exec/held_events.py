@@ -14,6 +14,9 @@ from segidx.store.events import month_of
 Ranges = tuple[int, int]  # the first, and behind the last
 
 RANGES_TOGETHER = 4  # that one thread reads: those of a container
+# From so many nanoseconds on a second thread pays: handing work over takes some 10 microseconds here, and 50 until the
+# other thread has begun. Each piece costs some 5 of its own.
+_SHARED_NS, _PIECE_NS = 200_000, 50_000
 
 
 class HeldEvents(NamedTuple):
@@ -55,11 +58,16 @@ class HeldEvents(NamedTuple):
     @property
     def rows(self) -> int:
         """How many rows there are, those of the whole months and layers."""
-        return self.rows_for(None)
+        return sum([month.rows for month in self.months]) + sum([layer.rows for layer in self.layers])
 
-    def rows_for(self, filter: EventFilter | None) -> int:
-        """How many of them a question with the filter looks at, by what that costs."""
-        return sum([month.rows_for(filter) for month in self.months]) + sum([layer.rows for layer in self.layers])
+    def cost(
+        self, filter: EventFilter | None, measure: int = -1, contacts: int | None = None, *, located: bool = False
+    ) -> int:
+        """About how many nanoseconds of one thread a question with the filter takes, a sum over the column `measure` if
+        that is not -1, about so many contacts alone if that is said, whose rows are `located` or will be. Of layers,
+        which are read row by row or not at all, one for each row."""
+        months = sum([month.cost(filter, measure, contacts, located) for month in self.months])
+        return months + sum([layer.rows for layer in self.layers])
 
     def shares(self, pieces: int) -> list[Ranges]:
         """The ranges, ascending, in so many pieces at most; none without events."""
@@ -70,6 +78,13 @@ class HeldEvents(NamedTuple):
             return [(0, last + 1)]
         step = -(-(last + 1) // (pieces * RANGES_TOGETHER)) * RANGES_TOGETHER
         return [(first, first + step) for first in range(0, last + 1, step)]
+
+
+def pieces_worth(cost: int) -> int:
+    """In how many pieces work of so many nanoseconds is shared: one where that does not pay."""
+    if threads() == 1 or cost < _SHARED_NS:
+        return 1
+    return max(threads(), min(a_few_each(), cost // _PIECE_NS))
 
 
 def a_few_each() -> int:

@@ -81,10 +81,22 @@ def test_threads_share_what_the_log_holds(account: Account, monkeypatch: pytest.
     )
     wanted = {text: account.count(text).count for text in ("did(order)", "count(order) = 2", "sum(order.amount) < 50")}
     assert wanted["did(order)"] > FAR // 7
-    monkeypatch.setattr(exec_events, "_PARALLEL_ROWS", 1)
+    monkeypatch.setattr(held_events, "_SHARED_NS", 1)
+    monkeypatch.setattr(held_events, "_PIECE_NS", 1)
     monkeypatch.setattr(held_events, "threads", lambda: 4)
     for text, count in wanted.items():
         assert account.count(text).count == count
+
+
+def test_answers_are_the_same_whether_candidates_are_looked_for(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("did(order) and n >= 33000", "sum(order.amount) < 50 and n < 33000", "count(order) = 1 and not n < 5")
+    wanted = [account.count(text).count for text in asked]
+    assert all(wanted[::2])
+    for finding in (1e18, -1e18):  # never worth it, and always
+        monkeypatch.setattr(exec_events, "_FINDING", finding)
+        assert [account.count(text).count for text in asked] == wanted
 
 
 def test_sums_beyond_64_bits_are_refused(tmp_path: Path) -> None:

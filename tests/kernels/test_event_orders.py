@@ -27,7 +27,7 @@ from segidx.kernels.events import (
     encode_layer,
     select,
 )
-from segidx.testing.event_months import both, orders_of
+from segidx.testing.event_months import both, located, orders_of
 
 I64 = npt.NDArray[np.int64]
 MAY = 1_777_593_600_000
@@ -178,6 +178,22 @@ def test_questions_find_something() -> None:
     assert sum(check_orders(seed, 12) for seed in range(8)) > 300
 
 
+@pytest.mark.parametrize("rows", [200, 5000, 8000, 16_000])
+def test_numbers_of_few_and_of_many_rows_of_a_range(rows: int) -> None:
+    """Bounds that a contact without rows lies within, and others; a range of few rows is reported in another way than
+    one of many."""
+    rng = np.random.default_rng(rows)
+    held = [Rows(rng, (2,), rows, MAY + m * MONTH, MAY + (m + 1) * MONTH) for m in range(4)]
+    months = [each.month(BLOCK_ROWS) for each in held]
+    filter = EventFilter([("range", KIND, 1003, 1003)])
+    found = 0
+    for start in (0, MAY + MONTH // 2):  # whole months, and a part of one
+        for bounds in ((1, None), (None, -1), (0, None), (-40, 40), (5, 3), (0, 0), (2, 2), (1 << 19, 1 << 21)):
+            for how, measure in (("sum", -1), ("sum", MEASURE), ("min", MEASURE), ("distinct", MEASURE)):
+                found += len(both(months, filter, start, 2**63, measure, None, *bounds, how=how)[0])
+    assert found
+
+
 @pytest.mark.parametrize("level", ["scalar", "avx2"])
 def test_every_simd_level_gives_the_same_answers(level: str) -> None:
     script = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); import test_event_orders as t\n"
@@ -195,12 +211,37 @@ def test_few_rows_are_looked_up_and_many_scanned() -> None:
     month, counts = rows.month(500), Counter(rows.columns[KIND][0].tolist())
     rare = EventFilter([("range", KIND, 1020, 1020)])
     frequent = EventFilter([table([kind for kind, _ in counts.most_common(2)])])
-    assert month.rows_for(rare) == month.rows_for(None) == month.rows == 4000
+    scanned = month.cost(rare)
+    assert scanned == month.cost(frequent) < month.cost(None)  # of which all are added up
     with orders_of([month], [KIND]):
         assert month.ordered(KIND)
-        assert 0 < month.rows_for(rare) < 400
-        assert month.rows_for(frequent) == 4000
+        assert 0 < month.cost(rare) < scanned // 10
+        assert month.cost(frequent) == scanned
+        assert month.cost(None) > scanned
     assert not month.ordered(KIND)
+
+
+def test_what_a_question_costs() -> None:
+    """Not how much, but in which order: which way is taken follows from it."""
+    rng = np.random.default_rng(11)
+    rows = Rows(rng, (0, 1), 60_000, MAY, MAY + MONTH)
+    month = rows.month(BLOCK_ROWS)
+    asked = EventFilter([("range", KIND, 1003, 1003)])
+    more = EventFilter([("range", KIND, 1003, 1003), ("range", MEASURE, 0, 9), ("all", 2)])
+    few_values = EventFilter([("range", FEW, 1, 1)])
+    assert month.cost(few_values) == month.cost(None)
+    with orders_of([month], [KIND]):
+        unmeasured = month.cost(asked, MEASURE)
+        assert month.cost(asked) < unmeasured
+    with orders_of([month], [KIND], [MEASURE]):
+        assert month.cost(asked) < month.cost(asked, MEASURE) < unmeasured == month.cost(more, MEASURE)
+        assert month.cost(asked, MEASURE, 300) < month.cost(asked, MEASURE)
+        assert month.cost(asked, MEASURE, 1) < month.cost(asked, MEASURE, 300)
+    with located([month]):
+        assert month.cost(None, -1, 300) < month.cost(None, -1, 30_000)
+        assert month.cost(None, -1, 300) < month.cost(None)
+    assert month.cost(None, -1, 300) == month.cost(None)
+    assert EventMonth([]).cost(asked) == EventMonth([]).cost(None, -1, 5) == 0
 
 
 def test_an_order_is_of_its_own_rows_alone() -> None:
@@ -208,7 +249,11 @@ def test_an_order_is_of_its_own_rows_alone() -> None:
     rows = Rows(rng, (0, 3), 900, MAY, MAY + MONTH)
     month = rows.month(500)
     order = EventOrder(month, KIND)
-    assert (order.column, order.nbytes) == (KIND, 8 * int(rows.columns[KIND][1].sum()) + 12 * order.values)
+    kinds = rows.columns[KIND][0][rows.columns[KIND][1] == 1]
+    # Where its ranges begin is listed of what has four rows or more in each of the four from the first to the last.
+    listed = sum(count >= 4 * 4 for count in Counter(kinds.tolist()).values())
+    assert 0 < listed < order.values
+    assert (order.column, order.nbytes) == (KIND, 8 * len(kinds) + 16 * order.values + 4 * 5 * listed)
     assert order.values == len(np.unique(rows.columns[KIND][0][rows.columns[KIND][1] == 1]))
     assert rows.month(500).use(order)  # the same rows, opened again
     assert not rows.month(400).use(order)  # in other blocks
@@ -291,5 +336,5 @@ def test_a_question_without_such_rows_reads_nothing() -> None:
     month = Rows(rng, (0, 1), 1000, MAY, MAY + MONTH).month(500)
     filter = EventFilter([("range", KIND, 4, 4)])
     with orders_of([month], [KIND]):
-        assert month.rows_for(filter) == 0
+        assert month.cost(filter) <= 100  # of two ranges that are looked for
         assert not len(collect([month], filter, 0, 2**63, -1)[0])

@@ -12,6 +12,8 @@ from segidx.store.event_orders import LEDGER_MONTHS, LEDGER_SUMS, NARROWED, SCAN
 MAY = 1_777_593_600_000
 KIND, AMOUNT, WIDE = 4, 5, 6
 TYPE = 2
+# Of 2000 rows of 100 kinds, of which each is listed by range.
+BYTES = 8 * 2000 + (16 + 8) * 100
 EQUAL = EventFilter([("range", KIND, 17, 17)])
 
 
@@ -38,7 +40,7 @@ def test_a_month_is_put_in_order_when_it_was_asked_for_often_enough() -> None:
     assert orders.nbytes == 0
     ask(orders, [month], 1)
     assert month.ordered(KIND)
-    assert orders.nbytes == 8 * 2000 + 12 * 100
+    assert orders.nbytes == BYTES
 
 
 def test_one_month_a_question() -> None:
@@ -106,7 +108,7 @@ def test_a_month_that_did_not_change_keeps_its_order_when_it_is_opened_anew() ->
 
 
 def test_orders_that_are_used_no_more_give_way() -> None:
-    each = 8 * 2000 + 12 * 100
+    each = BYTES
     orders, months = EventOrders(2 * each), [a_month() for _ in range(3)]
     for number, month in enumerate(months[:2]):
         for _ in range(SCANS):
@@ -173,7 +175,7 @@ def test_a_month_that_is_opened_anew_is_located_anew() -> None:
 
 
 def test_located_rows_and_orders_share_what_memory_there_is() -> None:
-    orders, months = EventOrders(8 * 2000 + 12 * 100 + 3000), [a_month(), a_month()]
+    orders, months = EventOrders(BYTES + 3000), [a_month(), a_month()]
     narrow(orders, months[:1], NARROWED)
     ask(orders, months[:1], SCANS)
     assert months[0].located
@@ -184,7 +186,7 @@ def test_located_rows_and_orders_share_what_memory_there_is() -> None:
     assert orders.nbytes == months[0].located + months[1].located
     ask(orders, months[:1], SCANS)
     assert months[0].ordered(KIND)
-    assert orders.nbytes <= 8 * 2000 + 12 * 100 + 3000
+    assert orders.nbytes <= BYTES + 3000
     orders.clear()
     assert not any(month.located for month in months)
     assert orders.nbytes == 0
