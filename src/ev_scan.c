@@ -194,11 +194,18 @@ uint32_t ev_pass_rows(ev_call *x, const ev_block *b, uint64_t *out) {
     const uint32_t nconjuncts = f ? f->nconjuncts : 0, words = (b->rows + 63) / 64;
     uint64_t lo, hi;
     left_rows left = {x, b, b->rows, ALL, false};
-    int zone = bm_chunk_zone(&window, &b->columns[EV_TIME], &lo, &hi);
-    if (zone == BM_ZONE_SOME) keep_window(&left, &window, nconjuncts > 0);
-    for (uint32_t i = 0; zone != BM_ZONE_NONE && left.n && i < nconjuncts; i++) {
-        zone = ev_conjunct_zone(f, &f->conjuncts[i], b, x->room.zones);
-        if (zone == BM_ZONE_SOME) keep_conjunct(&left, &f->conjuncts[i], i + 1 < nconjuncts);
+    const int inside = bm_chunk_zone(&window, &b->columns[EV_TIME], &lo, &hi);
+    int zone = inside;
+    bool compared = true; /* so far: what is dearer than the window stands behind */
+    for (uint32_t i = 0; zone != BM_ZONE_NONE && left.n && i <= nconjuncts; i++) {
+        const ev_conjunct *part = i < nconjuncts ? &f->conjuncts[i] : NULL;
+        if (compared && (!part || part->cost != EV_COMPARED)) {
+            compared = false;
+            if (inside == BM_ZONE_SOME) keep_window(&left, &window, part != NULL);
+        }
+        if (!part || !left.n) break;
+        zone = ev_conjunct_zone(f, part, b, x->room.zones);
+        if (zone == BM_ZONE_SOME) keep_conjunct(&left, part, i + 1 < nconjuncts || (compared && inside == BM_ZONE_SOME));
     }
     if (zone == BM_ZONE_NONE || !left.n) {
         memset(out, 0, words * 8);
