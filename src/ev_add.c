@@ -275,6 +275,39 @@ bool ev_add_codes(ev_call *x, const ev_measure *v, const bm_u16 *contacts, const
     return true;
 }
 
+int ev_add_values(ev_call *x, const bm_u16 *contacts, const int64_t *values, uint32_t n, double reach) {
+    if (x->kind == EV_PAIRS) {
+        if (!ev_pairs_room(&x->pairs, n)) return BM_NO_MEMORY;
+        for (uint32_t i = 0; i < n; i++) ev_pairs_add(&x->pairs, contacts[i], values[i]);
+        return BM_OK;
+    }
+    x->reach += n * reach;
+    if (x->nrows <= EV_FEW && n <= EV_FEW - x->nrows) {
+        memcpy(x->few + x->nrows, contacts, n * sizeof *contacts);
+        x->nrows += n;
+    } else {
+        x->nrows = EV_FEW + 1;
+    }
+    bool overflow = false;
+    if (x->kind == EV_SUM) {
+        const bool seen = !x->by_number;
+        for (uint32_t i = 0; i < n; i++) {
+            int64_t *number = &x->numbers[contacts[i]];
+            if (seen) x->seen[contacts[i]] = 1;
+            overflow |= __builtin_add_overflow(*number, values[i], number);
+        }
+        return overflow ? EV_OVERFLOW : BM_OK;
+    }
+    const bool least = x->q->how == EV_LEAST;
+    for (uint32_t i = 0; i < n; i++) {
+        const int64_t value = values[i];
+        int64_t *number = &x->numbers[contacts[i]];
+        if (!x->seen[contacts[i]] || (least ? value < *number : value > *number)) *number = value;
+        x->seen[contacts[i]] = 1;
+    }
+    return BM_OK;
+}
+
 /* The same for rows whose contacts are known. */
 static int add_known(ev_call *x, const bm_chunk *measure, const uint16_t *rows, const uint16_t *contacts, uint32_t n) {
     if (x->kind == EV_SEEN || x->kind == EV_COUNT) {

@@ -76,4 +76,6 @@ static uint32_t of_set(ev_call *x, uint32_t number) {
     return EV_NUMBERS;
 }
 
+uint64_t ev_among_count(const ev_call *x) { return x->q->set ? bm_dir_card(x->q->set) : x->q->namong; }
+
 uint32_t ev_among_next(ev_call *x, uint32_t number) { return x->q->set ? of_set(x, number) : of_list(x, number); }

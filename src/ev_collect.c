@@ -1,7 +1,6 @@
 /* How many rows a contact has, on how many days, or the sum, the least, the greatest or the number of distinct values of
  * a measure (or the rows themselves), over the rows of event blocks, and of layers above them, that lie in a window of
- * time and pass a filter: range by range, in buffers that all ranges of a call share. A layer's rows of the range are read
- * as blocks. */
+ * time and pass a filter: range by range, in buffers that all ranges of a call share. */
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -9,28 +8,6 @@
 
 /* Blocks between two looks at the clock. */
 #define LOOK_EVERY 16u
-
-/* The rows of the layers in the range, under those layers that are newer; a status. */
-static int add_layers(ev_call *x, uint32_t n, const bm_stop *stop) {
-    ev_source from = {&x->slice, (int64_t)x->number * BM_CHUNK_ROWS, 0, 0, 0, false};
-    for (; from.nabove < n; from.nabove++) {
-        const ev_above *a = &x->above[from.nabove];
-        if (from.nabove) from.stale |= a[-1].stale < a[-1].stale_end;
-        const int picked = ev_add_picked(x, a, &from);
-        if (picked != BM_OK) return picked;
-        const bm_chunk *contacts = &x->slice.columns[EV_CONTACT];
-        for (uint32_t row = a->row, rows; row < a->row_end; row += rows) {
-            int status = stop ? bm_stop_look(stop) : BM_OK;
-            if (status != BM_OK) return status;
-            rows = a->row_end - row < BM_CHUNK_ROWS ? a->row_end - row : BM_CHUNK_ROWS;
-            ev_layer_slice(a->layer, row, rows, &x->slice);
-            from.lo = (uint32_t)ev_value(contacts, bm_code(contacts, 0)) & (BM_CHUNK_ROWS - 1);
-            from.hi = (uint32_t)ev_value(contacts, bm_code(contacts, rows - 1)) & (BM_CHUNK_ROWS - 1);
-            if ((status = ev_add_block(x, &from)) != BM_OK) return status;
-        }
-    }
-    return BM_OK;
-}
 
 /* Adds the rows of blocks in the range, of those months; a status. */
 static int add_blocks(ev_call *x, const ev_held *h, ev_source *from, ev_which which, const bm_stop *stop, uint32_t *ticks) {
@@ -58,7 +35,7 @@ static int add_blocks(ev_call *x, const ev_held *h, ev_source *from, ev_which wh
 
 static int add_range(ev_call *x, const ev_held *h, const bm_stop *stop, uint32_t *ticks) {
     ev_source from = {NULL, 0, 0, 0, 0, false};
-    from.nabove = ev_layers_above(x, h->nlayers);
+    from.nabove = ev_layers_above(x);
     for (uint32_t i = 0; i < from.nabove; i++) from.stale |= x->above[i].stale < x->above[i].stale_end;
     int status = stop && ++*ticks % LOOK_EVERY == 0 ? bm_stop_look(stop) : BM_OK;
     if (status == BM_OK && x->nruns) status = ev_add_runs(x, &from);
@@ -72,7 +49,7 @@ static int add_range(ev_call *x, const ev_held *h, const bm_stop *stop, uint32_t
         }
     }
     if (status == BM_OK) status = add_blocks(x, h, &from, paid ? EV_OTHERS : EV_EVERY, stop, ticks);
-    return status == BM_OK ? add_layers(x, from.nabove, stop) : status;
+    return status == BM_OK ? ev_layers_add(x, from.nabove, stop) : status;
 }
 
 static ev_kind kind_of(const ev_query *q) {
@@ -96,7 +73,7 @@ static uint32_t next_of(ev_call *x, const ev_held *h, uint32_t number) {
         if (its < next) next = its;
     }
     if (next > number && h->nlayers) {
-        const uint32_t its = ev_layers_next(x, h->nlayers, number);
+        const uint32_t its = ev_layers_next(x, number);
         if (its < next) next = its;
     }
     return next;
@@ -126,11 +103,18 @@ static ev_call *take(void) {
     return calloc(1, sizeof(ev_call));
 }
 
+static void drop(ev_call *x) {
+    if (!x) return;
+    ev_picked_clear(&x->picked);
+    free(x->bits);
+    free(x);
+}
+
 static void give_back(ev_call *x) {
     ev_call *none = NULL;
     for (uint32_t i = 0; i < SPARE; i++, none = NULL)
         if (atomic_compare_exchange_strong(&spare[i], &none, x)) return;
-    free(x);
+    drop(x);
 }
 
 int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_found *found) {
@@ -142,11 +126,13 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
     uint64_t *masks = malloc((size_t)depth * (BM_CHUNK_WORDS * 8 + 1) + 1);
     ev_above *above = malloc((size_t)h->nlayers * sizeof *above + 1);
     ev_reading *readings = malloc((size_t)h->nlayers * sizeof *readings + 1);
+    ev_picked_of *layers = malloc((size_t)h->nlayers * sizeof *layers + 1);
     int64_t *days = q->how == EV_DAYS ? malloc(BM_CHUNK_ROWS * sizeof *days) : NULL;
     ev_run *runs = malloc(h->nmonths * h->nvalues * sizeof *runs + 1);
     ev_known *known = malloc(h->nmonths * sizeof *known + 1);
     bool *covered = malloc(h->nmonths + 1);
-    if (!x || !masks || !above || !readings || !runs || !known || !covered || (q->how == EV_DAYS && !days)) status = BM_NO_MEMORY;
+    if (!x || !masks || !above || !readings || !layers || !runs || !known || !covered || (q->how == EV_DAYS && !days))
+        status = BM_NO_MEMORY;
     else {
         x->q = q;
         x->kind = kind_of(q);
@@ -155,6 +141,7 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
         x->room.zones = (uint8_t *)(masks + (size_t)depth * BM_CHUNK_WORDS);
         x->above = above;
         x->readings = readings;
+        x->picked.layers = layers;
         x->days = days;
         x->narrowed = q->among || q->set;
         x->among = 0;
@@ -182,16 +169,15 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
     if (status == BM_OK && q->as_set && !ev_report_set(x, key)) status = BM_NO_MEMORY;
     if (x) {
         ev_pairs_free(&x->pairs);
-        free(x->picked.rows);
-        free(x->picked.contacts);
-        x->picked = (ev_picked){NULL, NULL, 0, 0};
+        ev_layers_end(x);
     }
     if (x && status == BM_OK) give_back(x);
-    else free(x);
+    else drop(x);
     free(days);
     free(masks);
     free(above);
     free(readings);
+    free(layers);
     free(runs);
     free(known);
     free(covered);

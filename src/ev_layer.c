@@ -78,6 +78,10 @@ static uint32_t contact_of(const ev_layer *l, uint32_t row) {
 bool ev_layer_index(ev_layer *l) {
     const uint32_t rows = l->b.rows, stale = l->nstale;
     uint32_t cap = 0, row = 0, place = 0, n = 0;
+    l->lows = malloc((size_t)rows * sizeof *l->lows + BM_PAD * sizeof *l->lows);
+    if (!l->lows) return false;
+    for (uint32_t i = 0; i < rows; i++) l->lows[i] = contact_of(l, i) & (BM_CHUNK_ROWS - 1);
+    memset(l->lows + rows, 0, BM_PAD * sizeof *l->lows);
     for (;;) {
         if (n == cap) {
             cap = cap ? 2 * cap : 16;
@@ -100,6 +104,7 @@ bool ev_layer_index(ev_layer *l) {
 
 void ev_layer_clear(ev_layer *l) {
     free(l->parts);
+    free(l->lows);
     memset(l, 0, sizeof *l);
 }
 

@@ -28,6 +28,7 @@ typedef struct ev_layer {
     const bm_u32 *events;
     ev_part *parts; /* nparts of them by ascending number, and one behind the last */
     uint32_t nparts;
+    uint16_t *lows; /* of each row its contact within its range; and BM_PAD bytes that mean nothing */
 } ev_layer;
 
 /* --- one layer (ev_layer.c) ----------------------------------------------------------------------------- */
@@ -36,7 +37,7 @@ typedef struct ev_layer {
 const char *ev_layer_open(ev_layer *l, const uint8_t *buf, size_t len, int *column);
 /* Every code, and the order of rows and stale places: NULL, or what is wrong; the checksum is the caller's. */
 const char *ev_layer_check(const ev_layer *l, int *column);
-/* Finds the parts of a layer that passed the check; false without memory. */
+/* Finds the parts of a layer that passed the check, and its rows' contacts within them; false without memory. */
 bool ev_layer_index(ev_layer *l);
 void ev_layer_clear(ev_layer *l);
 /* The first row, and the first stale place, of a contact from this one on. */
@@ -73,11 +74,11 @@ void ev_merge_write(const ev_layer *older, const ev_layer *newer, const uint32_t
 
 /* --- reading the base under layers (ev_stale.c) --------------------------------------------------------- */
 
-/* The rows and stale places of one layer in the range in hand; or, of its rows, those that were picked (ev_pick.c). */
+/* The rows and stale places of one layer in the range in hand; no rows where these were picked (ev_pick.c). */
 typedef struct {
     const ev_layer *layer;
     uint32_t row, row_end, stale, stale_end;
-    uint32_t picked, picked_end;
+    const struct ev_reading *reading;
 } ev_above;
 
 /* Clears the bits of the rows of a block (lo to hi are its contacts within the range, and those of its column begin at

@@ -187,30 +187,33 @@ int ev_add_chosen(ev_call *x, const ev_source *from, uint32_t n, const ev_conjun
     return left.n ? ev_add_rows(x, from->block, x->room.rows, x->room.contacts, left.n) : BM_OK;
 }
 
-uint32_t ev_pick_rows(ev_call *x, const ev_block *b, uint32_t most) {
+uint32_t ev_pass_rows(ev_call *x, const ev_block *b, uint64_t *out) {
     const ev_query *q = x->q;
     const ev_filter *f = q->filter;
     const bm_scan window = {NULL, NULL, q->first, q->last};
-    const uint32_t nconjuncts = f ? f->nconjuncts : 0;
+    const uint32_t nconjuncts = f ? f->nconjuncts : 0, words = (b->rows + 63) / 64;
     uint64_t lo, hi;
     left_rows left = {x, b, b->rows, ALL, false};
     const int inside = bm_chunk_zone(&window, &b->columns[EV_TIME], &lo, &hi);
-    if (inside == BM_ZONE_NONE) return 0;
-    bool compared = true; /* so far: what is dearer stands behind */
-    for (uint32_t i = 0; left.n && i <= nconjuncts; i++) {
+    int zone = inside;
+    bool compared = true; /* so far: what is dearer than the window stands behind */
+    for (uint32_t i = 0; zone != BM_ZONE_NONE && left.n && i <= nconjuncts; i++) {
         const ev_conjunct *part = i < nconjuncts ? &f->conjuncts[i] : NULL;
         if (compared && (!part || part->cost != EV_COMPARED)) {
             compared = false;
-            if (left.n > most) return UINT32_MAX;
-            if (inside == BM_ZONE_SOME) keep_window(&left, &window, true);
+            if (inside == BM_ZONE_SOME) keep_window(&left, &window, part != NULL);
         }
-        if (!part || !left.n) continue;
-        const int zone = ev_conjunct_zone(f, part, b, x->room.zones);
-        if (zone == BM_ZONE_NONE) return 0;
-        if (zone == BM_ZONE_SOME) keep_conjunct(&left, part, true);
+        if (!part || !left.n) break;
+        zone = ev_conjunct_zone(f, part, b, x->room.zones);
+        if (zone == BM_ZONE_SOME) keep_conjunct(&left, part, i + 1 < nconjuncts || (compared && inside == BM_ZONE_SOME));
     }
-    if (left.as == ALL)
-        for (uint32_t i = 0; i < left.n; i++) x->room.rows[i] = (uint16_t)i;
-    if (left.as == MASKED) bm_ops.extract((const uint8_t *)x->room.mask, 0, x->room.rows, left.n);
+    if (zone == BM_ZONE_NONE || !left.n) {
+        memset(out, 0, words * 8);
+        return 0;
+    }
+    if (left.as == MASKED) memcpy(out, x->room.mask, words * 8);
+    else memset(out, left.as == ALL ? 0xff : 0, words * 8);
+    if (left.as == ALL && (b->rows & 63)) out[words - 1] = bm_ones(b->rows & 63);
+    for (uint32_t i = 0; left.as == LISTED && i < left.n; i++) out[x->room.rows[i] >> 6] |= 1ull << (x->room.rows[i] & 63);
     return left.n;
 }

@@ -67,19 +67,41 @@ typedef struct {
     uint32_t at, n;
 } ev_hit;
 
+/* How a layer's rows are looked at: in slices by range; by bits that say which of them pass; or those alone that were
+ * picked, of all layers together. */
+typedef enum { EV_PICKED, EV_MASKED, EV_SLICED } ev_way;
+
 /* Where a call is in a layer. */
-typedef struct {
+typedef struct ev_reading {
     const ev_layer *layer;
-    uint32_t part;    /* the first part that may be of ranges to come */
-    bool picked;      /* whether of its rows those are added that were picked; else all of a range are looked at */
-    uint32_t at, end; /* those picked of ranges to come, in x->picked */
+    uint32_t index; /* among all layers, the oldest first */
+    uint32_t part;  /* the first part that may be of ranges to come */
+    ev_way way;
+    const uint64_t *bits; /* EV_MASKED: of the rows from `row` on, those that pass; NULL where all do */
+    uint32_t row;
 } ev_reading;
 
-/* Rows of layers that pass all that is asked of a row but whether it is void and its contact a candidate; those of a layer
- * together, ascending. */
+/* A layer of which rows are picked: `passing` of the n from `row` on, those of `bits` (NULL: all). The first of them picked. */
+typedef struct {
+    const ev_layer *layer;
+    uint32_t first, passing, row, n;
+    const uint64_t *bits;
+} ev_picked_of;
+
+/* Rows of layers that pass all that is asked of a row but whether it is void and its contact a candidate: those of a layer
+ * together, ascending. Where there is a measure, only rows that have it, and `values` of it. */
 typedef struct {
     uint32_t *rows, *contacts;
+    int64_t *values;
     uint32_t n, cap;
+    double reach; /* how far from 0 a value may be */
+    ev_picked_of *layers; /* all, the oldest first */
+    uint32_t nlayers;
+    /* By range from `first` on, when all are picked: those of the i-th are starts[i] to starts[i + 1] - 1. */
+    uint32_t first, nranges;
+    uint32_t *starts;
+    uint16_t *lows; /* contacts within the range */
+    uint32_t *at;   /* which of the rows */
 } ev_picked;
 
 /* What numbers of contacts are made of. */
@@ -110,8 +132,14 @@ typedef struct {
     ev_pairs pairs;                        /* contacts and values, where distinct ones are counted */
     int64_t *days;                         /* of BM_CHUNK_ROWS rows, where days are */
     ev_above *above;                       /* the layers that have rows or stale places in the range, the newest first */
+    uint32_t nbatch;                       /* rows of layers on their way: room.contacts, and with a measure these values */
+    int64_t batch[BM_CHUNK_ROWS];
+    uint64_t stale[BM_CHUNK_WORDS + 1];    /* the contacts of the range that have stale places, where some have */
     ev_block slice;
-    ev_reading *readings;                  /* of the layers, the oldest first */
+    ev_reading *readings;                  /* of layers that have more than picked rows, nreadings, the oldest first */
+    uint32_t nreadings;
+    uint64_t *bits;                        /* of readings; room for nbits words */
+    size_t nbits;
     ev_picked picked;
     ev_run *runs;                          /* by month */
     uint32_t nruns;
@@ -165,6 +193,8 @@ int ev_add_chosen(ev_call *x, const ev_source *from, uint32_t n, const ev_conjun
 /* The first range from `number` on with a candidate, which are put among x->chosen; EV_NUMBERS without one. Numbers ascend
  * from call to call. */
 uint32_t ev_among_next(ev_call *x, uint32_t number);
+/* How many candidates there are, by what the set's containers say. */
+uint64_t ev_among_count(const ev_call *x);
 
 /* ev_chosen.c */
 /* Finds the months of the call whose presence is known, in x->known, which has room for them. */
@@ -186,19 +216,23 @@ int ev_ledger_add(ev_call *x, const ev_source *from);
 /* Makes candidates of those who are left open, and the other way round. */
 void ev_ledger_turn(ev_call *x);
 
-/* Leaves in x->room.rows those rows of a slice of a layer that are in the window and pass the filter: how many, or
- * UINT32_MAX where comparing leaves more than `most`. */
-uint32_t ev_pick_rows(ev_call *x, const ev_block *b, uint32_t most);
+/* Sets a bit of `out` for each row of a slice of a layer that is in the window and passes the filter: how many are. */
+uint32_t ev_pass_rows(ev_call *x, const ev_block *b, uint64_t *out);
 
 /* ev_pick.c */
-/* Begins to read the layers, in x->readings, which has room for them; a status. */
+/* Begins to read the layers, in x->readings and x->picked.layers, which have room for them; a status. Ended, whatever it is. */
 int ev_layers_begin(ev_call *x, const ev_held *h, const bm_stop *stop);
-/* The first range from `number` on where a layer may have rows; EV_NUMBERS without one. */
-uint32_t ev_layers_next(ev_call *x, uint32_t n, uint32_t number);
-/* Finds what of the n layers is in the range, in x->above: how many are. */
-uint32_t ev_layers_above(ev_call *x, uint32_t n);
-/* Adds those of a layer's rows in the range that were picked; a status. */
-int ev_add_picked(ev_call *x, const ev_above *a, const ev_source *from);
+void ev_layers_end(ev_call *x);
+/* Frees what was kept for the next call. */
+void ev_picked_clear(ev_picked *p);
+
+/* ev_above.c */
+/* The first range from `number` on where layers may have rows; EV_NUMBERS without one. */
+uint32_t ev_layers_next(ev_call *x, uint32_t number);
+/* Finds what layers have in the range, but for picked rows, in x->above: how many layers have something. */
+uint32_t ev_layers_above(ev_call *x);
+/* Adds the rows of layers in the range, under the newer ones of x->above; a status. */
+int ev_layers_add(ev_call *x, uint32_t nabove, const bm_stop *stop);
 
 /* ev_run.c */
 /* Finds the runs of the call, from the range h->first on, in x->runs, which has room for them. */
@@ -224,6 +258,9 @@ bool ev_add_codes(ev_call *x, const ev_measure *v, const bm_u16 *contacts, const
 /* The same of the n rows listed, whose codes are codes[row]. */
 bool ev_add_valued(ev_call *x, const ev_measure *v, const uint16_t *contacts, const uint16_t *rows, const uint32_t *codes,
                    uint32_t n);
+/* Adds n rows with their values, none of them beyond `reach` from 0. For EV_SUM, EV_PICK, and EV_PAIRS of a
+ * measure; a status. */
+int ev_add_values(ev_call *x, const bm_u16 *contacts, const int64_t *values, uint32_t n, double reach);
 /* Adds the n rows listed, ascending, or for NULL the first n of the block; `contacts` are theirs where that is known; a
  * status. */
 int ev_add_rows(ev_call *x, const ev_block *b, const uint16_t *rows, const uint16_t *contacts, uint32_t n);

@@ -17,6 +17,8 @@ RANGES_TOGETHER = 4  # that one thread reads: those of a container
 # From so many nanoseconds on a second thread pays: handing work over takes some 10 microseconds here, and 50 until the
 # other thread has begun. Each piece costs some 5 of its own.
 _SHARED_NS, _PIECE_NS = 200_000, 50_000
+# What a row of a layer takes: where all are added, and where they are compared first, a few of them added.
+_LAYER_ADDED, _LAYER_ASKED = 3.0, 0.3
 
 
 class HeldEvents(NamedTuple):
@@ -64,10 +66,10 @@ class HeldEvents(NamedTuple):
         self, filter: EventFilter | None, measure: int = -1, contacts: int | None = None, *, located: bool = False
     ) -> int:
         """About how many nanoseconds of one thread a question with the filter takes, a sum over the column `measure` if
-        that is not -1, about so many contacts alone if that is said, whose rows are `located` or will be. Of layers,
-        which are read row by row or not at all, one for each row."""
+        that is not -1, about so many contacts alone if that is said, whose rows are `located` or will be."""
         months = sum([month.cost(filter, measure, contacts, located) for month in self.months])
-        return months + sum([layer.rows for layer in self.layers])
+        row = _LAYER_ADDED if filter is None and contacts is None else _LAYER_ASKED
+        return months + int(row * sum([layer.rows for layer in self.layers]))
 
     def shares(self, pieces: int) -> list[Ranges]:
         """The ranges, ascending, in so many pieces at most; none without events."""
