@@ -14,4 +14,5 @@ def _orders_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_orders, "NARROWED", 1)
     monkeypatch.setattr(event_orders, "SUMMED", 1)
     monkeypatch.setattr(event_orders, "LEAST_ROWS", 1)
+    monkeypatch.setattr(event_orders, "LEDGER_SUMS", 1)
     monkeypatch.setattr(event_orders, "LEAST_VALUES", 1)

@@ -98,14 +98,14 @@ def check_random(seed: int) -> int:
     months = a_year(seed, most=(700, BLOCK_ROWS)[seed % 2])
     rng = np.random.default_rng(seed)
     found = 0
-    for share in (0.0005, 0.01, 0.05, 0.3, 1):
+    for share in (0.0005, 0.01, 0.2, 1):
         among = np.flatnonzero(rng.random(5 * BLOCK_ROWS) < share).astype(np.uint32)
         for start, end in ((0, 2**63), (MAY + 7 * DAY + 77, MAY + 370 * DAY + 1), (MAY - 5, MAY + 1)):
             found += compare(months, among, start, end)
     return found
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_random_months(seed: int) -> None:
     assert check_random(seed) > 100
 
@@ -253,7 +253,7 @@ def test_damaged_blocks_are_read_as_they_are() -> None:
         EventMonth([(0, block(contacts, MAY + m * MONTH, m)), (1, block(contacts, MAY + m * MONTH, m))])
         for m in range(7)
     ]
-    sound = block(contacts, MAY + 7 * MONTH, 7)
+    sound = block(contacts, MAY + 12 * MONTH, 12)
     columns = sound.decode()
     base = columns[TIME][0].min()
     for find, put, width in (
@@ -266,5 +266,5 @@ def test_damaged_blocks_are_read_as_they_are() -> None:
         held = [*months, EventMonth([(0, EventBlock(bytes(whole))), (1, sound)])]
         among = np.concatenate([contacts[190:240], [14_999], contacts[3:5] + BLOCK_ROWS]).astype(np.uint32)
         among.sort()
-        for end in (2**63, MAY + 8 * MONTH):
-            assert compare(held, among, 0, end) > 0
+        for start, end in ((0, 2**63), (0, MAY + 13 * MONTH), (MAY + 2 * MONTH, 2**63)):
+            assert compare(held, among, start, end) > 0
