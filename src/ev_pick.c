@@ -65,17 +65,19 @@ static bool room_for(ev_picked *p, uint32_t n, bool valued) {
     return !valued || p->values || !p->cap;
 }
 
-/* Picks those of n rows from `first` on that the bits say, or for NULL all. */
-static void pick_rows(ev_picked *p, const bm_chunk *contacts, uint32_t first, uint32_t n, const uint64_t *bits) {
-    const uint32_t shift = (uint32_t)contacts->base - 1;
-    const bm_u32 *codes = contacts->width == 4 ? (const bm_u32 *)contacts->codes : NULL;
+/* Picks those of the layer's rows that its bits say, or for NULL all. Their contacts are what the layer was opened with, and
+ * so ascend also where bytes were damaged since. */
+static void pick_rows(ev_picked *p, const ev_picked_of *of) {
+    const ev_part *part = of->layer->parts + of->part;
+    const uint16_t *lows = of->layer->lows;
     uint32_t *rows = p->rows, *to = p->contacts, at = p->n;
-    for (uint32_t w = 0; w < (n + 63) / 64; w++) {
-        const uint64_t some = bits ? bits[w] : bm_ones(n - w * 64 < 64 ? n - w * 64 : 64);
+    for (uint32_t w = 0; w < (of->n + 63) / 64; w++) {
+        const uint64_t some = of->bits ? of->bits[w] : bm_ones(of->n - w * 64 < 64 ? of->n - w * 64 : 64);
         for (uint64_t left = some; left; left &= left - 1) {
-            const uint32_t row = first + w * 64 + (uint32_t)__builtin_ctzll(left);
+            const uint32_t row = of->row + w * 64 + (uint32_t)__builtin_ctzll(left);
+            while (part[1].row <= row) part++;
             rows[at] = row;
-            to[at++] = (codes ? codes[row] : (uint32_t)bm_code(contacts, row)) + shift;
+            to[at++] = part->number * BM_CHUNK_ROWS + lows[row];
         }
     }
     p->n = at;
@@ -129,7 +131,7 @@ static bool pick_all(ev_call *x) {
         ev_picked_of *of = &p->layers[i];
         of->first = p->n;
         if (!of->passing) continue;
-        pick_rows(p, &of->layer->b.columns[EV_CONTACT], of->row, of->n, of->bits);
+        pick_rows(p, of);
         if (column != EV_NO_COLUMN) pick_values(p, &of->layer->b.columns[column], of->first);
     }
     return sort_picked(p);
@@ -216,14 +218,14 @@ int ev_layers_begin(ev_call *x, const ev_held *h, const bm_stop *stop) {
         if (i < h->nfolded && h->folded_below > first) first = h->folded_below; /* below it, they are in the blocks */
         const uint32_t part = ev_layer_seek(l, first), end = ev_layer_seek(l, h->end);
         ev_picked_of *of = &x->picked.layers[i];
-        *of = (ev_picked_of){l, 0, 0, 0, 0, NULL};
+        *of = (ev_picked_of){l, part, 0, 0, 0, 0, NULL};
         if (part >= end) continue;
         ev_reading r = {l, i, part, EV_PICKED, NULL, l->parts[part].row};
         const uint32_t n = l->parts[end].row - r.row;
         uint32_t passing;
         const int status = begin(x, &r, n, end - part, bits, &passing, stop);
         if (status != BM_OK) return status;
-        *of = (ev_picked_of){l, 0, passing, r.row, n, r.bits};
+        *of = (ev_picked_of){l, part, 0, passing, r.row, n, r.bits};
         if (r.bits) bits += (n + 63) / 64 + 1;
         const bool stale = l->parts[part].stale < l->parts[end].stale;
         if (r.way != EV_PICKED || stale) x->readings[x->nreadings++] = r;

@@ -81,10 +81,11 @@ typedef struct ev_reading {
     uint32_t row;
 } ev_reading;
 
-/* A layer of which rows are picked: `passing` of the n from `row` on, those of `bits` (NULL: all). The first of them picked. */
+/* A layer of which rows are picked: `passing` of the n from `row` on, which begins a part, those of `bits` (NULL: all). The
+ * first of them picked. */
 typedef struct {
     const ev_layer *layer;
-    uint32_t first, passing, row, n;
+    uint32_t part, first, passing, row, n;
     const uint64_t *bits;
 } ev_picked_of;
 
