@@ -145,6 +145,14 @@ cdef class EventFilter:
         free(self.c.ops)
         free(self.c.conjuncts)
 
+    def asks_only(self, int64_t column):
+        """Whether all that it asks is that a column is 1."""
+        cdef _Equal each
+        for each in self.equals:
+            if each.column == column:
+                return self.c.nconjuncts == 1 and each.n == 1 and each.values[0] == 1
+        return False
+
     cdef list _equals(self):
         cdef list found = []
         cdef _Equal each

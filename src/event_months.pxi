@@ -113,6 +113,19 @@ cdef class EventMonth:
         self.orders.pop(column, None)
         self.measures = {key: measure for key, measure in self.measures.items() if key[0] != column}
 
+    def looked_up(self, EventFilter filter, int64_t measure=-1):
+        """Whether a call with the filter (None: without), a sum over `measure` where that is not -1, looks its rows up in an
+        order."""
+        cdef _Equal each
+        for each in filter.equals if filter is not None else ():
+            if self.order_for(filter, each, measure) is not None:
+                return True
+        return False
+
+    def counted(self, EventFilter filter):
+        """Whether a call with the filter (None: without) looks at all rows, or at all that count, as a ledger has them."""
+        return filter is None or filter.asks_only(self.bounds.ncolumns - 1)
+
     def cost(self, EventFilter filter, int64_t measure=-1, contacts=None, bint located=False):
         """About how many nanoseconds of one thread a call with the filter (None: without) takes in this month, a sum over
         the column `measure` where that is not -1, about so many contacts alone where that is said; with `located` as if

@@ -335,6 +335,13 @@ def _finding(contacts: int) -> float:
     return _FINDING + _CONTACT * contacts
 
 
+def _locate(events: BoundEvents, rows: RowFilter, summed: int | None, context: BindContext) -> None:
+    """The events are about to be asked about some contacts alone."""
+    if rows.attribution is not None:
+        summed = None  # what is asked besides is not known yet, and no sum is of all rows
+    HeldEvents.locate(events.type, events.start, events.end, context, rows.always, summed)
+
+
 class _Asked(NamedTuple):
     """An aggregate of events of one type, ready to be asked for."""
 
@@ -357,7 +364,7 @@ class _Asked(NamedTuple):
         rows = RowFilter(events, among, context)
         summed = aggregate.measure if aggregate.function is AggregateFunction.SUM else None
         if among is not None:
-            HeldEvents.locate(events.type, events.start, events.end, context, summed)
+            _locate(events, rows, summed, context)
         return cls(
             events,
             HeldEvents.of(
@@ -380,7 +387,7 @@ class _Asked(NamedTuple):
     def of(self, narrowing: Narrowing) -> _Asked:
         """The same of these contacts alone, each thread finding those that it looks at."""
         summed = self.measure if self.how == "sum" and self.measure >= 0 else None
-        HeldEvents.locate(self.events.type, self.events.start, self.events.end, self.context, summed)
+        _locate(self.events, self.rows, summed, self.context)
         if self.rows.attribution is None:
             return self._replace(within=narrowing.ready(), expected=narrowing.expected)
         among = narrowing.ordinals()

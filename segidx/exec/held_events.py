@@ -52,10 +52,18 @@ class HeldEvents(NamedTuple):
         return cls(months, snapshot.event_layers(type), snapshot.events_folded(type))
 
     @staticmethod
-    def locate(type: EventType, start: int, end: int, context: BindContext, measure: int | None) -> None:
-        """Those are about to be asked about some contacts alone, for a sum over that measure where it is known."""
+    def locate(
+        type: EventType,
+        start: int,
+        end: int,
+        context: BindContext,
+        filter: EventFilter | None,
+        measure: int | None,
+    ) -> None:
+        """Those are about to be asked about some contacts alone, with that filter, for a sum over that measure where it
+        is known."""
         if start < end:
-            context.snapshot.locate_events(type, month_of(start), month_of(end - 1), measure)
+            context.snapshot.locate_events(type, month_of(start), month_of(end - 1), filter, measure)
 
     @property
     def rows(self) -> int:

@@ -139,14 +139,27 @@ class EventOrders:
             finally:
                 self._making.release()
 
-    def narrowed(self, type: int, months: Sequence[tuple[int, EventMonth]], measure: int | None = None) -> None:
-        """A question about some contacts alone, a sum over `measure` if that is given, is about to be put to these
-        months of a type, each with its number: note it, and locate the rows of one of them, or copy their values, where
-        that pays by now. Their blocks are read, and must stay open meanwhile."""
+    def narrowed(
+        self,
+        type: int,
+        months: Sequence[tuple[int, EventMonth]],
+        filter: EventFilter | None = None,
+        measure: int | None = None,
+    ) -> None:
+        """A question about some contacts alone, with this filter, a sum over `measure` if that is given, is about to be
+        put to these months of a type, each with its number: note it, and locate the rows of one of them, or copy their
+        values, or go on with a ledger, where that pays by now. Months whose rows it looks up in an order are not
+        counted. Their blocks are read, and must stay open meanwhile."""
         due: tuple[Key, EventMonth] | None = None
-        large = [(number, month) for number, month in months if month.rows >= LEAST_ROWS]
+        summed = -1 if measure is None else measure
+        large = [(n, month) for n, month in months if month.rows >= LEAST_ROWS and not month.looked_up(filter, summed)]
         with self._lock:
-            ledger = measure is not None and len(large) >= LEDGER_MONTHS and self._may_have_ledger(type, measure)
+            ledger = (
+                measure is not None
+                and len(large) >= LEDGER_MONTHS
+                and all(month.counted(filter) for _, month in large)
+                and self._may_have_ledger(type, measure)
+            )
             for number, month in large:
                 key = (type, number, _CONTACTS)
                 if self._is_due_narrowed(key, month, None if ledger else measure):

@@ -335,12 +335,19 @@ class Snapshot:
             self._orders.asked(type.number, tuple(found.items()), filter, measure)
         return tuple(found.values())
 
-    def locate_events(self, type: EventType, first_month: int, last_month: int, measure: int | None = None) -> None:
-        """A question about some contacts alone, a sum over `measure` if that is given, is about to be put to these
-        months: their rows may be located for it."""
+    def locate_events(
+        self,
+        type: EventType,
+        first_month: int,
+        last_month: int,
+        filter: EventFilter | None = None,
+        measure: int | None = None,
+    ) -> None:
+        """A question about some contacts alone, with this filter, a sum over `measure` if that is given, is about to be
+        put to these months: their rows may be located for it."""
         if DB_EVENTS in self.dbs:
             found = self._event_months(type).between(self.txn, self.dbs[DB_EVENTS], first_month, last_month)
-            self._orders.narrowed(type.number, tuple(found.items()), measure)
+            self._orders.narrowed(type.number, tuple(found.items()), filter, measure)
 
     def event_ranges(self, type: EventType) -> list[int]:
         """The ranges (ordinal >> 14) that have events of a type, in blocks or in layers, ascending. Layers' events may

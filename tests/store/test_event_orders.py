@@ -14,7 +14,9 @@ KIND, AMOUNT, WIDE = 4, 5, 6
 TYPE = 2
 # Of 2000 rows of 100 kinds, of which each is listed by range.
 BYTES = 8 * 2000 + (16 + 8) * 100
+COUNTS = 7
 EQUAL = EventFilter([("range", KIND, 17, 17)])
+COUNTING = EventFilter([("range", COUNTS, 1, 1)])
 
 
 @pytest.fixture(autouse=True)
@@ -130,9 +132,26 @@ def test_an_order_that_is_too_large_is_not_kept() -> None:
     assert orders.nbytes == 0
 
 
-def narrow(orders: EventOrders, months: list[EventMonth], times: int, measure: int | None = None) -> None:
+def narrow(
+    orders: EventOrders,
+    months: list[EventMonth],
+    times: int,
+    measure: int | None = None,
+    filter: EventFilter | None = None,
+) -> None:
     for _ in range(times):
-        orders.narrowed(TYPE, list(enumerate(months)), measure)
+        orders.narrowed(TYPE, list(enumerate(months)), filter, measure)
+
+
+def test_months_whose_rows_are_looked_up_in_an_order_are_not_located() -> None:
+    orders, months = EventOrders(), [a_month(), a_month()]
+    ask(orders, months[:1], SCANS)
+    ordered = orders.nbytes
+    narrow(orders, months, NARROWED + 2, filter=EQUAL)
+    assert [month.located > 0 for month in months] == [False, True]
+    assert orders.nbytes == ordered + months[1].located
+    narrow(orders, months, NARROWED + 2, filter=EventFilter([("range", AMOUNT, 0, 9)]))
+    assert all(month.located for month in months)
 
 
 def test_months_are_located_when_they_were_asked_about_some_contacts_often_enough() -> None:
@@ -252,7 +271,7 @@ def test_a_ledger_grows_by_months_and_begins_anew_with_the_base() -> None:
 
     def asked(some: list[EventMonth], times: int) -> None:
         for _ in range(times):
-            orders.narrowed(TYPE, [(months.index(month), month) for month in some], AMOUNT)
+            orders.narrowed(TYPE, [(months.index(month), month) for month in some], COUNTING, AMOUNT)
 
     asked(first, LEDGER_SUMS)
     assert ledgers(months) == [True] * LEDGER_MONTHS + [False] * LEDGER_MONTHS
@@ -266,6 +285,24 @@ def test_a_ledger_grows_by_months_and_begins_anew_with_the_base() -> None:
     assert not any(ledgers(months))
     asked(months[:LEDGER_MONTHS], 2)
     assert ledgers(months) == [True] * LEDGER_MONTHS + [False] * LEDGER_MONTHS
+
+
+@pytest.mark.parametrize(
+    "filter",
+    [
+        EQUAL,
+        EventFilter([("range", COUNTS, 1, 1), ("range", AMOUNT, 0, 9), ("all", 2)]),
+        EventFilter([("range", COUNTS, 0, 0)]),
+        EventFilter([("range", AMOUNT, 0, 9)]),
+    ],
+)
+def test_sums_that_ask_for_more_than_what_counts_make_no_ledger(filter: EventFilter) -> None:
+    orders, months = EventOrders(), wide_months()
+    ready(orders, months)
+    narrow(orders, months, LEDGER_SUMS + 2, AMOUNT, filter)
+    assert not any(ledgers(months))
+    narrow(orders, months, LEDGER_SUMS, AMOUNT, COUNTING)
+    assert all(ledgers(months))
 
 
 def test_ledgers_share_what_memory_there_is() -> None:
