@@ -164,8 +164,8 @@ static bool pair_rows(ev_call *x, const ev_block *b, const uint16_t *rows, uint3
 
 /* Notes whose rows are added, while they are few. */
 static void note(ev_call *x, const bm_chunk *contacts, const uint16_t *rows, uint32_t n) {
-    if (x->nrows > EV_FEW || n > EV_FEW - x->nrows) {
-        x->nrows = EV_FEW + 1;
+    if (x->nrows > x->most_few || n > x->most_few - x->nrows) {
+        x->nrows = x->most_few + 1;
         return;
     }
     for (uint32_t i = 0; i < n; i++) x->few[x->nrows++] = (uint16_t)contact_in(contacts, 3, row_of(rows, i));
@@ -176,13 +176,13 @@ void ev_add_contacts(ev_call *x, const bm_u16 *contacts, uint32_t n) {
         bm_ops.array_set(contacts, n, (uint8_t *)(x->passing + x->number % BM_CHUNKS * BM_CHUNK_WORDS));
         return;
     }
-    const bool few = x->nrows <= EV_FEW && n <= EV_FEW - x->nrows;
+    const bool few = x->nrows <= x->most_few && n <= x->most_few - x->nrows;
     for (uint32_t i = 0; i < n; i++) {
         const uint32_t contact = contacts[i] & (BM_CHUNK_ROWS - 1);
         x->counts[contact]++;
         if (few) x->few[x->nrows++] = (uint16_t)contact;
     }
-    if (!few) x->nrows = EV_FEW + 1;
+    if (!few) x->nrows = x->most_few + 1;
 }
 
 INLINE void add_code(ev_call *x, uint64_t base, uint32_t contact, uint32_t code, bool seen) {
@@ -193,10 +193,10 @@ INLINE void add_code(ev_call *x, uint64_t base, uint32_t contact, uint32_t code,
 
 /* Notes the contacts of n rows, while these are few. */
 static void note_contacts(ev_call *x, const bm_u16 *contacts, uint32_t n) {
-    const bool few = x->nrows <= EV_FEW && n <= EV_FEW - x->nrows;
+    const bool few = x->nrows <= x->most_few && n <= x->most_few - x->nrows;
     uint16_t *to = x->few + x->nrows;
     for (uint32_t i = 0; few && i < n; i++) to[i] = contacts[i] & (BM_CHUNK_ROWS - 1);
-    x->nrows = few ? x->nrows + n : EV_FEW + 1;
+    x->nrows = few ? x->nrows + n : x->most_few + 1;
 }
 
 bool ev_in_reach(ev_call *x, int64_t base, int64_t greatest, uint64_t n) {
@@ -212,8 +212,8 @@ void ev_add_number(ev_call *x, uint32_t contact, int64_t number) {
         x->passing[x->number % BM_CHUNKS * BM_CHUNK_WORDS + (contact >> 6)] |= 1ull << (contact & 63);
         return;
     }
-    if (x->nrows < EV_FEW) x->few[x->nrows] = (uint16_t)contact;
-    x->nrows += x->nrows <= EV_FEW;
+    if (x->nrows < x->most_few) x->few[x->nrows] = (uint16_t)contact;
+    x->nrows += x->nrows <= x->most_few;
     if (x->kind == EV_COUNT) {
         x->counts[contact] += (uint32_t)number;
     } else {
@@ -268,8 +268,8 @@ bool ev_add_codes(ev_call *x, const ev_measure *v, const bm_u16 *contacts, const
         for (uint64_t left = mask[w]; left; left &= left - 1) {
             const uint32_t i = w * 64 + (uint32_t)__builtin_ctzll(left);
             add_code(x, base, contacts[i], codes[i], seen);
-            if (x->nrows < EV_FEW) x->few[x->nrows] = contacts[i] & (BM_CHUNK_ROWS - 1);
-            x->nrows += x->nrows <= EV_FEW;
+            if (x->nrows < x->most_few) x->few[x->nrows] = contacts[i] & (BM_CHUNK_ROWS - 1);
+            x->nrows += x->nrows <= x->most_few;
         }
     }
     return true;
@@ -282,11 +282,11 @@ int ev_add_values(ev_call *x, const bm_u16 *contacts, const int64_t *values, uin
         return BM_OK;
     }
     x->reach += n * reach;
-    if (x->nrows <= EV_FEW && n <= EV_FEW - x->nrows) {
+    if (x->nrows <= x->most_few && n <= x->most_few - x->nrows) {
         memcpy(x->few + x->nrows, contacts, n * sizeof *contacts);
         x->nrows += n;
     } else {
-        x->nrows = EV_FEW + 1;
+        x->nrows = x->most_few + 1;
     }
     bool overflow = false;
     if (x->kind == EV_SUM) {
@@ -314,7 +314,7 @@ static int add_known(ev_call *x, const bm_chunk *measure, const uint16_t *rows, 
         ev_add_contacts(x, (const bm_u16 *)contacts, n);
         return BM_OK;
     }
-    const bool few = x->nrows <= EV_FEW && n <= EV_FEW - x->nrows, safe = !may_overflow(x, measure, n);
+    const bool few = x->nrows <= x->most_few && n <= x->most_few - x->nrows, safe = !may_overflow(x, measure, n);
     const bool seen = !x->by_number;
     bool overflow = false;
     for (uint32_t i = 0; i < n; i++) {
@@ -326,7 +326,7 @@ static int add_known(ev_call *x, const bm_chunk *measure, const uint16_t *rows, 
         else overflow |= __builtin_add_overflow(x->numbers[contact], value, &x->numbers[contact]);
         if (few) x->few[x->nrows++] = (uint16_t)contact;
     }
-    if (!few) x->nrows = EV_FEW + 1;
+    if (!few) x->nrows = x->most_few + 1;
     return overflow ? EV_OVERFLOW : BM_OK;
 }
 

@@ -137,6 +137,7 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
         x->q = q;
         x->kind = kind_of(q);
         x->by_number = ev_by_number(q, x->kind);
+        x->most_few = x->by_number ? EV_FEW : EV_FEW / 2;
         x->room.masks = masks;
         x->room.zones = (uint8_t *)(masks + (size_t)depth * BM_CHUNK_WORDS);
         x->above = above;

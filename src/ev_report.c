@@ -7,8 +7,8 @@ static void count_pairs(ev_call *x) {
     for (size_t i = 0; i < x->pairs.n; i++) {
         uint16_t contact = x->pairs.contacts[i];
         x->counts[contact]++;
-        if (x->nrows < EV_FEW) x->few[x->nrows] = contact;
-        x->nrows += x->nrows <= EV_FEW;
+        if (x->nrows < x->most_few) x->few[x->nrows] = contact;
+        x->nrows += x->nrows <= x->most_few;
     }
     x->pairs.n = 0;
 }
@@ -83,7 +83,7 @@ static bool report_numbers(ev_call *x, const uint64_t *passing) {
     return true;
 }
 
-static bool many(const ev_call *x) { return x->nrows > (x->by_number ? EV_FEW : EV_FEW / 2); }
+static bool many(const ev_call *x) { return x->nrows > x->most_few; }
 
 static void clear(ev_call *x) {
     if (many(x)) {

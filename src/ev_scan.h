@@ -127,7 +127,8 @@ typedef struct {
         uint32_t counts[BM_CHUNK_ROWS];    /* of EV_COUNT and EV_PAIRS */
     };
     uint16_t few[EV_FEW];                  /* the contacts of the rows, while these are few */
-    uint32_t nrows;                        /* added; EV_FEW + 1 for any more */
+    uint32_t most_few;                     /* so many rows are few; see EV_FEW */
+    uint32_t nrows;                        /* added; most_few + 1 for any more */
     bool by_number;                        /* see ev_by_number */
     double reach;                          /* how far from 0 a sum may be */
     ev_pairs pairs;                        /* contacts and values, where distinct ones are counted */
