@@ -157,7 +157,9 @@ int ev_collect(const ev_held *h, const ev_query *q, const bm_stop *stop, ev_foun
         status = ev_layers_begin(x, h, stop);
     }
     for (uint32_t number = h->first; status == BM_OK; number++) {
-        if ((number = next_of(x, h, number)) >= end) break;
+        const uint32_t next = next_of(x, h, number);
+        if (next > number) number = next; /* never back: candidates are found in order */
+        if (number >= end) break;
         if (x->narrowed && (number = ev_among_next(x, number)) >= end) break;
         x->number = number;
         if (number / BM_CHUNKS != key) {

@@ -167,13 +167,13 @@ void ev_layers_end(ev_call *x) {
 
 /* Finds out how the layer's rows are looked at, of which `n` from r->row on are of ranges asked for, in so many parts; in
  * *passing how many of them are to be picked. A status. `bits` has room for them. */
-static int begin(ev_call *x, ev_reading *r, uint32_t n, uint64_t parts, uint64_t *bits, uint32_t *passing,
-                 const bm_stop *stop) {
+static int begin(ev_call *x, ev_reading *r, uint32_t n, uint64_t parts, uint64_t candidates, uint64_t *bits,
+                 uint32_t *passing, const bm_stop *stop) {
     const ev_layer *l = r->layer;
     const uint32_t each = asked_of(x, l);
     *passing = 0;
     if (!n || each == UINT32_MAX) return BM_OK;
-    if (x->narrowed && ev_among_count(x) < parts) parts = ev_among_count(x);
+    if (x->narrowed && candidates < parts) parts = candidates;
     if (x->narrowed && (uint64_t)n * each > parts * (SLICE - MASKED)) {
         r->way = EV_SLICED;
         return BM_OK;
@@ -209,6 +209,7 @@ int ev_layers_begin(ev_call *x, const ev_held *h, const bm_stop *stop) {
         x->nbits = x->bits ? words : 0;
         if (!x->bits) return BM_NO_MEMORY;
     }
+    const uint64_t candidates = x->narrowed ? ev_among_count(x) : 0;
     uint64_t *bits = x->bits;
     x->nreadings = 0;
     x->picked.nlayers = h->nlayers;
@@ -223,7 +224,7 @@ int ev_layers_begin(ev_call *x, const ev_held *h, const bm_stop *stop) {
         ev_reading r = {l, i, part, EV_PICKED, NULL, l->parts[part].row};
         const uint32_t n = l->parts[end].row - r.row;
         uint32_t passing;
-        const int status = begin(x, &r, n, end - part, bits, &passing, stop);
+        const int status = begin(x, &r, n, end - part, candidates, bits, &passing, stop);
         if (status != BM_OK) return status;
         *of = (ev_picked_of){l, part, 0, passing, r.row, n, r.bits};
         if (r.bits) bits += (n + 63) / 64 + 1;

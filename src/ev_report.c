@@ -105,7 +105,10 @@ bool ev_report(ev_call *x) {
     uint64_t *passing = x->passing + x->number % BM_CHUNKS * BM_CHUNK_WORDS;
     if (x->kind == EV_LIST) return true;
     if (x->kind == EV_PAIRS) count_pairs(x);
-    if (!x->nrows) return true;
+    if (!x->nrows) {
+        x->reach = 0; /* also of what was looked at and not added */
+        return true;
+    }
     if (x->by_number && !many(x)) {
         pass_few(x, passing);
         return true;

@@ -79,8 +79,8 @@ uint32_t ev_runs_next(const ev_call *x, uint32_t number) {
     for (uint32_t i = 0; i < x->nruns && next > number; i++) {
         const ev_run *r = &x->runs[i];
         const ev_month *m = r->month;
-        if (r->at == r->end) continue;
-        const uint32_t at = number >= m->first && number - m->first < m->n ? number - m->first : m->n;
+        if (r->at == r->end || number >= m->first + m->n) continue; /* what is left was passed over: of no candidate */
+        const uint32_t at = number < m->first ? m->n : number - m->first;
         uint32_t its = number;
         if (at == m->n || !(r->firsts ? r->at < r->firsts[at + 1] : place_block(r) < m->starts[at + 1]))
             its = range_of(m, place_block(r));

@@ -409,7 +409,7 @@ class _Asked(NamedTuple):
     ) -> Found:
         among: Ordinals | bytes | None = self.among
         if self.within is not None:
-            among = self.within(ranges[0] // RANGES_TOGETHER, (ranges[1] - 1) // RANGES_TOGETHER)
+            among = self.within(ranges[0] // RANGES_TOGETHER, min((ranges[1] - 1) // RANGES_TOGETHER, LAST_KEY))
         return kernel(
             self.held.months,
             self.rows.of(ranges)[0],

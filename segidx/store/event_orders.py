@@ -87,7 +87,7 @@ class _Ledger:
 
     def __init__(self) -> None:
         self.months: dict[int, ref[EventMonth]] = {}  # by number, all of one version of the base
-        self.covered: set[int] = set()  # those of them that the ledger has
+        self.covered: dict[int, ref[EventMonth]] = {}  # those that the ledger has: of them, unless a merge overtook it
         self.asked = 0
         self.ledger: EventLedger | None = None
 
@@ -99,10 +99,15 @@ class _Ledger:
         known = self.months.get(number)
         return known is not None and known() is month
 
+    def covers(self, months: Sequence[tuple[int, EventMonth]]) -> bool:
+        return self.ledger is not None and all(
+            (held := self.covered.get(number)) is not None and held() is month for number, month in months
+        )
+
     def forget(self) -> None:
         if self.ledger is not None:
             self.ledger.forget()
-            self.ledger, self.covered = None, set()
+            self.ledger, self.covered = None, {}
 
 
 class EventOrders:
@@ -158,7 +163,7 @@ class EventOrders:
                 measure is not None
                 and len(large) >= LEDGER_MONTHS
                 and all(month.counted(filter) for _, month in large)
-                and self._may_have_ledger(type, measure)
+                and self._may_have_ledger((type, _LEDGER, measure), large)
             )
             for number, month in large:
                 key = (type, number, _CONTACTS)
@@ -213,16 +218,18 @@ class EventOrders:
         kept = self._kept.get(key)
         return kept if isinstance(kept, _Kept) else None
 
-    def _may_have_ledger(self, type: int, measure: int) -> bool:
-        kept = self._kept.get((type, _LEDGER, measure))
-        return kept is None or (isinstance(kept, _Ledger) and (kept.asked >= 0 or kept.ledger is not None))
+    def _may_have_ledger(self, key: Key, months: Sequence[tuple[int, EventMonth]]) -> bool:
+        kept = self._kept.get(key)
+        if not isinstance(kept, _Ledger) or kept.asked >= 0 or kept.ledger is not None:
+            return True
+        return not any(kept.knows(number, month) for number, month in months)  # but with another version of the base
 
     def _is_due_ledger(self, key: Key, months: Sequence[tuple[int, EventMonth]]) -> bool:
         kept = self._kept.get(key)
         if not isinstance(kept, _Ledger):
             kept = self._kept[key] = _Ledger()
         self._kept.move_to_end(key)
-        if kept.ledger is not None and all(n in kept.covered and kept.knows(n, month) for n, month in months):
+        if kept.ledger is not None and kept.covers(months):
             return not kept.ledger.full
         if not any(kept.knows(number, month) for number, month in months):  # of another version of the base, or of time
             kept.forget()
@@ -239,7 +246,8 @@ class EventOrders:
                 return
             ledger = kept.ledger
             members = {number: month for number, each in kept.months.items() if (month := each()) is not None}
-        if ledger is None or not kept.covered.issuperset(number for number, _ in months):
+            covered = kept.covers(months)
+        if ledger is None or not covered:
             try:
                 ledger = EventLedger(members.values(), key[2])
             except ValueError:
@@ -247,11 +255,12 @@ class EventOrders:
             with self._lock:
                 if self._kept.get(key) is not kept:
                     return
-                kept.forget()
-                if ledger is None or ledger.nbytes > self._most:
+                if ledger is None or ledger.nbytes > self._most:  # one of fewer months, if there is any, stays
                     kept.asked = _NEVER
                     return
-                kept.ledger, kept.covered, kept.asked = ledger, set(members), 0
+                kept.forget()
+                kept.ledger, kept.asked = ledger, 0
+                kept.covered = {number: ref(month) for number, month in members.items()}
                 ledger.use()
                 self._shrink(key)
         with suppress(ValueError):  # of months that went meanwhile

@@ -287,6 +287,36 @@ def test_a_ledger_grows_by_months_and_begins_anew_with_the_base() -> None:
     assert ledgers(months) == [True] * LEDGER_MONTHS + [False] * LEDGER_MONTHS
 
 
+def test_a_ledger_that_a_merge_overtook_is_not_that_of_the_new_months(monkeypatch: pytest.MonkeyPatch) -> None:
+    orders, old, new = EventOrders(), wide_months(), wide_months()
+    ready(orders, old)
+
+    class Overtaken(EventLedger):
+        def __init__(self, *_arguments: object) -> None:
+            narrow(orders, new, 1, AMOUNT)  # another thread's question, which sees the base behind the merge
+
+    monkeypatch.setattr(event_orders, "EventLedger", Overtaken)
+    narrow(orders, old, LEDGER_SUMS, AMOUNT)
+    monkeypatch.setattr(event_orders, "EventLedger", EventLedger)
+    narrow(orders, new, NARROWED + len(new) + LEDGER_SUMS + 10, AMOUNT)
+    assert all(ledgers(new))
+
+
+def test_months_too_many_for_a_ledger_leave_that_of_fewer() -> None:
+    orders, months = EventOrders(), wide_months(2 * LEDGER_MONTHS)
+    few = months[:LEDGER_MONTHS]
+    ready(orders, months)
+    narrow(orders, few, LEDGER_SUMS, AMOUNT)
+    orders._most = EventLedger(months, AMOUNT).nbytes - 1
+    narrow(orders, months, LEDGER_SUMS + 1, AMOUNT)
+    assert ledgers(months) == [True] * LEDGER_MONTHS + [False] * LEDGER_MONTHS
+    anew = wide_months(2 * LEDGER_MONTHS)  # another version of the base
+    orders._most *= 2
+    ready(orders, anew)
+    narrow(orders, anew, LEDGER_SUMS, AMOUNT)
+    assert all(ledgers(anew))
+
+
 @pytest.mark.parametrize(
     "filter",
     [
