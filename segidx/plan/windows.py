@@ -91,8 +91,9 @@ def bind_anniversary(field: Field, window: Window, context: BindContext, path: s
         estimate = Estimate(0, round(share * present), present)
         bits = np.packbits(hits, bitorder="little").tobytes()
         return TableScan(estimate, path, context.field_id(field), low, bits, field.name)
-    # A day more on either side: where a clock goes back across midnight, a later instant has an earlier date.
-    first = max(FIRST_DAY, to_days(local_date(low, context.zone)) - 1)
+    # A day more on either side: where a clock goes back across midnight, a later instant has an earlier date. West of
+    # Greenwich the year 1 begins on the local 31 December before it.
+    first = max(FIRST_DAY - 1, to_days(local_date(low, context.zone)) - 1)
     last = min(LAST_DAY, to_days(local_date(high, context.zone)) + 1)
     hits = anniversary_days(start, end, first, last)
     ranges = [plan_local_days(context, field, first + a, first + b, path) for a, b in runs(hits)]
