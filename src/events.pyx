@@ -203,7 +203,7 @@ cdef extern from "ev_layer.h" nogil:
     const char *bm_simd_choose(const char *wanted)
 
 
-# Stop is defined in bitmaps.pyx: its layout, which the import compares.
+# Stop is defined in programs.pxi, of bitmaps.pyx: its layout, which the import compares.
 cdef extern from *:
     """
     #include "bm.h"

@@ -106,9 +106,6 @@ class Courtesy:
             self.make_way()
             yield from few
 
-    def _idle(self) -> bool:
-        return not self._running
-
 
 COURTESY = Courtesy()
 """This process's."""

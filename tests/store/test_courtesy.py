@@ -80,19 +80,19 @@ def test_what_can_wait_makes_way_for_a_question_on_its_way(courtesy: Courtesy, m
 
 def test_an_evaluation_counts_until_its_call_is_answered(courtesy: Courtesy) -> None:
     with courtesy.until_answered():
-        assert courtesy._idle()  # a call that waits for something keeps nobody waiting
+        assert not courtesy._running  # a call that waits for something keeps nobody waiting
         with courtesy:
             pass
         with courtesy:
             pass
-        assert not courtesy._idle()
-    assert courtesy._idle()
+        assert courtesy._running
+    assert not courtesy._running
     with courtesy:
         pass
-    assert courtesy._idle()
+    assert not courtesy._running
     with pytest.raises(ZeroDivisionError), courtesy.until_answered(), courtesy:
         raise ZeroDivisionError
-    assert courtesy._idle()
+    assert not courtesy._running
 
 
 def test_each_thread_has_worked_for_as_long_as_it_has(courtesy: Courtesy) -> None:
@@ -133,7 +133,7 @@ def test_a_merge_ends_while_an_evaluation_does_not(tmp_path: Path, monkeypatch: 
         account.upsert([(f"c{i}", {"city": f"city-{i % 3}"}) for i in range(30)])
         courtesy = account._store.courtesy
         with account._evaluation(None) as run:
-            assert not courtesy._idle()
+            assert courtesy._running
             account.merge()
             assert account.stats().merged_generation == account.generation()
             account.upsert([("c1", {"city": "city-0"})])
@@ -144,5 +144,5 @@ def test_a_merge_ends_while_an_evaluation_does_not(tmp_path: Path, monkeypatch: 
             assert code is not None
             assert snapshot.value_count(snapshot.field_id(city), code) == 10
             assert account.count('city = "city-0"').count == 11
-            assert not courtesy._idle()
-        assert courtesy._idle()
+            assert courtesy._running
+        assert not courtesy._running
