@@ -20,7 +20,7 @@ SANITIZE = os.environ.get("SEGIDX_SANITIZE", "")
 # Extension name -> the .pyx and the C files linked with it, all under src/.
 # `bitmaps` evaluates expressions over postings and columns; `events` counts and sums over blocks of events, with the
 # column scans of `bitmaps`; `strings` hashes, packs and looks up strings; `rows` takes rows of writes from the wire
-# into columns.
+# into columns; `csv` finds lines of too many or too few cells.
 SCANS = [
     f"bm_{name}.c"
     for name in (
@@ -48,6 +48,7 @@ EXTENSIONS = {
     ],
     "segidx.kernels._strings": ["strings.pyx", *sorted(p.name for p in (ROOT / "src").glob("st_*.c"))],
     "segidx.kernels._rows": ["rows.pyx", *sorted(p.name for p in (ROOT / "src").glob("rw_*.c"))],
+    "segidx.kernels._csv": ["csv.pyx"],
 }
 
 

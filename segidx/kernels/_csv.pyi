@@ -1,0 +1,3 @@
+def next_ragged(
+    data: bytes | memoryview, start: int, delimiter: int, columns: int, final: bool
+) -> tuple[int, int, int, int]: ...
