@@ -28,6 +28,7 @@ from segidx.ingest.arrow_values import (
     utf8,
 )
 from segidx.ingest.batch import ContactBatch, FieldChange
+from segidx.ingest.ragged import ragged_rows
 from segidx.ingest.rows import make_reject
 from segidx.ingest.values import check_id
 from segidx.model.errors import InvalidSource, InvalidValue, SegidxError
@@ -58,7 +59,11 @@ def batch_from_arrow(
     """
     ids, good = read_ids(record_batch.column(id_column), id_column)
     rejects: dict[int, Reject] = {}
+    for row, error in ragged_rows(record_batch).items():
+        rejects[row] = make_reject(first_index + row, None, "", error)
     for row in np.flatnonzero(~good).tolist():
+        if row in rejects:
+            continue
         given = given_id(record_batch.column(id_column), row)
         try:
             check(given)

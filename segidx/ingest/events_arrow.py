@@ -30,6 +30,7 @@ from segidx.ingest.event_batch import (
     with_counts,
 )
 from segidx.ingest.event_columns import CONTACT_ID, CURRENCY, equal_to
+from segidx.ingest.ragged import ragged_rows
 from segidx.ingest.values import check_event_id, check_id, refuse, shown
 from segidx.ingest.visits import with_sources
 from segidx.model.errors import InvalidValue, SegidxError
@@ -109,6 +110,8 @@ class _Rows:
         self._first_index = first_index
         self._bad: dict[int, tuple[str, SegidxError]] = {}
         self.good: Mask = np.ones(batch.num_rows, np.bool_)
+        for row, error in ragged_rows(batch).items():
+            self._refuse(row, "", error)
 
     def _refuse(self, row: int, field: str, error: SegidxError) -> None:
         """The first thing that is wrong with a row is told."""

@@ -145,7 +145,7 @@ def _batches(
             rows, schema, id_column, mapping.columns, first_index=first, zone=info.tz, tag_separator=tag_separator
         )
 
-    return numbered(source.batches(wanted, batch_rows), convert)
+    return numbered(source.batches(wanted, batch_rows, ragged=True), convert)
 
 
 def _write(account: AccountLike, batch: ContactBatch, schema: Schema) -> Iterator[WriteResult]:

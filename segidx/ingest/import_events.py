@@ -152,4 +152,4 @@ def _batches(
             rows, columns, type, account.info, account.now(), own_hosts=own_hosts, horizon=horizon, first_index=first
         )
 
-    return numbered(source.batches(wanted, batch_rows), convert)
+    return numbered(source.batches(wanted, batch_rows, ragged=True), convert)

@@ -26,6 +26,7 @@ from segidx.ingest.orders_arrow import (
     column_fields,
     orders_from_arrow,
 )
+from segidx.ingest.ragged import ragged_rows
 from segidx.ingest.sources import Source, joined
 from segidx.model.errors import InvalidArgument
 from segidx.model.events import MAX_LINES, ORDER
@@ -96,10 +97,10 @@ def import_orders(
     """Import the orders of a Parquet, CSV or Arrow file, one batch committed after another.
 
     `columns` maps names (`order_id`, `contact_id`, `time` and those of `column_fields`) to the file's columns where
-    they are called otherwise. Naive times are local in the account's zone. Bad rows refuse their orders and are listed
-    in `reject_path` (next to the source by default); the others stand. An order whose rows do not stand together is
-    refused where it comes again; files that share `seen` are one import in this. `progress(phase, rows done, rows in
-    all or None)` is told as it goes on.
+    they are called otherwise. Naive times are local in the account's zone. Bad rows refuse their orders, ragged lines
+    those before and after them, and are listed in `reject_path` (next to the source by default); the others stand. An
+    order whose rows do not stand together is refused where it comes again; files that share `seen` are one import in
+    this. `progress(phase, rows done, rows in all or None)` is told as it goes on.
 
     Raises InvalidSource for a file that cannot be read or lacks a column, and TooManyRejects, before anything is
     written, if the first batch has no good order.
@@ -144,8 +145,19 @@ def _batches(
     first = rows = 0
     info, horizon = account.info, horizon_of(ORDER, account.horizons)
     pieces: list[EventBatch] = []
+    behind_ragged = False
     for some in _whole_orders(source, columns, min(batch_rows, _PIECE_ROWS), _coded(columns, info)):
-        batch = orders_from_arrow(some, columns, info, account.now(), seen, horizon=horizon, first_index=first + rows)
+        batch = orders_from_arrow(
+            some,
+            columns,
+            info,
+            account.now(),
+            seen,
+            horizon=horizon,
+            first_index=first + rows,
+            behind_ragged=behind_ragged,
+        )
+        behind_ragged = bool(ragged_rows(some.slice(some.num_rows - 1)))
         pieces.append(batch)
         rows += some.num_rows
         if rows + min(batch_rows, _PIECE_ROWS) > batch_rows:
@@ -165,10 +177,10 @@ def _coded(columns: Mapping[str, str], info: AccountInfo) -> set[str]:
 def _whole_orders(
     source: Source, columns: Mapping[str, str], batch_rows: int, coded: Collection[str]
 ) -> Iterator[pa.RecordBatch]:
-    """The file's rows, cut between orders."""
+    """The file's rows, cut between orders, and never between an order and a ragged row behind it."""
     held: pa.RecordBatch | None = None
     wanted = list(dict.fromkeys(columns.values()))
-    for given in source.batches(wanted, batch_rows, coded):
+    for given in source.batches(wanted, batch_rows, coded, ragged=True):
         if held is None:
             held = given
             continue

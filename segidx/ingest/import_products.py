@@ -149,7 +149,7 @@ def _batches(
             check=check_product_id,
         )
 
-    return numbered(source.batches(wanted, batch_rows), convert)
+    return numbered(source.batches(wanted, batch_rows, ragged=True), convert)
 
 
 def _normal(batch: pa.RecordBatch, id_column: str) -> pa.RecordBatch:

@@ -29,9 +29,10 @@ from segidx.ingest.orders import (
     with_counts_of_lines,
     with_counts_of_orders,
 )
+from segidx.ingest.ragged import ragged_rows
 from segidx.ingest.values import check_event_id, check_id, refuse, shown
 from segidx.kernels.strings import Batch, Seen
-from segidx.model.errors import InvalidContactId, InvalidValue, SegidxError
+from segidx.model.errors import InvalidContactId, InvalidValue, RaggedRow, SegidxError
 from segidx.model.events import LINE, MAX_AHEAD_MILLIS, MAX_LINES, ORDER
 from segidx.model.results import Reject
 from segidx.model.schema import AccountInfo, Field
@@ -77,12 +78,15 @@ def orders_from_arrow(
     *,
     horizon: int = 0,
     first_index: int = 0,
+    behind_ragged: bool = False,
 ) -> EventBatch:
     """The batch of the valid orders of whole orders' rows. Bad rows are in its `rejects`, one for each, numbered from
-    `first_index`; each refuses its order. `columns` gives the column of each name (see `column_fields`); naive times
-    are local in the account's zone. Ids that were `seen`, and come again, are refused, and so are
-    orders before `horizon`, in ms since 1970, which are pruned."""
+    `first_index`; each refuses its order. Ragged rows refuse the orders beside them, whose lines they may be; where the
+    batch stands `behind_ragged` ones, they refuse its first. `columns` gives the column of each name (see
+    `column_fields`); naive times are local in the account's zone. Ids that were `seen`, and come again, are refused,
+    and so are orders before `horizon`, in ms since 1970, which are pruned."""
     rows = _Rows(record_batch, columns, account.tz, first_index)
+    rows.refuse_beside_ragged(behind=behind_ragged)
     rows.refuse_repeated(seen)
     contacts = rows.contacts()
     times = rows.times(now, horizon)
@@ -149,11 +153,15 @@ class _Rows:
         self.firsts: Ints = np.flatnonzero(begins)
         self.owner: Ints = np.cumsum(begins) - 1
         self.good: Mask = np.ones(len(self.firsts), np.bool_)
+        self._ragged = ragged_rows(batch)
+        for row, ragged in self._ragged.items():
+            self._refuse(row, "", ragged)
         for row in np.flatnonzero(~valid).tolist():
             try:
                 check_event_id(given_id(given, row), "order")
             except SegidxError as error:
                 self._refuse(row, ORDER_ID, error)
+        self._has_id = self.good.copy()
 
     def _refuse(self, row: int, field: str, error: SegidxError) -> None:
         """The first thing that is wrong with a row is told."""
@@ -170,9 +178,18 @@ class _Rows:
 
     # --- whole orders ---
 
+    def refuse_beside_ragged(self, *, behind: bool) -> None:
+        """Refuse the orders before and after ragged rows: which order's line such a row is cannot be known, and an
+        order that lacks a line says something else. `behind`: the row before the first is ragged."""
+        for row in [-1, *self._ragged] if behind else self._ragged:
+            for beside in (row - 1, row + 1):
+                if 0 <= beside < len(self.owner) and self._has_id[self.owner[beside]]:
+                    why = f"row {self._first_index + row} beside it cannot be read, and may be of the same order"
+                    self._refuse(beside, ORDER_ID, RaggedRow(f"{why}; correct that row and import the file again"))
+
     def refuse_repeated(self, seen: SeenOrders) -> None:
         """Refuse orders whose id came before, not beside them: its lines would replace one another."""
-        known = np.flatnonzero(self.good)
+        known = np.flatnonzero(self._has_id)
         again = seen.add(self.ids.take(pa.array(self.firsts[known])))
         for row in self.firsts[known[again]].tolist():
             why = "it came before in this import, not beside this row; sort the file by order id"

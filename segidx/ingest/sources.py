@@ -1,14 +1,16 @@
 """Files to import: Parquet, CSV (also TSV and gzipped) and Arrow IPC, opened by what they contain and read in record
-batches, so that memory stays bounded whatever the file's size. Imports the model only.
+batches, so that memory stays bounded whatever the file's size. Imports the model and its neighbours only.
 
 Columns of a CSV file are given as binary: every value is parsed by the rules of its field, so that numbers stay exact
-and a value that does not fit refuses its row and not the file. An empty CSV cell is null.
+and a value that does not fit refuses its row and not the file. An empty CSV cell is null. A line of another number of
+cells than the header is a row that is refused too (`segidx.ingest.ragged`).
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,12 +22,14 @@ import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet
 
+from segidx.ingest.ragged import BOM, blocks, pieces, with_ragged, without_ragged
 from segidx.model.errors import InvalidSource, nearest
 
 BATCH_ROWS = 100_000
 _CSV_BLOCK = 8 << 20  # bytes; also the longest CSV row
 _HEADER = 1 << 20  # bytes within which a CSV header must end
 _DELIMITERS = ",;\t|"
+_RAGGED = re.compile(r"Expected \d+ columns, got \d+")  # how pyarrow refuses a file for one line
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +60,27 @@ class Source:
         return self.schema.field(name).type
 
     def batches(
-        self, columns: Sequence[str], batch_rows: int = BATCH_ROWS, coded: Collection[str] = ()
+        self,
+        columns: Sequence[str],
+        batch_rows: int = BATCH_ROWS,
+        coded: Collection[str] = (),
+        *,
+        ragged: bool = False,
     ) -> Iterator[pa.RecordBatch]:
         """The file's rows in order, with these columns, in batches of `batch_rows` (the last may be shorter). Columns
-        of strings that are to be `coded` may come dictionary-encoded, which spares much.
+        of strings that are to be `coded` may come dictionary-encoded, which spares much. Lines of a CSV file that have
+        too many or too few cells are left out, or with `ragged` are rows of nulls, and batches of CSV files have a
+        column more (`ragged.RAGGED`), which tells what is wrong with them.
 
         Raises InvalidSource where the file turns out to be broken.
         """
         if self.rows == 0:
             return
         with _broken(self.path, self.format):
-            yield from _rebatched(self._read(list(columns), batch_rows, coded), batch_rows)
+            found = self._read(list(columns), batch_rows, coded)
+            if self.format == "csv" and not ragged:
+                found = map(without_ragged, found)
+            yield from _rebatched(found, batch_rows)
 
     def _read(self, columns: list[str], batch_rows: int, coded: Collection[str]) -> Iterator[pa.RecordBatch]:
         if self.format == "parquet":
@@ -75,8 +89,7 @@ class Source:
                 for batch in file.iter_batches(batch_size=batch_rows, columns=columns):
                     yield batch.select(columns)
         elif self.format == "csv":
-            with pa.input_stream(str(self.path), compression="detect") as stream:
-                yield from _csv_reader(stream, columns, self.delimiter)
+            yield from self._read_csv(columns)
         elif self.format == "arrow file":
             with pa.memory_map(str(self.path)) as memory, pa.ipc.open_file(memory) as reader:
                 for i in range(reader.num_record_batches):
@@ -85,6 +98,50 @@ class Source:
             with pa.OSFile(str(self.path)) as stream, pa.ipc.open_stream(stream) as reader:
                 for batch in reader:
                     yield batch.select(columns)
+
+    def _read_csv(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of a CSV file, with the column RAGGED behind the others. Mostly no line is ragged, and pyarrow reads
+        ahead; from the first block that has one on, each is looked through before it is read."""
+        rows = 0
+        try:
+            # Not closed by name: when it is left, pyarrow may still be reading ahead on a thread of its own, which
+            # would go on with the number of the closed file, by then that of the next one that is opened, and take away
+            # what is to be read there. The file closes with the last who holds it.
+            for batch in _csv_reader(_text_of(self.path), columns, self.delimiter):
+                yield with_ragged(batch)
+                rows += batch.num_rows
+        except pa.ArrowInvalid as error:
+            if not _RAGGED.search(str(error)):
+                raise
+        else:
+            return
+        with _text_of(self.path) as stream:
+            yield from self._read_ragged(stream, columns, rows)
+
+    def _read_ragged(self, stream: pa.NativeFile, columns: list[str], start: int) -> Iterator[pa.RecordBatch]:
+        """The rows from the one numbered `start` on."""
+
+        def read(text: bytes) -> pa.RecordBatch:
+            return _csv_rows(text, columns, self.columns, self.delimiter)
+
+        first = 0
+        for block in blocks(stream, self.delimiter, len(self.columns), _CSV_BLOCK):
+            if first + block.rows > start:
+                yield from pieces(block, max(0, start - first), read, self._ragged)
+            first += block.rows
+
+    def _ragged(self, cells: int) -> str:
+        """What is said of a line of so many cells."""
+        columns = len(self.columns)
+        what = (
+            "write an empty cell for what is not set"
+            if cells < columns
+            else "put a cell that holds the delimiter in quotes"
+        )
+        return (
+            f"the line has {_counted(cells, 'cell')} and the header {_counted(columns, 'column')}, which are parted by"
+            f" {self.delimiter!r}; {what}"
+        )
 
 
 def open_source(path: str | Path) -> Source:
@@ -162,7 +219,7 @@ def _open_arrow_file(path: Path) -> Source:
 
 
 def _open_csv(path: Path, *, is_tsv: bool) -> Source:
-    with pa.input_stream(str(path), compression="detect") as stream:
+    with _text_of(path) as stream:
         start = stream.read(_HEADER)
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise InvalidSource(f"{path} is UTF-16; save it as UTF-8", file=path)
@@ -184,21 +241,52 @@ def _unquoted(line: str) -> str:
     return "".join(line.split('"')[::2])
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def _text_of(path: Path) -> pa.NativeFile:
+    """The text of a CSV file, which may be compressed."""
+    return pa.input_stream(str(path), compression="detect")
+
+
 def _csv_reader(stream: object, columns: list[str], delimiter: str) -> Iterator[pa.RecordBatch]:
-    reader = pa.csv.open_csv(
+    yield from pa.csv.open_csv(
         stream,
         read_options=pa.csv.ReadOptions(block_size=_CSV_BLOCK),
-        parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        convert_options=pa.csv.ConvertOptions(
-            check_utf8=False,
-            column_types={name: pa.binary() for name in columns},
-            include_columns=columns,
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=True,
-        ),
+        parse_options=_csv_parsing(delimiter),
+        convert_options=_csv_columns(columns),
     )
-    yield from reader
+
+
+def _csv_rows(text: bytes, columns: list[str], names: list[str], delimiter: str) -> pa.RecordBatch:
+    """These columns of rows that all have a cell for each of the `names`."""
+    if not text:
+        return pa.RecordBatch.from_pylist([], pa.schema([(name, pa.binary()) for name in columns]))
+    # Of a mark of UTF-8 that begins what is read, pyarrow takes one away: here it is part of a cell.
+    given = BOM + text if text.startswith(BOM) else text
+    table = pa.csv.read_csv(
+        pa.BufferReader(given),
+        read_options=pa.csv.ReadOptions(column_names=names, block_size=len(given)),
+        parse_options=_csv_parsing(delimiter),
+        convert_options=_csv_columns(columns),
+    )
+    return table.combine_chunks().to_batches()[0]
+
+
+def _csv_parsing(delimiter: str) -> pa.csv.ParseOptions:
+    return pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+
+
+def _csv_columns(columns: list[str]) -> pa.csv.ConvertOptions:
+    return pa.csv.ConvertOptions(
+        check_utf8=False,
+        column_types={name: pa.binary() for name in columns},
+        include_columns=columns,
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=True,
+    )
 
 
 def _rebatched(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

@@ -292,6 +292,12 @@ class InvalidSource(SegidxError):
     reason = "INVALID_SOURCE"
 
 
+class RaggedRow(SegidxError):
+    """A line of a CSV file that has too many or too few cells, or a row that cannot be told from such a line."""
+
+    reason = "RAGGED_ROW"
+
+
 class InvalidArgument(SegidxError):
     """An argument out of its documented range."""
 

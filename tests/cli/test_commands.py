@@ -47,6 +47,19 @@ def test_import_options_and_refused_rows(segidx, csv_file, tmp_path):
     assert "born" not in segidx("schema", "show", "-d", data).out
 
 
+def test_lines_of_too_many_or_too_few_cells_are_refused_rows(segidx, tmp_path, target):
+    path = tmp_path / "more.csv"
+    path.write_text("id,country\ndora,PL\nemil\nfred,DE,x\ngina,CZ\n")
+    found = segidx("import", "contacts", path, "--id", "id", *target)
+    assert found.code == 0
+    assert "4 rows; 2 contacts written (2 new), 0 duplicates, 2 refused" in found.out
+    assert "refused row 1: the line has 1 cell and the header 2 columns, which are parted by ','; write an" in found.err
+    assert "refused row 2: the line has 3 cells" in found.err
+    lines = (tmp_path / "more.csv.rejects.csv").read_text().splitlines()
+    assert [line.split(",")[:4] for line in lines[1:]] == [["1", "", "", "RAGGED_ROW"], ["2", "", "", "RAGGED_ROW"]]
+    assert segidx("count", "everyone", *target).out == "5\n"
+
+
 def test_import_through_a_server_is_the_same(segidx, csv_file, tmp_path, target):
     before = segidx("preview", "everyone", *target, "--json").json["contacts"]
     found = segidx("import", "contacts", csv_file, "--id", "id", *target, "--json")
