@@ -130,6 +130,7 @@ def ragged_rows(batch: pa.RecordBatch) -> dict[int, RaggedRow]:
     at = batch.schema.get_field_index(RAGGED)
     if at < 0 or batch.column(at).null_count == batch.num_rows:
         return {}
-    messages = batch.column(at)
-    rows = np.flatnonzero(messages.is_valid().to_numpy(zero_copy_only=False)).tolist()
-    return {row: RaggedRow(messages[row].as_py()) for row in rows}
+    rows = np.flatnonzero(batch.column(at).is_valid().to_numpy(zero_copy_only=False))
+    messages = batch.column(at).take(pa.array(rows)).to_pylist()
+    errors = {message: RaggedRow(message) for message in set(messages)}
+    return {row: errors[message] for row, message in zip(rows.tolist(), messages, strict=True)}
