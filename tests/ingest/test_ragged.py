@@ -172,13 +172,19 @@ def test_memory_holds_a_block(write, monkeypatch):
     assert len(made) in range(15, 21)
 
 
-def test_a_file_that_is_left_early_takes_nothing_of_the_next(write):
-    """What reads ahead of a file may still do so when the next file is opened, which often has its number."""
-    path = write("id,v\nragged\n" + "".join(f"c{i},{'x' * 260}\n" for i in range(60_000)))
-    source = open_source(path)
-    for _ in range(20):
-        next(source.batches(["id"], 1000))
-        assert sum(batch.num_rows for batch in source.batches(["id"], 50_000, ragged=True)) == 60_001
+def test_a_file_is_not_closed_while_pyarrow_may_read_ahead(write, monkeypatch):
+    """Its thread would go on with the number of the closed file, which the next one that is opened mostly has."""
+    opened = []
+    text_of = sources._text_of
+    monkeypatch.setattr(sources, "_text_of", lambda path: opened.append(text_of(path)) or opened[-1])
+    source = open_source(write("id,v\n1,2\n3\n"))
+    assert [stream.closed for stream in opened] == [True]  # its header is read
+    assert sum(batch.num_rows for batch in source.batches(["id"], ragged=True)) == 2
+    assert [stream.closed for stream in opened] == [True, False, True]
+    reading = source.batches(["id"], 1)
+    next(reading)
+    reading.close()
+    assert [stream.closed for stream in opened[3:]] == [False, True]
 
 
 def test_other_files_have_no_ragged_rows(write):
