@@ -22,6 +22,12 @@ uint32_t bm_bits_all_scalar(const bm_src *src, uint32_t n, uint8_t *dst) {
     return count;
 }
 
+uint32_t bm_bits_count_scalar(const uint64_t *words, uint32_t n) {
+    uint32_t count = 0;
+    for (uint32_t w = 0; w < n; w++) count += popcount_portable(words[w]);
+    return count;
+}
+
 /* One body, compiled for each level: the wider ones get tzcnt and blsr. */
 static inline __attribute__((always_inline)) uint32_t extract_body(const uint8_t *bits, uint64_t flip, uint16_t *out,
                                                                    uint32_t cap) {
@@ -168,6 +174,21 @@ AVX512 static uint32_t all_avx512(const bm_src *src, uint32_t n, uint8_t *dst) {
     return (uint32_t)_mm512_reduce_add_epi64(total);
 }
 
+AVX2 static uint32_t count_popcnt(const uint64_t *words, uint32_t n) {
+    uint32_t count = 0;
+    for (uint32_t w = 0; w < n; w++) count += (uint32_t)_mm_popcnt_u64(words[w]);
+    return count;
+}
+
+AVX512 static uint32_t count_avx512(const uint64_t *words, uint32_t n) {
+    __m512i total = _mm512_setzero_si512();
+    for (uint32_t w = 0; w < n; w += 8) {
+        const __mmask8 live = n - w < 8 ? (__mmask8)bm_ones(n - w) : 0xff;
+        total = _mm512_add_epi64(total, _mm512_popcnt_epi64(_mm512_maskz_loadu_epi64(live, words + w)));
+    }
+    return (uint32_t)_mm512_reduce_add_epi64(total);
+}
+
 AVX2 static uint32_t extract_avx2(const uint8_t *bits, uint64_t flip, uint16_t *out, uint32_t cap) {
     return extract_body(bits, flip, out, cap);
 }
@@ -220,11 +241,13 @@ AVX512 static uint32_t compact_avx512(const bm_u16 *cand, uint32_t n, const uint
 
 void bm_use_avx2_bits(bm_simd *ops) {
     ops->all = all_avx2;
+    ops->count = count_popcnt;
     ops->extract = extract_avx2;
 }
 
 void bm_use_avx512_bits(bm_simd *ops) {
     ops->all = all_avx512;
+    ops->count = count_avx512;
     ops->extract = extract_avx512;
     ops->compact = compact_avx512;
 }

@@ -22,12 +22,6 @@ static uint32_t give_full(bm_val *out) {
     return BM_ROWS;
 }
 
-static uint32_t mask_count(const uint64_t *mask, uint32_t n) {
-    uint32_t count = 0;
-    for (uint32_t w = 0; w < (n + 63) / 64; w++) count += (uint32_t)__builtin_popcountll(mask[w]);
-    return count;
-}
-
 /* The container of a posting without overlay here, or NULL. */
 static const bm_container *plain(const bm_ctx *x, bm_edge e) {
     const bm_node *n = &x->prog->nodes[e >> 1];
@@ -63,7 +57,7 @@ static uint32_t narrow(bm_ctx *x, const bm_u16 *cand, uint32_t n, const bm_ranke
             return e & 1 ? n - got : got;
         }
         bm_test(x, e, cand, n, mask);
-        if (count_only) return mask_count(mask, n);
+        if (count_only) return bm_ops.count(mask, (n + 63) / 64);
         uint16_t *to = cand == (const bm_u16 *)b ? b : a;
         n = bm_ops.compact(cand, n, mask, to);
         cand = (const bm_u16 *)to;

@@ -21,6 +21,7 @@ typedef struct {
 typedef struct {
     const uint16_t *first; /* where the rows of each page begin, and those of the last end */
     const uint8_t *lows;   /* the low byte of each row's contact; 64 bytes more may be read */
+    const uint8_t *some;   /* NULL, or a bit a row: only these are meant; 9 bytes more may be read */
 } bm_paged;
 
 /* Rows of BM_CHUNK_ROWS contacts, those of each together, by contact. */
@@ -36,10 +37,32 @@ typedef struct {
     uint16_t contact;
 } bm_stretch;
 
+/* One of these rows. */
+typedef struct {
+    uint32_t code; /* 0 where it has no value */
+    uint32_t when; /* a step of time << 1, and 1 more where the row counts */
+} bm_entry;
+
+/* Which of them are added up: those of the steps lo to hi, or only those that count; and which steps, all of whose rows are
+ * meant, sure_lo to sure_hi (none where the first is greater). */
+typedef struct {
+    uint32_t lo, hi, sure_lo, sure_hi;
+    bool counting;
+} bm_steps;
+
+/* What those of a contact come to. */
+typedef struct {
+    uint64_t sum;          /* of the codes, */
+    uint32_t valued, rows; /* those that are not 0, and all; of sure steps */
+    bool open;             /* whether some are of other steps */
+} bm_total;
+
 typedef struct {
     /* The AND of n >= 1 operands: its cardinality, and the words themselves when dst is given. dst may be one of
      * the operands, else must not overlap any. */
     uint32_t (*all)(const bm_src *src, uint32_t n, uint8_t *dst);
+    /* The bits set in n words. */
+    uint32_t (*count)(const uint64_t *words, uint32_t n);
     /* Positions of the set bits of bits ^ flip, at most cap of them. out has BM_PAD bytes of slack. */
     uint32_t (*extract)(const uint8_t *bits, uint64_t flip, uint16_t *out, uint32_t cap);
     /* The elements of cand whose bit is set in mask, in order. out may be cand itself, and has slack. */
@@ -78,6 +101,8 @@ typedef struct {
     /* The rows of the contacts chosen, BM_CHUNK_WORDS words, from word *word on: for how many contacts, in order, and so many
      * that 64 more would not fit in `most`, or all. *word is where to go on. */
     uint32_t (*stretches)(const bm_sheet *s, const uint64_t *chosen, uint32_t *word, bm_stretch *out, uint32_t most);
+    /* What each of n stretches comes to. */
+    void (*totals)(const bm_entry *entries, const bm_steps *steps, const bm_stretch *of, uint32_t n, bm_total *out);
 } bm_simd;
 
 extern bm_simd bm_ops;
@@ -96,11 +121,13 @@ void bm_use_avx2_pages(bm_simd *ops);
 void bm_use_avx512_pages(bm_simd *ops);
 void bm_use_scalar_sheets(bm_simd *ops);
 void bm_use_avx2_sheets(bm_simd *ops);
+void bm_use_avx512_sheets(bm_simd *ops);
 
 static inline uint64_t bm_ones(uint32_t n) { return n >= 64 ? ~0ull : (1ull << n) - 1; } /* the n lowest bits */
 
 /* bm_bitset.c */
 uint32_t bm_bits_all_scalar(const bm_src *src, uint32_t n, uint8_t *dst);
+uint32_t bm_bits_count_scalar(const uint64_t *words, uint32_t n);
 uint32_t bm_bits_extract_scalar(const uint8_t *bits, uint64_t flip, uint16_t *out, uint32_t cap);
 uint32_t bm_compact_scalar(const bm_u16 *cand, uint32_t n, const uint64_t *mask, uint16_t *out);
 uint32_t bm_bits_count_range(const uint8_t *bits, uint32_t first, uint32_t last);

@@ -4,7 +4,15 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* The rows of a page, of those up to 64 from `from` on whose bit is set in `its`, of which one is. */
+/* Which of 64 rows are meant. */
+INLINE uint64_t meant(const bm_paged *p, uint32_t row) {
+    if (!p->some) return ~0ull;
+    const uint8_t *at = p->some + (row >> 3);
+    const uint32_t shift = row & 7;
+    return *(const bm_u64 *)at >> shift | (uint64_t)at[8] << 1 << (63 - shift);
+}
+
+/* The rows of a page, of those up to 64 from `from` on whose bit is set in `its`, if any. */
 INLINE uint32_t list(const bm_paged *p, uint32_t page, uint32_t from, uint64_t its, uint16_t *rows, uint16_t *contacts) {
     uint32_t n = 0;
     while (its) {
@@ -29,7 +37,7 @@ static uint32_t rows_of(const bm_paged *p, const uint64_t *chosen, uint64_t page
             const uint32_t low = p->lows[row];
             rows[n] = (uint16_t)row;
             contacts[n] = (uint16_t)(page * BM_PAGE + low);
-            n += wanted[low >> 6] >> (low & 63) & 1;
+            n += wanted[low >> 6] >> (low & 63) & (!p->some || p->some[row >> 3] >> (row & 7) & 1) & 1;
         }
     }
     return n;
@@ -61,11 +69,11 @@ INLINE uint32_t by_pages(const bm_paged *p, const uint64_t *chosen, uint64_t pag
     for (; some; some &= some - 1) {
         const uint32_t page = (uint32_t)__builtin_ctzll(some), end = p->first[page + 1];
         uint32_t from = p->first[page];
-        n += list(p, page, from, its[page], rows + n, contacts + n);
+        n += list(p, page, from, its[page] & meant(p, from), rows + n, contacts + n);
         for (from += 64; from < end; from += 64) {
             const uint32_t more = end - from < 64 ? end - from : 64;
             const uint64_t others = found(p->lows + from, chosen + page * (BM_PAGE / 64)) & bm_ones(more);
-            n += list(p, page, from, others, rows + n, contacts + n);
+            n += list(p, page, from, others & meant(p, from), rows + n, contacts + n);
         }
     }
     return n;
@@ -125,21 +133,26 @@ AVX512 INLINE __mmask64 wanted_avx512(__m512i lows, const uint64_t *wanted, uint
 
 AVX512 static uint32_t rows_of_avx512(const bm_paged *p, const uint64_t *chosen, uint64_t pages, uint16_t *rows,
                                       uint16_t *contacts) {
-    uint64_t its[BM_PAGES], some = 0;
+    uint64_t its[BM_PAGES] = {0}, some = 0;
     uint32_t n = 0;
     for (uint64_t left = pages; left; left &= left - 1) {
         const uint32_t page = (uint32_t)__builtin_ctzll(left), from = p->first[page], rest = p->first[page + 1] - from;
         its[page] = _cvtmask64_u64(wanted_avx512(_mm512_loadu_si512(p->lows + from), chosen + page * (BM_PAGE / 64), rest));
-        some |= (uint64_t)(its[page] != 0 || rest > 64) << page;
+        if (rest > 64) some |= 1ull << page;
+    }
+    for (uint32_t i = 0; i < BM_PAGES; i += 8) {
+        const __m512i v = _mm512_loadu_si512(its + i);
+        some |= (uint64_t)_mm512_test_epi64_mask(v, v) << i;
     }
     for (; some; some &= some - 1) {
         const uint32_t page = (uint32_t)__builtin_ctzll(some), end = p->first[page + 1];
         uint32_t from = p->first[page];
-        n += list_avx512(_mm512_loadu_si512(p->lows + from), from, page, _cvtu64_mask64(its[page]), rows + n, contacts + n);
+        n += list_avx512(_mm512_loadu_si512(p->lows + from), from, page, _cvtu64_mask64(its[page] & meant(p, from)), rows + n,
+                         contacts + n);
         for (from += 64; from < end; from += 64) {
             const __m512i lows = _mm512_loadu_si512(p->lows + from);
             const __mmask64 others = wanted_avx512(lows, chosen + page * (BM_PAGE / 64), end - from);
-            n += list_avx512(lows, from, page, others, rows + n, contacts + n);
+            n += list_avx512(lows, from, page, others & meant(p, from), rows + n, contacts + n);
         }
     }
     return n;

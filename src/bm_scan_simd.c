@@ -91,6 +91,7 @@ static void places(const bm_group *groups, const bm_u16 *cand, uint32_t m, uint3
 
 const bm_simd bm_ops_scalar = {
     .all = bm_bits_all_scalar,
+    .count = bm_bits_count_scalar,
     .extract = bm_bits_extract_scalar,
     .compact = bm_compact_scalar,
     .range = {range_u8, range_u16, range_u32, range_u64},

@@ -46,6 +46,7 @@ const char *bm_simd_choose(const char *wanted) {
         bm_use_avx512_scans(&bm_ops);
         bm_use_avx512_runs(&bm_ops);
         bm_use_avx512_pages(&bm_ops);
+        bm_use_avx512_sheets(&bm_ops);
     }
 #endif
     return level == 2 ? "avx512" : level == 1 ? "avx2" : "scalar";

@@ -235,18 +235,12 @@ bool ev_add_valued(ev_call *x, const ev_measure *v, const uint16_t *contacts, co
 /* Of more rows than one in so many, all are added, with nothing for those outside the mask: that is no branch. */
 #define ALL_OF 4u
 
-static uint32_t count_mask(const uint64_t *mask, uint32_t n) {
-    uint32_t some = 0;
-    for (uint32_t w = 0; w < (n + 63) / 64; w++) some += (uint32_t)__builtin_popcountll(mask[w]);
-    return some;
-}
-
 bool ev_add_codes(ev_call *x, const ev_measure *v, const bm_u16 *contacts, const uint32_t *codes, uint32_t n,
                   const uint64_t *mask) {
     if (!ev_in_reach(x, v->base, v->most, n)) return false;
     const bool seen = !x->by_number;
     const uint64_t base = (uint64_t)v->base;
-    if (!mask || count_mask(mask, n) * ALL_OF > n) {
+    if (!mask || bm_ops.count(mask, (n + 63) / 64) * ALL_OF > n) {
         if (!mask && v->whole && !seen) {
             for (uint32_t i = 0; i < n; i++)
                 x->numbers[contacts[i] & (BM_CHUNK_ROWS - 1)] += (int64_t)(base + codes[i] - 1);

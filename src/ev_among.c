@@ -1,6 +1,18 @@
 /* The candidates of a call, range by range: of a list, or of a set whose containers are read in place. */
 #include "ev_scan.h"
 
+uint64_t ev_pages_of(const uint64_t *chosen) {
+    uint64_t pages = 0;
+    for (uint32_t w = 0; w < BM_CHUNK_WORDS; w++) pages |= (uint64_t)(chosen[w] != 0) << (w / (BM_PAGE / 64));
+    return pages;
+}
+
+/* Sets a contact's bit, and gives that of its page. */
+static inline uint64_t choose(uint64_t *chosen, uint32_t contact) {
+    chosen[contact >> 6] |= 1ull << (contact & 63);
+    return 1ull << (contact / BM_PAGE);
+}
+
 /* Those of a list in the first range from `number` on that has any. */
 static uint32_t of_list(ev_call *x, uint32_t number) {
     const ev_query *q = x->q;
@@ -14,11 +26,11 @@ static uint32_t of_list(ev_call *x, uint32_t number) {
     if (lo == q->namong) return EV_NUMBERS;
     number = q->among[lo] / BM_CHUNK_ROWS;
     memset(x->chosen, 0, sizeof x->chosen);
+    uint64_t pages = 0;
     const size_t begin = lo;
-    for (; lo < q->namong && q->among[lo] / BM_CHUNK_ROWS == number; lo++) {
-        uint32_t contact = q->among[lo] & (BM_CHUNK_ROWS - 1);
-        x->chosen[contact >> 6] |= 1ull << (contact & 63);
-    }
+    for (; lo < q->namong && q->among[lo] / BM_CHUNK_ROWS == number; lo++)
+        pages |= choose(x->chosen, q->among[lo] & (BM_CHUNK_ROWS - 1));
+    x->pages = pages;
     x->nchosen = (uint32_t)(lo - begin);
     x->among = lo;
     return number;
@@ -28,11 +40,10 @@ static uint32_t of_list(ev_call *x, uint32_t number) {
  * may say anything, in and out of order. */
 static uint32_t of_array(ev_call *x, const bm_u16 *rows, uint32_t n, uint32_t quarter) {
     const uint32_t first = quarter * BM_CHUNK_ROWS, begin = quarter ? bm_array_seek(rows, 0, n, (uint16_t)first) : 0;
+    uint64_t pages = 0;
     uint32_t i = begin;
-    for (; i < n && rows[i] - first < BM_CHUNK_ROWS; i++) {
-        const uint32_t contact = rows[i] - first;
-        x->chosen[contact >> 6] |= 1ull << (contact & 63);
-    }
+    for (; i < n && rows[i] - first < BM_CHUNK_ROWS; i++) pages |= choose(x->chosen, rows[i] - first);
+    x->pages = pages;
     return i - begin;
 }
 
@@ -47,14 +58,14 @@ static uint32_t of_runs(ev_call *x, const bm_u16 *runs, uint32_t n, uint32_t qua
         bm_bits_set_range((uint8_t *)x->chosen, from - first, to - first);
         chosen += to - from + 1;
     }
+    x->pages = ev_pages_of(x->chosen);
     return chosen;
 }
 
 static uint32_t of_bits(ev_call *x, const uint8_t *bits, uint32_t card, uint32_t quarter) {
-    uint64_t some = 0;
     memcpy(x->chosen, bits + quarter * BM_CHUNK_WORDS * 8, BM_CHUNK_WORDS * 8);
-    for (uint32_t w = 0; w < BM_CHUNK_WORDS; w++) some |= x->chosen[w];
-    return some ? card / BM_CHUNKS : 0;
+    x->pages = ev_pages_of(x->chosen);
+    return x->pages ? card / BM_CHUNKS : 0;
 }
 
 /* Those of a set. */

@@ -60,32 +60,19 @@ static void fetch_codes(const bm_chunk *c, const uint16_t *rows, uint32_t n) {
     for (uint32_t i = 0; c->width && i < n; i++) __builtin_prefetch(c->codes + (size_t)rows[i] * c->width);
 }
 
-/* Of n rows those that count: how many. */
-static uint32_t keep_counting(const uint8_t *counting, uint16_t *rows, uint16_t *contacts, uint32_t n) {
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        const uint32_t row = rows[i];
-        rows[kept] = (uint16_t)row;
-        contacts[kept] = contacts[i];
-        kept += counting[row >> 3] >> (row & 7) & 1;
-    }
-    return kept;
-}
-
 /* Finds the candidates' rows in the block. */
-static void find(ev_call *x, const ev_known *k, uint32_t block, uint64_t pages, bool stale) {
+static void find(ev_call *x, const ev_known *k, uint32_t block, bool stale) {
     const ev_block *b = k->month->blocks[block];
     const bool alone = k->measure && k->inside && k->plain && !stale;
     const uint32_t *codes = alone ? k->measure->codes + k->presence->rows[block] : NULL;
     for (uint32_t i = 0; i < x->ncolumns && !codes; i++) __builtin_prefetch(&b->columns[x->columns[i]]);
     if (!k->inside) __builtin_prefetch(&b->columns[EV_TIME]);
     const ev_there *there = ev_there_of(k->presence, block);
-    const bm_paged of = {there->first, there->lows};
+    const bm_paged of = {there->first, there->lows, k->counted ? ev_counting(there) : NULL};
     if (block + 1 < k->presence->nblocks && k->presence->at[block + 1] != EV_NOT_THERE)
         fetch(ev_there_of(k->presence, block + 1), EV_AHEAD);
     uint16_t *rows = x->rows_found + x->nfound, *contacts = x->contacts_found + x->nfound;
-    uint32_t n = bm_ops.rows_of(&of, x->chosen, pages, rows, contacts);
-    if (k->counted) n = keep_counting(ev_counting(there), rows, contacts, n);
+    const uint32_t n = bm_ops.rows_of(&of, x->chosen, x->pages, rows, contacts);
     if (!n) return;
     x->hits[x->nhits++] = (ev_hit){k, b, codes, x->nfound, n};
     x->nfound += n;
@@ -121,8 +108,6 @@ static int settle(ev_call *x, ev_source *from) {
 bool ev_chosen_few(const ev_call *x) { return x->nknown && x->nchosen <= EV_FOUND_OF; }
 
 int ev_chosen_add(ev_call *x, ev_source *from, ev_which which) {
-    uint64_t pages = 0;
-    for (uint32_t w = 0; w < BM_CHUNK_WORDS; w++) pages |= (uint64_t)(x->chosen[w] != 0) << (w / (BM_PAGE / 64));
     x->nhits = x->nfound = 0;
     for (uint32_t i = 0; i < x->nknown; i++) {
         const ev_known *k = &x->known[i];
@@ -130,7 +115,7 @@ int ev_chosen_add(ev_call *x, ev_source *from, ev_which which) {
         if (at >= k->month->n || (which != EV_EVERY && x->covered[k->at] != (which == EV_COVERED))) continue;
         for (uint32_t block = k->month->starts[at]; block < k->month->starts[at + 1]; block++) {
             if (k->presence->at[block] == EV_NOT_THERE) continue;
-            find(x, k, block, pages, from->stale);
+            find(x, k, block, from->stale);
             if (x->nhits < EV_FOUND_BLOCKS && x->nfound < EV_FOUND_ROWS) continue;
             const int status = settle(x, from);
             if (status != BM_OK) return status;

@@ -48,7 +48,7 @@ static int add_range(ev_call *x, const ev_held *h, const bm_stop *stop, uint32_t
             ev_ledger_turn(x);
         }
     }
-    if (status == BM_OK) status = add_blocks(x, h, &from, paid ? EV_OTHERS : EV_EVERY, stop, ticks);
+    if (status == BM_OK && !(paid && x->told_whole)) status = add_blocks(x, h, &from, paid ? EV_OTHERS : EV_EVERY, stop, ticks);
     return status == BM_OK ? ev_layers_add(x, from.nabove, stop) : status;
 }
 

@@ -81,7 +81,7 @@ int ev_ledger_begin(ev_ledger *l, const ev_month *const *months, size_t nmonths,
 }
 
 /* Puts a block's rows where `next` says, by contact. False where codes are beyond what the bounds say, as damaged ones may be. */
-static bool put(const ev_ledger *l, const ev_block *b, uint32_t *next, ev_entry *to) {
+static bool put(const ev_ledger *l, const ev_block *b, uint32_t *next, bm_entry *to) {
     const bm_chunk *contacts = &b->columns[EV_CONTACT], *times = &b->columns[EV_TIME];
     const bm_chunk *values = &b->columns[l->column], *counts = &b->columns[l->counts];
     const uint64_t span = (uint64_t)l->most - (uint64_t)l->base, lasts = (uint64_t)l->until - (uint64_t)l->since;
@@ -90,7 +90,7 @@ static bool put(const ev_ledger *l, const ev_block *b, uint32_t *next, ev_entry 
         const uint64_t value = (uint64_t)ev_value(values, code) - (uint64_t)l->base;
         const uint64_t time = (uint64_t)ev_value(times, ev_code(times, row)) - (uint64_t)l->since;
         if ((code && value > span) || time > lasts) return false;
-        to[next[contact_of(contacts, row)]++] = (ev_entry){
+        to[next[contact_of(contacts, row)]++] = (bm_entry){
             code ? (uint32_t)value + 1 : 0,
             (uint32_t)(time >> l->shift) << 1 | (uint32_t)(counting && ev_value(counts, counting) == 1),
         };
@@ -101,7 +101,7 @@ static bool put(const ev_ledger *l, const ev_block *b, uint32_t *next, ev_entry 
 /* The sheet of range i; `next` is room for a number a contact and one more. */
 static bool make(ev_ledger *l, const ev_month *const *months, size_t nmonths, uint32_t i, uint32_t *next) {
     ev_sheet *s = (ev_sheet *)(l->sheets + (size_t)l->lines[i] * LINE);
-    ev_entry *to = l->entries + l->rows[i];
+    bm_entry *to = l->entries + l->rows[i];
     const uint32_t rows = l->rows[i + 1] - l->rows[i];
     memset(next, 0, (BM_CHUNK_ROWS + 1) * sizeof *next);
     for (uint32_t pass = 0; pass < 2; pass++) {

@@ -11,11 +11,6 @@
 
 #define EV_STEPS (1u << 31) /* of time, at most */
 
-typedef struct {
-    uint32_t code; /* value - base + 1, or 0 where there is none */
-    uint32_t when; /* the step << 1, and 1 more where the row counts */
-} ev_entry;
-
 /* Of one range: which contacts have rows, how many rows those before each 64 contacts have, and a bit a row that is its
  * contact's first, with one more behind the last row. */
 typedef struct {
@@ -40,7 +35,7 @@ typedef struct ev_ledger {
     uint32_t *lines;      /* by range: where its sheet begins, in lines of the cache; n + 1 of them */
     uint8_t *made;        /* by range, of the enum: to be read by ev_ledger_sheet */
     uint8_t *sheets;
-    ev_entry *entries;
+    bm_entry *entries; /* their codes are value - base + 1 */
     size_t size;          /* of the memory of both */
     uint32_t column, counts; /* whose values are kept, and that which says whether a row counts */
     int64_t since, until; /* the times of the rows lie between these, both included */

@@ -36,21 +36,16 @@ static void keep(left_rows *l, const uint64_t *mask, bool may_list) {
         return;
     }
     const uint32_t words = words_of(l);
-    uint32_t n = 0;
     if (l->as == ALL) {
         memcpy(room->mask, mask, words * 8);
         if (l->b->rows & 63) room->mask[words - 1] &= bm_ones(l->b->rows & 63);
-        for (uint32_t w = 0; w < words; w++) n += (uint32_t)__builtin_popcountll(room->mask[w]);
         l->as = MASKED;
     } else {
-        for (uint32_t w = 0; w < words; w++) {
-            room->mask[w] &= mask[w];
-            n += (uint32_t)__builtin_popcountll(room->mask[w]);
-        }
+        for (uint32_t w = 0; w < words; w++) room->mask[w] &= mask[w];
     }
-    l->n = n;
-    if (may_list && n && n <= EV_LISTED) {
-        bm_ops.extract((const uint8_t *)room->mask, 0, room->rows, n);
+    l->n = bm_ops.count(room->mask, words);
+    if (may_list && l->n && l->n <= EV_LISTED) {
+        bm_ops.extract((const uint8_t *)room->mask, 0, room->rows, l->n);
         l->as = LISTED;
     }
 }

@@ -117,6 +117,7 @@ typedef struct {
     ev_room room;
     bool narrowed;                         /* whether there are candidates */
     uint64_t chosen[BM_CHUNK_WORDS + 1];   /* those of the range, nchosen of them or about so many */
+    uint64_t pages;                        /* a bit for each BM_PAGE contacts of it that have some */
     uint32_t nchosen;
     size_t among;                          /* where the candidates of ranges to come begin: in the list, or which container */
     uint32_t number;                       /* of the range */
@@ -151,9 +152,9 @@ typedef struct {
     const ev_ledger *ledger;               /* that answers for the months that are covered; or NULL */
     bool *covered;                         /* by month: whether it is, ncovered of them */
     uint32_t ncovered;
-    uint32_t step_lo, step_hi;             /* the steps of the window, both included; and whether of the */
-    bool open_lo, open_hi;                 /* first or the last only a part is in it */
-    bool only_counting;                    /* whether only rows that count are asked for */
+    bm_steps steps;                        /* of the ledger: those of the window */
+    bool ends_open;                        /* whether the window begins or ends within one */
+    bool told_whole;                       /* whether the ledger covers all months */
     uint64_t open[BM_CHUNK_WORDS];         /* candidates about whom the ledger leaves something open, nopen of them */
     uint32_t nopen;
     uint8_t columns[EV_MAX_COLUMNS];       /* those that the filter and the measure look at, ncolumns of them */
@@ -195,6 +196,8 @@ int ev_add_chosen(ev_call *x, const ev_source *from, uint32_t n, const ev_conjun
 /* The first range from `number` on with a candidate, which are put among x->chosen; EV_NUMBERS without one. Numbers ascend
  * from call to call. */
 uint32_t ev_among_next(ev_call *x, uint32_t number);
+/* The pages of such bits. */
+uint64_t ev_pages_of(const uint64_t *chosen);
 /* How many candidates there are, by what the set's containers say. */
 uint64_t ev_among_count(const ev_call *x);
 
@@ -272,7 +275,7 @@ int ev_add_rows(ev_call *x, const ev_block *b, const uint16_t *rows, const uint1
 bool ev_by_number(const ev_query *q, ev_kind kind);
 /* Ends a range: reports what it has touched and leaves the buffers clear. False without memory. */
 bool ev_report(ev_call *x);
-/* Ends a container of a set; false without memory. */
+/* Ends a container of a set, or of what is counted; false without memory. */
 bool ev_report_set(ev_call *x, uint32_t key);
 
 #endif
