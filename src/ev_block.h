@@ -148,6 +148,8 @@ typedef struct {
     const bm_dir *set;       /* the same as a set, in place of the list; or NULL */
     int64_t low, high;       /* the numbers to report, both included */
     bool as_set;             /* report no numbers, and contacts as a set */
+    bool as_count;           /* nor that, but only how many there are; as_set is true then */
+    const bm_dir *within;    /* and of these alone; or NULL */
 } ev_query;
 
 /* The blocks of one month: those of range first + i, which has the ordinals from (first + i) << 14 on, are blocks[starts[i]]
@@ -181,12 +183,13 @@ typedef struct {
 } ev_held;
 
 /* What was found: contacts in ascending order and the number of each; or rows, those of a range together, with `width`
- * values each; or the contacts alone, as a set. */
+ * values each; or the contacts alone, as a set; or how many. */
 typedef struct {
     uint32_t *ordinals;
     int64_t *numbers;
     size_t n, cap, width;
     bm_output set;
+    uint64_t count;
 } ev_found;
 
 enum { EV_OVERFLOW = 16 }; /* beside BM_OK, BM_CANCELLED, BM_DEADLINE and BM_NO_MEMORY */

@@ -130,10 +130,28 @@ bool ev_report(ev_call *x) {
     return enough;
 }
 
+/* How many of the contacts to report are in the container of `within`. */
+static uint32_t count_within(const ev_call *x, uint32_t key) {
+    const bm_dir *within = x->q->within;
+    const uint8_t *passing = (const uint8_t *)x->passing;
+    const uint32_t i = bm_dir_seek(within, key);
+    if (i == within->n || within->at[i].key != key) return 0;
+    const bm_container *c = &within->at[i];
+    if (c->type == BM_ARRAY) return bm_ops.array_count_in_bits((const bm_u16 *)c->data, c->card, passing);
+    if (c->type == BM_RUNS) return bm_runs_count_in_bits((const bm_u16 *)c->data, c->runs, passing);
+    const bm_src both[] = {{passing, 0}, {c->data, 0}};
+    return bm_ops.all(both, 2, NULL);
+}
+
 bool ev_report_set(ev_call *x, uint32_t key) {
     const bm_src src = {(const uint8_t *)x->passing, 0};
     const uint32_t card = bm_ops.all(&src, 1, NULL);
     if (!card) return true;
+    if (x->q->as_count) {
+        x->found->count += x->q->within ? count_within(x, key) : card;
+        memset(x->passing, 0, sizeof x->passing);
+        return true;
+    }
     uint8_t *to = bm_output_add(&x->found->set, key, card, card > BM_ARRAY_MAX ? BM_BITS_BYTES : 2 * card);
     if (!to) return false;
     if (card > BM_ARRAY_MAX) {

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from segidx.exec.asked import Narrowing, Within
 from segidx.exec.crossings import crossings
 from segidx.exec.derived import derived_node
 from segidx.exec.event_has import scan_event_has
-from segidx.exec.events import Narrowing, Within, scan
+from segidx.exec.events import scan
 from segidx.exec.favourites import scan_favourite
 from segidx.exec.gaps import scan_gaps
 from segidx.exec.sequences import scan_sequence
@@ -55,6 +56,16 @@ def compile_plan(plan: Plan, context: BindContext, materialise: Materialise) -> 
     program = Program()
     program.finish(compiler.node(program, plan, ()), context.snapshot.universe())
     return program
+
+
+def narrowed_by(siblings: Sequence[Plan], path: str, context: BindContext, materialise: Materialise) -> Narrowing:
+    """The contacts that the other operands of an AND, one at least, leave to the one of that path."""
+    asked = all_of(siblings, context.total, path)
+
+    def ready() -> Within:
+        return partial(materialise, compile_plan(asked, context, materialise))
+
+    return Narrowing(asked.estimate.expected, ready)
 
 
 class _Compiler:
@@ -111,14 +122,7 @@ class _Compiler:
         siblings: Sequence[Plan],
     ) -> Posting:
         """The contacts, of those that the siblings leave, whose events say so, as a posting of its own."""
-        narrowing = None
-        if siblings:
-            asked = all_of(siblings, self._context.total, plan.path)
-
-            def ready() -> Within:
-                return partial(self._materialise, compile_plan(asked, self._context, self._materialise))
-
-            narrowing = Narrowing(asked.estimate.expected, ready)
+        narrowing = narrowed_by(siblings, plan.path, self._context, self._materialise) if siblings else None
         if isinstance(plan, EventScan):
             return Posting(scan(plan, narrowing, self._context))
         candidates = None if narrowing is None else narrowing.candidates()

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
-from segidx.exec.events import Mask, Narrowing, Numbers, Ordinals, aggregate, ordinals_of, scan, selected
+from segidx.exec.asked import Narrowing, Ordinals, ordinals_of
+from segidx.exec.events import Mask, Numbers, aggregate, scan, selected
 from segidx.kernels.events import MISSING, TIME
 from segidx.model.expression import AggregateFunction
 from segidx.model.windows import MIN_INSTANT

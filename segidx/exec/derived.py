@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from pyroaring import BitMap
 
+from segidx.exec.asked import Ordinals
 from segidx.exec.derived_log import column_above, late_in_log, pieces_above, union
-from segidx.exec.events import Ordinals, numbers_of
+from segidx.exec.events import numbers_of
 from segidx.kernels.bitmaps import Column, Posting, Program
 from segidx.model.events import EventType
 from segidx.model.expression import AggregateFunction

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
-from segidx.exec.events import Numbers, Ordinals, ordinals_of
+from segidx.exec.asked import Ordinals, ordinals_of
+from segidx.exec.events import Numbers
 from segidx.kernels.bitmaps import Column
 from segidx.kernels.columns import VALUE_LIMIT
 from segidx.kernels.deltas import ColumnChanges, Delta, DeltaArrays, build_delta

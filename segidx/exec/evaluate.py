@@ -8,6 +8,7 @@ from types import TracebackType
 from pyroaring import BitMap
 
 from segidx.exec.compile import compile_plan
+from segidx.exec.counted import count_alone
 from segidx.exec.pool import over_threads, threads
 from segidx.kernels.bitmaps import Program, Stop, Stopped
 from segidx.model.errors import Cancelled, DeadlineExceeded
@@ -66,6 +67,12 @@ class Counting:
         return sum(over_threads(part, self._ranges))
 
 
+def count_once(plan: Plan, context: BindContext) -> int:
+    """How many live contacts the plan holds. Raises Stopped."""
+    found = count_alone(plan, context, lambda p, *keys: p.materialise(*keys, context.stop))
+    return Counting(plan, context).count(context.stop) if found is None else found
+
+
 def is_stored(plan: Plan) -> bool:
     """Whether all that the plan asks about is stored as it is asked for: nothing is computed before it is counted, and
     the instant of the evaluation has no part in it."""
@@ -77,7 +84,7 @@ def is_stored(plan: Plan) -> bool:
 def count(plan: Plan, context: BindContext) -> int:
     """How many live contacts the plan holds. Raises DeadlineExceeded, Cancelled."""
     with stop_errors():
-        return Counting(plan, context).count(context.stop)
+        return count_once(plan, context)
 
 
 def materialise(plan: Plan, context: BindContext) -> BitMap:

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
+from segidx.exec.asked import Ordinals, ordinals_of
 from segidx.exec.byte_order import ranks_across
-from segidx.exec.events import Numbers, Ordinals, Selections, numbers_of, ordinals_of, selected
+from segidx.exec.events import Numbers, Selections, numbers_of, selected
 from segidx.kernels.events import EVENT, LINE, TIME
 from segidx.model.events import LINE as LINE_TYPE
 from segidx.model.events import ORDER, EventType

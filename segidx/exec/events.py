@@ -12,17 +12,16 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pyroaring import BitMap
 
+from segidx.exec.asked import Asked, Narrowing, Ordinals, Within, shares_of
 from segidx.exec.attribution import RowFilter, filled
-from segidx.exec.held_events import RANGES_TOGETHER, HeldEvents, Ranges, pieces_worth
+from segidx.exec.held_events import HeldEvents, Ranges
 from segidx.exec.local_days import local_days
 from segidx.exec.pool import over_threads
-from segidx.kernels.bitmaps import LAST_KEY
-from segidx.kernels.events import EVENT, MISSING, TIME, collect, collect_set, select
+from segidx.kernels.bitmaps import Program
+from segidx.kernels.events import EVENT, MISSING, TIME, collect, select
 from segidx.model.errors import SumTooLarge
 from segidx.model.expression import AggregateFunction
-from segidx.plan.clocks import packed_changes
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import EventScan
 from segidx.plan.values import BoundAggregate, BoundEvents, ValueKind
@@ -30,22 +29,11 @@ from segidx.store.balances import opening_balance
 from segidx.store.layout import RANGE_BITS
 from segidx.store.postings import bitmap_of
 
-Ordinals = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 ContactNumbers = tuple[Ordinals, Numbers]  # ordinals ascending, and the number of each
 Selections = tuple[BoundEvents, ...]  # of events of one type, or of several; one at least, all of one window
 Found = TypeVar("Found")
-
-# What the kernel calls the functions that plans come to; a count is a sum without a measure.
-_HOW = {
-    AggregateFunction.COUNT: "sum",
-    AggregateFunction.SUM: "sum",
-    AggregateFunction.MIN: "min",
-    AggregateFunction.MAX: "max",
-    AggregateFunction.DISTINCT: "distinct",
-    AggregateFunction.DISTINCT_DAYS: "distinct_days",
-}
 
 # How numbers of events of several types, and opening balances, become one: where it begins, and what is done with each.
 _JOINED = {
@@ -55,29 +43,8 @@ _JOINED = {
     AggregateFunction.MAX: (np.iinfo(np.int64).min, np.maximum),
 }
 
-# What it costs in nanoseconds to look for candidates at all, and to find each and to tell it from the others.
-_FINDING, _CONTACT = 15_000, 2.2
 # Ranges of contacts whose rows are held at a time: a quarter of a million contacts.
 _SLICE = 16
-
-
-# Finds candidates: those with container keys (ordinal >> 16) from the first to the last, both included, at least, as a
-# portable Roaring bitmap. Threads call it at the same time.
-Within = Callable[[int, int], bytes]
-
-
-class Narrowing(NamedTuple):
-    """The contacts that are asked about, where not all are: about how many, and how to get ready to find them."""
-
-    expected: int
-    ready: Callable[[], Within]
-
-    def candidates(self) -> bytes:
-        """All of them, a portable Roaring bitmap."""
-        return self.ready()(0, LAST_KEY)
-
-    def ordinals(self) -> Ordinals:
-        return ordinals_of(BitMap.deserialize(self.candidates()))
 
 
 def scan(plan: EventScan, narrowing: Narrowing | None, context: BindContext) -> list[bytes]:
@@ -89,13 +56,37 @@ def scan(plan: EventScan, narrowing: Narrowing | None, context: BindContext) -> 
         among = None if narrowing is None else narrowing.ordinals()
         ordinals, numbers = _collected(asked, among, context)
         return [bytes(bitmap_of(ordinals[_inside(numbers, plan.low, plan.high)]).serialize())]
-    ask = _Asked.about(asked, asked.events, None, context)
+    ask = Asked.about(asked, asked.events, None, context)
     if narrowing is not None:
         if ask.costs_less_than(narrowing.expected):
             with suppress(SumTooLarge):  # perhaps of a contact that is not asked about
                 return ask.sets(plan)
         ask = ask.of(narrowing)
     return ask.sets(plan)
+
+
+def count_scanned(plan: EventScan, narrowing: Narrowing | None, context: BindContext) -> int | None:
+    """How many live contacts, of those that `narrowing` finds, a scan finds, counted without being listed; None where
+    the numbers of several scans make one. Raises Stopped, SumTooLarge."""
+    asked = plan.aggregate
+    if asked.also or asked.taken or asked.events.opening is not None:
+        return None
+    ask = Asked.about(asked, asked.events, None, context)
+    if narrowing is None:
+        return ask.counted(plan, _live(context))
+    if ask.costs_less_than(narrowing.expected):
+        with suppress(SumTooLarge):
+            return ask.counted(plan, narrowing.ready())
+    return ask.of(narrowing).counted(plan, None)
+
+
+def _live(context: BindContext) -> Within | None:
+    """The live contacts; None where all are that ever were."""
+    if context.total == context.snapshot.size:
+        return None
+    program = Program()
+    program.finish(program.constant(True), context.snapshot.universe())
+    return lambda first, last: program.materialise(first, last, context.stop)
 
 
 def aggregate(value: BoundAggregate, ordinals: Ordinals, context: BindContext) -> tuple[Numbers, Mask]:
@@ -117,7 +108,7 @@ def numbers_of(value: BoundAggregate, among: Ordinals | None, context: BindConte
 
 def numbers_of_ranges(value: BoundAggregate, ranges: Ranges, context: BindContext) -> tuple[Ordinals, Numbers]:
     """The same of the contacts of some ranges, for an aggregate of events of one type. Raises Stopped, SumTooLarge."""
-    ask = _Asked.about(value, value.events, None, context)
+    ask = Asked.about(value, value.events, None, context)
     ((ordinals, numbers),) = ask.parts(lambda asked: ask.run(collect, asked), [ranges])
     return ordinals, numbers
 
@@ -197,14 +188,7 @@ def _selected_parts(
         order = np.argsort(ordinals, kind="stable")
         return made(Selected(ordinals[order], tuple(value[order] for value in values)))
 
-    return over_threads(found, _shares(held, rows, -1, None if among is None else len(among)))
-
-
-def _shares(held: HeldEvents, rows: RowFilter, measure: int, contacts: int | None, finding: float = 0) -> list[Ranges]:
-    """The ranges in a few pieces a thread, so that all end together; in one where there is little to do. Of so many
-    contacts alone where that is said; to find them takes so many nanoseconds."""
-    pieces = pieces_worth(int(finding) + held.cost(rows.always, measure, contacts))
-    return held.shares(pieces if rows.attribution is None else max(pieces, rows.attribution.pieces()))
+    return over_threads(found, shares_of(held, rows, -1, None if among is None else len(among)))
 
 
 def selected_of(events: Selections, columns: Sequence[int], among: Ordinals | None, context: BindContext) -> Selected:
@@ -234,11 +218,6 @@ def slices(events: Selections, among: Ordinals | None, context: BindContext) -> 
     size = _SLICE << RANGE_BITS
     for first in range(0, len(among), size):
         yield among[first : first + size]
-
-
-def ordinals_of(bitmap: BitMap) -> Ordinals:
-    """The members, ascending. (NumPy's own way from a bitmap is by Python integers.)"""
-    return np.frombuffer(bitmap.to_array(), np.uint32) if bitmap else np.zeros(0, np.uint32)
 
 
 def _collected(aggregate: BoundAggregate, among: Ordinals | None, context: BindContext) -> tuple[Ordinals, Numbers]:
@@ -319,7 +298,7 @@ def _collected_of(
     if aggregate.taken:
         parts = _distinct_taken(aggregate, among, context)
     else:
-        ask = _Asked.about(aggregate, events, among, context)
+        ask = Asked.about(aggregate, events, among, context)
         parts = ask.parts(lambda ranges: ask.run(collect, ranges))
     return _together(parts)
 
@@ -328,117 +307,3 @@ def _together(parts: Sequence[ContactNumbers]) -> ContactNumbers:
     if not parts:
         return np.zeros(0, np.uint32), np.zeros(0, np.int64)
     return np.concatenate([ordinals for ordinals, _ in parts]), np.concatenate([numbers for _, numbers in parts])
-
-
-def _finding(contacts: int) -> float:
-    """Nanoseconds that it takes to find so many candidates, and to tell them from the others."""
-    return _FINDING + _CONTACT * contacts
-
-
-def _locate(events: BoundEvents, rows: RowFilter, summed: int | None, context: BindContext) -> None:
-    """The events are about to be asked about some contacts alone."""
-    if rows.attribution is not None:
-        summed = None  # what is asked besides is not known yet, and no sum is of all rows
-    HeldEvents.locate(events.type, events.start, events.end, context, rows.always, summed)
-
-
-class _Asked(NamedTuple):
-    """An aggregate of events of one type, ready to be asked for."""
-
-    events: BoundEvents
-    held: HeldEvents
-    rows: RowFilter
-    how: str
-    measure: int
-    among: Ordinals | None
-    zone: tuple[bytes, bytes] | None
-    context: BindContext
-    within: Within | None = None  # in place of `among`; finds so many, about
-    expected: int = 0
-
-    @classmethod
-    def about(
-        cls, aggregate: BoundAggregate, events: BoundEvents, among: Ordinals | None, context: BindContext
-    ) -> _Asked:
-        by_days = aggregate.function is AggregateFunction.DISTINCT_DAYS
-        rows = RowFilter(events, among, context)
-        summed = aggregate.measure if aggregate.function is AggregateFunction.SUM else None
-        if among is not None:
-            _locate(events, rows, summed, context)
-        return cls(
-            events,
-            HeldEvents.of(
-                events.type,
-                events.start,
-                events.end,
-                context,
-                rows.always,
-                summed,
-                opened=events.opening is not None,
-            ),
-            rows,
-            _HOW[aggregate.function],
-            aggregate.measure,
-            among,
-            packed_changes(events.start, events.end, context) if by_days else None,
-            context,
-        )
-
-    def of(self, narrowing: Narrowing) -> _Asked:
-        """The same of these contacts alone, each thread finding those that it looks at."""
-        summed = self.measure if self.how == "sum" and self.measure >= 0 else None
-        _locate(self.events, self.rows, summed, self.context)
-        if self.rows.attribution is None:
-            return self._replace(within=narrowing.ready(), expected=narrowing.expected)
-        among = narrowing.ordinals()
-        return self._replace(among=among, rows=RowFilter(self.events, among, self.context))
-
-    def costs_less_than(self, contacts: int) -> bool:
-        """Whether to look at all rows costs less than to find so many contacts, and to look at theirs: as it does once
-        their rows are located, which these questions bring about."""
-        if self.rows.attribution is not None:
-            return False
-        asked = self.rows.always, self.measure
-        return self.held.cost(*asked) <= _finding(contacts) + self.held.cost(*asked, contacts, located=True)
-
-    def sets(self, plan: EventScan) -> list[bytes]:
-        return self.parts(lambda ranges: self.run(collect_set, ranges, plan.low, plan.high))
-
-    def run(
-        self, kernel: Callable[..., Found], ranges: Ranges, low: int | None = None, high: int | None = None
-    ) -> Found:
-        among: Ordinals | bytes | None = self.among
-        if self.within is not None:
-            among = self.within(ranges[0] // RANGES_TOGETHER, min((ranges[1] - 1) // RANGES_TOGETHER, LAST_KEY))
-        return kernel(
-            self.held.months,
-            self.rows.of(ranges)[0],
-            self.events.start,
-            self.events.end,
-            self.measure,
-            among,
-            low,
-            high,
-            self.context.stop,
-            self.how,
-            self.held.layers,
-            self.zone,
-            self.held.folded,
-            ranges,
-        )
-
-    def _shares(self) -> list[Ranges]:
-        if self.within is not None:
-            return _shares(self.held, self.rows, self.measure, self.expected, _finding(self.expected))
-        return _shares(self.held, self.rows, self.measure, None if self.among is None else len(self.among))
-
-    def parts(self, found: Callable[[Ranges], Found], shares: Sequence[Ranges] | None = None) -> list[Found]:
-        """What is found in all ranges, or in those of the shares, piece by piece."""
-        try:
-            if shares is None:
-                shares = self._shares()
-            return over_threads(found, shares)
-        except OverflowError:
-            raise SumTooLarge(
-                f"the sum of a contact's {self.events.type.name} events is beyond 2^63 units; choose a narrower window"
-            ) from None

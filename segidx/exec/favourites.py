@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 from pyroaring import BitMap
 
+from segidx.exec.asked import Ordinals, ordinals_of
 from segidx.exec.byte_order import ranks
-from segidx.exec.events import Numbers, Ordinals, ordinals_of, selected
+from segidx.exec.events import Numbers, selected
 from segidx.kernels.events import MISSING, favourites
 from segidx.model.errors import SumTooLarge
 from segidx.model.events import VISIT

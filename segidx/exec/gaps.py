@@ -13,17 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
-from segidx.exec.events import (
-    Mask,
-    Numbers,
-    Ordinals,
-    Selections,
-    aggregate,
-    counts,
-    ordinals_of,
-    selected_of,
-    slices,
-)
+from segidx.exec.asked import Ordinals, ordinals_of
+from segidx.exec.events import Mask, Numbers, Selections, aggregate, counts, selected_of, slices
 from segidx.kernels.events import TIME, spreads
 from segidx.model.expression import AggregateFunction, Operator
 from segidx.plan.constants import whole_numbers

@@ -18,7 +18,7 @@ RANGES_TOGETHER = 4  # that one thread reads: those of a container
 # other thread has begun. Each piece costs some 5 of its own.
 _SHARED_NS, _PIECE_NS = 200_000, 50_000
 # What a row of a layer takes: where all are added, and where they are compared first, a few of them added.
-_LAYER_ADDED, _LAYER_ASKED = 3.0, 0.3
+_LAYER_ADDED, _LAYER_ASKED = 3.0, 0.1
 
 
 class HeldEvents(NamedTuple):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from segidx.exec.evaluate import Counting, is_stored, stop_errors
+from segidx.exec.evaluate import Counting, count_once, is_stored, stop_errors
 from segidx.exec.query import Limits, Prepared, plan_of, read_expression
 from segidx.exec.recent import Recent, size_of
 from segidx.model.expression import Expression
@@ -87,10 +87,10 @@ class KeptPlans:
         with stop_errors():
             if prepared is kept.prepared and kept.counting is not None:
                 return kept.counting.count(context.stop), prepared.skipped
-            counting = Counting(prepared.plan, context)
-            if is_stored(prepared.plan):
-                kept.counting = counting
-            return counting.count(context.stop), prepared.skipped
+            if not is_stored(prepared.plan):
+                return count_once(prepared.plan, context), prepared.skipped
+            kept.counting = Counting(prepared.plan, context)
+            return kept.counting.count(context.stop), prepared.skipped
 
     def prepared(self, asked: Expression | str, context: BindContext) -> Prepared:
         """The plan alone, ready for this context."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from pyroaring import BitMap
 
-from segidx.exec.events import Ordinals, contacts_with, ordinals_of, selected_of, slices
+from segidx.exec.asked import Ordinals, ordinals_of
+from segidx.exec.events import contacts_with, selected_of, slices
 from segidx.kernels.events import TIME, follow
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import SequenceScan

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from pyroaring import BitMap
 
 from segidx.exec import gaps
-from segidx.exec.events import aggregate, ordinals_of
+from segidx.exec.asked import ordinals_of
+from segidx.exec.events import aggregate
 from segidx.exec.local_days import ages, local_days
 from segidx.model.expression import Operator
 from segidx.model.values import ArithmeticOperator

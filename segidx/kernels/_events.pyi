@@ -170,6 +170,23 @@ def collect_set(
     folded: tuple[int, int] = (0, 0),
     ranges: tuple[int, int] = ...,
 ) -> bytes: ...
+def collect_count(
+    months: Iterable[EventMonth],
+    filter: EventFilter | None,
+    start: int,
+    end: int,
+    measure: int,
+    among: npt.NDArray[np.uint32] | bytes | None = None,
+    low: int | None = None,
+    high: int | None = None,
+    stop: Stop | None = None,
+    how: str = "sum",
+    layers: Iterable[EventLayer] = (),
+    zone: tuple[Buffer, Buffer] | None = None,
+    folded: tuple[int, int] = (0, 0),
+    ranges: tuple[int, int] = ...,
+    within: bytes | None = None,
+) -> int: ...
 def select(
     months: Iterable[EventMonth],
     filter: EventFilter | None,

@@ -18,6 +18,7 @@ from segidx.kernels.events import (
     EventMonth,
     EventOrder,
     collect,
+    collect_count,
     collect_set,
 )
 
@@ -39,8 +40,9 @@ def month(*ranges: tuple[int, Iterable[EventBlock]]) -> list[EventMonth]:
 def both(
     held: Sequence[EventMonth], filter: EventFilter | None, *arguments: object, ordered: bool = True, **options: object
 ) -> Found:
-    """What collect returns, once collect_set has been found to hold the same contacts, and both to return it again when
-    the rows of the months are located, and when these are in the order of what the filter asks for by value."""
+    """What collect returns, once collect_set has been found to hold the same contacts, and collect_count to count them;
+    and all to say so again when the rows of the months are located, and when these are in the order of what the filter
+    asks for by value."""
     found = _both(held, filter, *arguments, **options)
     measured = cast(int, arguments[2])
     with located(held, (measured,) if measured >= 0 else ()):
@@ -107,6 +109,10 @@ def _both(*arguments: object, **options: object) -> Found:
     assert (np.diff(ordinals.astype(np.int64)) > 0).all()
     found = BitMap.deserialize(collect_set(*arguments, **options))  # type: ignore[arg-type]
     assert found.to_array().tolist() == ordinals.tolist()
+    assert collect_count(*arguments, **options) == len(found)  # type: ignore[arg-type]
+    for some in (found, BitMap(ordinals[::2]) | BitMap(ordinals + np.uint32(1)), BitMap()):
+        for within in sets_of(some):
+            assert collect_count(*arguments, **options, within=within) == len(found & some)  # type: ignore[arg-type,misc]
     among = options.get("among", arguments[5] if len(arguments) > 5 else None)
     if among is not None:
         for each in sets_of(cast("npt.NDArray[np.uint32]", among)):
@@ -117,7 +123,7 @@ def _both(*arguments: object, **options: object) -> Found:
     return ordinals, numbers
 
 
-def sets_of(among: npt.NDArray[np.uint32]) -> list[bytes]:
+def sets_of(among: npt.NDArray[np.uint32] | BitMap) -> list[bytes]:
     """Contacts as portable Roaring bitmaps: of arrays and bitsets, and with runs where these are shorter."""
     plain = BitMap(among)
     runs = plain.copy()

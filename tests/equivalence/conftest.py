@@ -8,14 +8,14 @@ from zlib import crc32
 
 import pytest
 
-from segidx.exec import events as exec_events
+from segidx.exec import asked
 from segidx.store import event_orders
 
 
 @pytest.fixture(autouse=True)
 def _orders_soon(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if crc32(request.node.nodeid.encode()) % 2:
-        monkeypatch.setattr(exec_events, "_FINDING", -1e18)
+        monkeypatch.setattr(asked, "_FINDING", -1e18)
     monkeypatch.setattr(event_orders, "SCANS", 2)
     monkeypatch.setattr(event_orders, "NARROWED", 1)
     monkeypatch.setattr(event_orders, "SUMMED", 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from segidx.database import Database
-from segidx.exec import events as exec_events
+from segidx.exec import asked
 from segidx.kernels.bitmaps import Stop
 from segidx.model.events import Order, OrderLine
 from segidx.model.schema import Field, FieldType
@@ -23,7 +23,7 @@ AT = datetime(2025, 6, 15, 12, tzinfo=UTC)
 def test_they_are_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SCANS", "LEAST_ROWS", "LEAST_VALUES"):
         monkeypatch.setattr(event_orders, name, 1)
-    monkeypatch.setattr(exec_events, "_FINDING", -1e18)  # candidates are always looked for
+    monkeypatch.setattr(asked, "_FINDING", -1e18)  # candidates are always looked for
     with Database.open(tmp_path / "data", create=True, clock=lambda: to_millis(AT)) as database:
         account = database.account()
         account.update_schema([Field("n", FieldType.NUMBER)])

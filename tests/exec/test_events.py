@@ -8,15 +8,19 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from pyroaring import BitMap
 
 from segidx.database import Account, Database
-from segidx.exec import events as exec_events
+from segidx.exec import asked as exec_asked
 from segidx.exec import held_events
-from segidx.kernels.bitmaps import Stop
+from segidx.exec.evaluate import materialise
+from segidx.exec.query import prepare
+from segidx.kernels.bitmaps import Posting, Program, Stop
 from segidx.model.errors import Cancelled, SumTooLarge
 from segidx.model.events import Order, Retraction
 from segidx.model.schema import Field, FieldType
 from segidx.model.windows import to_millis
+from segidx.plan.context import BindContext
 from segidx.store.snapshot import Snapshot
 
 AT = datetime(2025, 6, 15, 12, tzinfo=UTC)
@@ -95,8 +99,57 @@ def test_answers_are_the_same_whether_candidates_are_looked_for(
     wanted = [account.count(text).count for text in asked]
     assert all(wanted[::2])
     for finding in (1e18, -1e18):  # never worth it, and always
-        monkeypatch.setattr(exec_events, "_FINDING", finding)
+        monkeypatch.setattr(exec_asked, "_FINDING", finding)
         assert [account.count(text).count for text in asked] == wanted
+
+
+COUNTED = (
+    "did(order)",
+    "not did(order)",
+    "count(order) = 1 and n >= 20000",
+    "sum(order.amount) > 2000 and n >= 20000 and not n = 30000",
+    "never(order during last 2 months) and n >= 20000",
+    "not (sum(order.amount) < 500) and n < 20000",
+    "max(order.amount) >= 300",
+    "distinct(order.amount) = 1 and n < 20000",
+)
+
+
+def held_by(account: Account, text: str) -> int:
+    """How many contacts are listed, which nothing is counted for."""
+    with account._store.snapshot() as snapshot:
+        context = BindContext(snapshot, to_millis(AT) + 1, account.info.tz, None)
+        return len(materialise(prepare(text, context).plan, context))
+
+
+def test_what_is_counted_without_being_listed(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    account.write_events([Order("log", "c1", AT - timedelta(days=1), amount=Decimal(7)), Retraction("order", "o100")])
+    for _ in range(2):
+        wanted = {text: held_by(account, text) for text in COUNTED}
+        assert all(0 < count < FAR + 1 for count in wanted.values())
+        for finding in (1e18, -1e18):  # others than the candidates are among what is found, and they are not
+            monkeypatch.setattr(exec_asked, "_FINDING", finding)
+            assert {text: account.count(text).count for text in COUNTED} == wanted
+        account.merge()
+
+
+def test_only_live_contacts_are_counted(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where some are not there any more: then the others are looked for in what is found."""
+    live = Snapshot.universe
+
+    def some_live(self: Snapshot) -> Posting:
+        program = Program()
+        program.finish(program.constant(True), live(self))
+        return Posting([bytes((BitMap.deserialize(program.materialise()) - BitMap(range(0, FAR, 1000))).serialize())])
+
+    monkeypatch.setattr(Snapshot, "universe", some_live)
+    monkeypatch.setattr(Snapshot, "live_count", lambda self: self.universe().cardinality)
+    assert account.count("did(order)").count == FAR // 100 + 1 - FAR // 1000
+    assert account.count("not did(order)").count == FAR - FAR // 100
+    for finding in (1e18, -1e18):
+        monkeypatch.setattr(exec_asked, "_FINDING", finding)
+        assert account.count("did(order) and n >= 20000").count == 201 - 20
+        assert account.count("n >= 20000 and not did(order)").count == 20_001 - 201
 
 
 def test_sums_beyond_64_bits_are_refused(tmp_path: Path) -> None:
