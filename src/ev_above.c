@@ -86,25 +86,20 @@ static void slice(ev_call *x, const ev_layer *l, uint32_t first, uint32_t n) {
  * which are of candidates: how many. */
 static uint32_t list(ev_call *x, const bm_u16 *contacts, uint32_t n, const uint64_t *bits, uint32_t at) {
     uint16_t *rows = x->room.rows;
+    const uint64_t *of_candidates = x->room.other;
     uint32_t found = 0;
-    if (!bits) {
-        if (!x->narrowed) for (; found < n; found++) rows[found] = (uint16_t)found;
-        else for (uint32_t i = 0; i < n; i++) {
-            rows[found] = (uint16_t)i;
-            found += has(x->chosen, contacts[i]);
-        }
+    if (!bits && !x->narrowed) {
+        for (; found < n; found++) rows[found] = (uint16_t)found;
         return found;
     }
+    if (x->narrowed) bm_ops.member((const uint8_t *)contacts, n, 0, x->chosen, x->room.other);
     const uint32_t by = at & 63;
-    bits += at / 64;
+    if (bits) bits += at / 64;
     for (uint32_t w = 0; w < (n + 63) / 64; w++) {
-        uint64_t left = by ? bits[w] >> by | bits[w + 1] << (64 - by) : bits[w];
-        if (n - w * 64 < 64) left &= bm_ones(n - w * 64);
-        for (; left; left &= left - 1) {
-            const uint32_t row = w * 64 + (uint32_t)__builtin_ctzll(left);
-            rows[found] = (uint16_t)row;
-            found += !x->narrowed || has(x->chosen, contacts[row]);
-        }
+        uint64_t left = n - w * 64 < 64 ? bm_ones(n - w * 64) : ~0ull;
+        if (bits) left &= by ? bits[w] >> by | bits[w + 1] << (64 - by) : bits[w];
+        if (x->narrowed) left &= of_candidates[w];
+        for (; left; left &= left - 1) rows[found++] = (uint16_t)(w * 64 + (uint32_t)__builtin_ctzll(left));
     }
     return found;
 }
