@@ -195,7 +195,12 @@ def _whole_orders(
 
 
 def _start_of_last(rows: pa.RecordBatch, column: str) -> int:
-    """Where the last order begins; behind the end when the last row has no order id."""
-    ids, _ = read_ids(rows.column(column), column, "order")
+    """Where the last order begins, behind which rows without an order id may stand that are of it; behind the end where
+    no row has one."""
+    ids, valid = read_ids(rows.column(column), column, "order")
+    known = np.flatnonzero(valid)
+    if not len(known):
+        return len(ids)
+    ids = ids.take(pa.array(known))
     others = np.flatnonzero(~mask(pc.equal(ids, ids[-1])))
-    return int(others[-1]) + 1 if len(others) else 0
+    return int(known[others[-1] + 1]) if len(others) else 0

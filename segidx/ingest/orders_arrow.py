@@ -136,7 +136,8 @@ class _Rows:
     """The rows of a file, which order each is of, and what is wrong with them.
 
     `firsts` has the first row of each order, `owner` the order of each row, `good` the orders that nothing is wrong
-    with so far. A row with a bad order id is an order of its own, and not good.
+    with so far. A row with a bad order id between two rows of one order is a row of that order; any other one is an
+    order of its own. Neither is good.
     """
 
     def __init__(self, batch: pa.RecordBatch, columns: Mapping[str, str], zone: tzinfo, first_index: int) -> None:
@@ -147,12 +148,11 @@ class _Rows:
         self._bad: dict[int, tuple[str, SegidxError]] = {}
         given = batch.column(columns[ORDER_ID])
         self.ids, valid = read_ids(given, columns[ORDER_ID], "order")
-        begins = np.ones(len(valid), np.bool_)
-        begins[1:] = ~(_as_before(self.ids) & valid[1:] & valid[:-1])
-        self._goes_on = ~begins
-        self.firsts: Ints = np.flatnonzero(begins)
-        self.owner: Ints = np.cumsum(begins) - 1
+        self._goes_on = _going_on(self.ids, valid)
+        self.firsts: Ints = np.flatnonzero(~self._goes_on)
+        self.owner: Ints = np.cumsum(~self._goes_on) - 1
         self.good: Mask = np.ones(len(self.firsts), np.bool_)
+        self._has_id: Mask = valid[self.firsts]
         self._ragged = ragged_rows(batch)
         for row, ragged in self._ragged.items():
             self._refuse(row, "", ragged)
@@ -161,7 +161,6 @@ class _Rows:
                 check_event_id(given_id(given, row), "order")
             except SegidxError as error:
                 self._refuse(row, ORDER_ID, error)
-        self._has_id = self.good.copy()
 
     def _refuse(self, row: int, field: str, error: SegidxError) -> None:
         """The first thing that is wrong with a row is told."""
@@ -316,6 +315,19 @@ class _Rows:
             except SegidxError as error:
                 self._refuse(first, _ORDER_COLUMNS["amount"], error)
         return EventColumn(np.where(given.present, given.values, sums), given.present | some)
+
+
+def _going_on(ids: pa.Array, valid: Mask) -> Mask:
+    """Which rows are of the same order as the row before them."""
+    known = np.flatnonzero(valid)
+    same = _as_before(ids.take(pa.array(known))) if len(known) else np.zeros(0, np.bool_)
+    goes_on = np.zeros(len(valid), np.bool_)
+    goes_on[known[1:][same]] = True
+    without = np.flatnonzero(~valid)
+    behind = np.searchsorted(known, without)  # the next row that has an id
+    between = (behind > 0) & (behind < len(known))
+    goes_on[without[between][same[behind[between] - 1]]] = True
+    return goes_on
 
 
 def _as_before(strings: pa.Array) -> Mask:

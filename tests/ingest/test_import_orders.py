@@ -222,6 +222,27 @@ def test_orders_are_whole_whatever_the_batches(write, batch_rows):
     assert len(account.batches) > 1 or batch_rows == 100
 
 
+@pytest.mark.parametrize("batch_rows", [1, 2, 3, 5, 100])
+@pytest.mark.parametrize(
+    ("ids", "written", "refused"),
+    [
+        # Within an order, which would lack lines without it; and between two, which are whole.
+        (["x", "a", "", "a", "b", "b"], {"x": 1, "b": 2}, [2]),
+        (["x", "a", "", "b", "b"], {"x": 1, "a": 1, "b": 2}, [2]),
+        (["x", "a", "a", "", "", "a", "", "a", "", "b", "", ""], {"x": 1, "b": 1}, [3, 4, 6, 8, 10, 11]),
+        (["x", "", "", "a", ""], {"x": 1, "a": 1}, [1, 2, 4]),
+        (["x", "a", "", "b", "a", "", "a"], {"x": 1, "a": 1, "b": 1}, [2, 4, 5]),
+    ],
+)
+def test_rows_without_an_order_id(write, ids, written, refused, batch_rows):
+    lines = [f"{id},anna,2026-01-01T00:00:00Z,p{row}\n" for row, id in enumerate(ids)]
+    account = Fake()
+    path = write("order_id,contact_id,time,product\n" + "".join(lines))
+    report = import_orders(account, path, batch_rows=batch_rows)
+    assert {order: len(kept[3]) for order, kept in account.orders.items()} == written
+    assert [reject.index for reject in report.rejects] == refused
+
+
 def test_files_of_one_import(write):
     text = "order_id,contact_id,time\n{},anna,2026-01-01T00:00:00Z\nx{},anna,2026-01-01T00:00:00Z\n"
     account, seen = Fake(), SeenOrders()
