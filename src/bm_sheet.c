@@ -26,12 +26,14 @@ INLINE uint32_t stretches_by(const bm_sheet *s, const uint64_t *chosen, uint32_t
                 return n;
             }
             const uint64_t has = s->has[w];
-            const uint32_t begin = s->before[w] >> 6, skipped = s->before[w] & 63;
-            const uint32_t passed = (uint32_t)__builtin_popcountll(s->firsts[begin] & bm_ones(skipped));
+            uint32_t begin = s->before[w] >> 6;
+            /* How many bits of `firsts` from `begin` on stand before that of the word's first contact. */
+            uint32_t passed = (uint32_t)__builtin_popcountll(s->firsts[begin] & bm_ones(s->before[w] & 63));
             uint64_t wanted = chosen[w] & has;
             do {
                 const uint32_t bit = (uint32_t)__builtin_ctzll(wanted);
-                uint32_t rank = passed + (uint32_t)__builtin_popcountll(has & bm_ones(bit)), at = begin, here;
+                const uint32_t nth_from_begin = passed + (uint32_t)__builtin_popcountll(has & bm_ones(bit));
+                uint32_t rank = nth_from_begin, at = begin, here;
                 for (uint32_t i = 0; i < 2; i++) { /* in which of three words, mostly, is anyone's guess too */
                     here = (uint32_t)__builtin_popcountll(s->firsts[at]);
                     const uint32_t over = rank >= here;
@@ -41,6 +43,10 @@ INLINE uint32_t stretches_by(const bm_sheet *s, const uint64_t *chosen, uint32_t
                 while (rank >= (here = (uint32_t)__builtin_popcountll(s->firsts[at]))) {
                     rank -= here;
                     at++;
+                }
+                if (at - begin > 2) { /* behind one with many rows: the next ones need not pass these again */
+                    passed -= nth_from_begin - rank;
+                    begin = at;
                 }
                 const uint64_t firsts = s->firsts[at];
                 const uint32_t from = nth(firsts, rank), row = at * 64 + from;

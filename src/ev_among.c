@@ -65,7 +65,7 @@ static uint32_t of_runs(ev_call *x, const bm_u16 *runs, uint32_t n, uint32_t qua
 static uint32_t of_bits(ev_call *x, const uint8_t *bits, uint32_t card, uint32_t quarter) {
     memcpy(x->chosen, bits + quarter * BM_CHUNK_WORDS * 8, BM_CHUNK_WORDS * 8);
     x->pages = ev_pages_of(x->chosen);
-    return x->pages ? card / BM_CHUNKS : 0;
+    return x->pages ? card / BM_CHUNKS + 1 : 0;
 }
 
 /* Those of a set. */

@@ -3,14 +3,17 @@ it finds, and nothing is listed to be counted again."""
 
 from __future__ import annotations
 
-from segidx.exec.compile import Materialise, compile_plan, narrowed_by
+from collections.abc import Callable
+
+from segidx.exec.compile import Materialise, narrowed_by
 from segidx.exec.events import count_scanned
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import AllOf, Complement, EventScan, Plan, all_of, is_checked
 
 
-def count_alone(plan: Plan, context: BindContext, materialise: Materialise) -> int | None:
-    """How many live contacts the plan holds; None where it is of another form. Raises Stopped."""
+def count_alone(plan: Plan, context: BindContext, materialise: Materialise, count: Callable[[Plan], int]) -> int | None:
+    """How many live contacts the plan holds; None where it is of another form. `count` says it of what stands beside
+    the scan. Raises Stopped."""
     asked, siblings = _one_of(plan)
     scan = asked.operands[0] if isinstance(asked, Complement) else asked
     if not isinstance(scan, EventScan):
@@ -20,10 +23,8 @@ def count_alone(plan: Plan, context: BindContext, materialise: Materialise) -> i
     context.check_stop()  # where there are no events nobody has looked
     if found is None or asked is scan:
         return found
-    if not siblings:
-        return context.total - found
-    others = compile_plan(all_of(siblings, context.total, plan.path), context, materialise)
-    return others.count(stop=context.stop) - found
+    whole = count(all_of(siblings, context.total, plan.path)) if siblings else context.total
+    return whole - found
 
 
 def _one_of(plan: Plan) -> tuple[Plan, tuple[Plan, ...]]:

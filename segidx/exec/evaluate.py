@@ -69,8 +69,12 @@ class Counting:
 
 def count_once(plan: Plan, context: BindContext) -> int:
     """How many live contacts the plan holds. Raises Stopped."""
-    found = count_alone(plan, context, lambda p, *keys: p.materialise(*keys, context.stop))
-    return Counting(plan, context).count(context.stop) if found is None else found
+
+    def count_listed(plan: Plan) -> int:
+        return Counting(plan, context).count(context.stop)
+
+    found = count_alone(plan, context, lambda p, *keys: p.materialise(*keys, context.stop), count_listed)
+    return count_listed(plan) if found is None else found
 
 
 def is_stored(plan: Plan) -> bool:

@@ -61,7 +61,15 @@ def test_changes_are_the_same_on_a_directory_and_a_server(segidx, target):
 def test_following_a_directory_that_another_process_writes(data):
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "segidx.cli", "changes", "--after", "2", "--follow", "--json", "--data", str(data)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    # Whoever is started from the background of a shell ignores the signal, and so would those that it starts.
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["generation"] == 3
