@@ -201,6 +201,7 @@ def _start_of_last(rows: pa.RecordBatch, column: str) -> int:
     known = np.flatnonzero(valid)
     if not len(known):
         return len(ids)
-    ids = ids.take(pa.array(known))
+    if len(known) < len(ids):
+        ids = ids.take(pa.array(known))
     others = np.flatnonzero(~mask(pc.equal(ids, ids[-1])))
     return int(known[others[-1] + 1]) if len(others) else 0

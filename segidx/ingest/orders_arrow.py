@@ -319,9 +319,12 @@ class _Rows:
 
 def _going_on(ids: pa.Array, valid: Mask) -> Mask:
     """Which rows are of the same order as the row before them."""
+    goes_on = np.zeros(len(valid), np.bool_)
+    if valid.all():
+        goes_on[1:] = _as_before(ids)
+        return goes_on
     known = np.flatnonzero(valid)
     same = _as_before(ids.take(pa.array(known))) if len(known) else np.zeros(0, np.bool_)
-    goes_on = np.zeros(len(valid), np.bool_)
     goes_on[known[1:][same]] = True
     without = np.flatnonzero(~valid)
     behind = np.searchsorted(known, without)  # the next row that has an id
