@@ -58,6 +58,15 @@ def compile_plan(plan: Plan, context: BindContext, materialise: Materialise) -> 
     return program
 
 
+def compile_among(siblings: Plan, found: Sequence[bytes], context: BindContext, materialise: Materialise) -> Program:
+    """The program of those of a plan that are among the contacts found, parts of ascending ordinals."""
+    compiler = _Compiler(context, materialise)
+    program = Program()
+    nodes = [compiler.node(program, siblings, ()), program.posting(Posting(found))]
+    program.finish(program.all_of(nodes), context.snapshot.universe())
+    return program
+
+
 def narrowed_by(siblings: Sequence[Plan], path: str, context: BindContext, materialise: Materialise) -> Narrowing:
     """The contacts that the other operands of an AND, one at least, leave to the one of that path."""
     asked = all_of(siblings, context.total, path)

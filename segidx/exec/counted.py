@@ -3,27 +3,35 @@ it finds, and nothing is listed to be counted again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from segidx.exec.compile import Materialise, narrowed_by
+from segidx.exec.compile import Materialise, compile_among, compile_plan, narrowed_by
 from segidx.exec.events import count_scanned
+from segidx.kernels.bitmaps import Program
 from segidx.plan.context import BindContext
 from segidx.plan.nodes import AllOf, Complement, EventScan, Plan, all_of, is_checked
 
 
-def count_alone(plan: Plan, context: BindContext, materialise: Materialise, count: Callable[[Plan], int]) -> int | None:
-    """How many live contacts the plan holds; None where it is of another form. `count` says it of what stands beside
-    the scan. Raises Stopped."""
+def count_alone(
+    plan: Plan, context: BindContext, materialise: Materialise, count: Callable[[Program, Plan], int]
+) -> int | None:
+    """How many live contacts the plan holds; None where it is of another form. `count` counts a program that is made of
+    a plan. Raises Stopped."""
     asked, siblings = _one_of(plan)
     scan = asked.operands[0] if isinstance(asked, Complement) else asked
     if not isinstance(scan, EventScan):
         return None
+    others = all_of(siblings, context.total, plan.path)
+
+    def among_others(parts: Sequence[bytes]) -> int:
+        return count(compile_among(others, parts, context, materialise), plan)
+
     narrowing = narrowed_by(siblings, scan.path, context, materialise) if siblings else None
-    found = count_scanned(scan, narrowing, context)
+    found = count_scanned(scan, narrowing, context, among_others)
     context.check_stop()  # where there are no events nobody has looked
     if found is None or asked is scan:
         return found
-    whole = count(all_of(siblings, context.total, plan.path)) if siblings else context.total
+    whole = count(compile_plan(others, context, materialise), others) if siblings else context.total
     return whole - found
 
 

@@ -7,7 +7,7 @@ from types import TracebackType
 
 from pyroaring import BitMap
 
-from segidx.exec.compile import compile_plan
+from segidx.exec.compile import Materialise, compile_plan
 from segidx.exec.counted import count_alone
 from segidx.exec.pool import over_threads, threads
 from segidx.kernels.bitmaps import Program, Stop, Stopped
@@ -52,29 +52,22 @@ class Counting:
 
     def __init__(self, plan: Plan, context: BindContext) -> None:
         """Raises Stopped."""
-        self._program = compile_plan(plan, context, lambda p, *keys: p.materialise(*keys, context.stop))
+        self._program = compile_plan(plan, context, _materialiser(context))
         self._ranges = _ranges(self._program, plan)
 
     def count(self, stop: Stop | None) -> int:
         """How many contacts there are. Raises Stopped."""
-        program = self._program
-        if len(self._ranges) == 1:
-            return program.count(*self._ranges[0], stop)
-
-        def part(keys: tuple[int, int]) -> int:
-            return program.count(keys[0], keys[1], stop)
-
-        return sum(over_threads(part, self._ranges))
+        return _shared(self._program, self._ranges, stop)
 
 
 def count_once(plan: Plan, context: BindContext) -> int:
     """How many live contacts the plan holds. Raises Stopped."""
 
-    def count_listed(plan: Plan) -> int:
-        return Counting(plan, context).count(context.stop)
+    def count_program(program: Program, plan: Plan) -> int:
+        return _shared(program, _ranges(program, plan), context.stop)
 
-    found = count_alone(plan, context, lambda p, *keys: p.materialise(*keys, context.stop), count_listed)
-    return count_listed(plan) if found is None else found
+    found = count_alone(plan, context, _materialiser(context), count_program)
+    return Counting(plan, context).count(context.stop) if found is None else found
 
 
 def is_stored(plan: Plan) -> bool:
@@ -94,15 +87,30 @@ def count(plan: Plan, context: BindContext) -> int:
 def materialise(plan: Plan, context: BindContext) -> BitMap:
     """The ordinals that the plan holds, a bitmap of its own. Raises DeadlineExceeded, Cancelled."""
     with stop_errors():
-        program = compile_plan(plan, context, lambda p, *keys: p.materialise(*keys, context.stop))
+        program = compile_plan(plan, context, _materialiser(context))
         return BitMap.deserialize(program.materialise(stop=context.stop))
 
 
 def holds_any(plan: Plan, context: BindContext) -> bool:
     """Whether the plan holds any contact. Raises DeadlineExceeded, Cancelled."""
     with stop_errors():
-        program = compile_plan(plan, context, lambda p, *keys: p.materialise(*keys, context.stop))
+        program = compile_plan(plan, context, _materialiser(context))
         return program.any(stop=context.stop)
+
+
+def _materialiser(context: BindContext) -> Materialise:
+    return lambda program, *keys: program.materialise(*keys, context.stop)
+
+
+def _shared(program: Program, ranges: list[tuple[int, int]], stop: Stop | None) -> int:
+    """How many contacts the program counts in the ranges, which threads share. Raises Stopped."""
+    if len(ranges) == 1:
+        return program.count(*ranges[0], stop)
+
+    def part(keys: tuple[int, int]) -> int:
+        return program.count(keys[0], keys[1], stop)
+
+    return sum(over_threads(part, ranges))
 
 
 def _ranges(program: Program, plan: Plan) -> list[tuple[int, int]]:

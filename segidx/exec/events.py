@@ -65,9 +65,13 @@ def scan(plan: EventScan, narrowing: Narrowing | None, context: BindContext) -> 
     return ask.sets(plan)
 
 
-def count_scanned(plan: EventScan, narrowing: Narrowing | None, context: BindContext) -> int | None:
+def count_scanned(
+    plan: EventScan, narrowing: Narrowing | None, context: BindContext, among: Callable[[Sequence[bytes]], int]
+) -> int | None:
     """How many live contacts, of those that `narrowing` finds, a scan finds, counted without being listed; None where
-    the numbers of several scans make one. Raises Stopped, SumTooLarge."""
+    the numbers of several scans make one. Where all rows are looked at for less than it takes to find the candidates,
+    what is found is listed, which mostly is little, and `among` counts the candidates there. Raises Stopped,
+    SumTooLarge."""
     asked = plan.aggregate
     if asked.also or asked.taken or asked.events.opening is not None:
         return None
@@ -76,7 +80,7 @@ def count_scanned(plan: EventScan, narrowing: Narrowing | None, context: BindCon
         return ask.counted(plan, _live(context))
     if ask.costs_less_than(narrowing.expected):
         with suppress(SumTooLarge):
-            return ask.counted(plan, narrowing.ready())
+            return among(ask.sets(plan))
     return ask.of(narrowing).counted(plan, None)
 
 
