@@ -43,8 +43,8 @@ typedef struct {
     uint32_t when; /* a step of time << 1, and 1 more where the row counts */
 } bm_entry;
 
-/* Which of them are added up: those of the steps lo to hi, or only those that count; and which steps, all of whose rows are
- * meant, sure_lo to sure_hi (none where the first is greater). */
+/* Which of them are added up: those of the steps lo to hi, of these only those that count where that is asked. All rows of the
+ * steps sure_lo to sure_hi are meant (no step where the first is greater); of the other steps that is open. */
 typedef struct {
     uint32_t lo, hi, sure_lo, sure_hi;
     bool counting;

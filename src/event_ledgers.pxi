@@ -5,7 +5,8 @@ from weakref import ref
 
 cdef class EventLedger:
     """The rows of some months of a type by contact, with the values of a column (ev_ledger.h): calls about few contacts of
-    these months look at their rows there where that costs less than to look at the months'. It borrows nothing of the months, and is filled bit by bit."""
+    these months look at their rows there where that costs less than to look at the months'. It borrows nothing of the months,
+    and is filled bit by bit."""
 
     cdef ev_ledger c
     cdef readonly uint32_t column

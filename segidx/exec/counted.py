@@ -1,5 +1,5 @@
 """Counts of plans that are one scan of events, or what it leaves out, alone or in AND with others: the scan counts what
-it finds, and nothing is listed to be counted again."""
+it finds, and that is not listed to be counted again, where it is more than a little."""
 
 from __future__ import annotations
 

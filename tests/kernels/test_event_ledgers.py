@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pytest
+from pyroaring import BitMap
 
 from segidx.kernels.bitmaps import simd_level
 from segidx.kernels.events import (
@@ -22,6 +23,7 @@ from segidx.kernels.events import (
     EventLedger,
     EventMonth,
     collect,
+    collect_count,
     collect_set,
     encode_block,
     encode_layer,
@@ -64,6 +66,8 @@ def answers(
             found += [ordinals.tolist(), numbers.tolist()]
         for low, measure in ((1, -1), (2, -1), (500, MEASURE)):
             found.append(collect_set(months, filter, start, end, measure, among, low=low, **more))  # type: ignore[arg-type]
+            count = collect_count(months, filter, start, end, measure, among, low=low, **more)  # type: ignore[arg-type]
+            assert count == len(BitMap.deserialize(found[-1]))
     return found
 
 
